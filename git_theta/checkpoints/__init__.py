@@ -1,0 +1,58 @@
+"""Checkpoint formats: each knows where in a file the parameter groups lie, and how to write a new file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from git_theta.layout import Layout
+from git_theta.registry import Family
+from git_theta.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The values of one parameter group.
+
+    Attributes:
+        dtype: a name of `tensors.DTYPE_BITS`.
+        shape: extents, outermost first.
+        data: the values, little-endian in C order, `tensors.nbytes(dtype, shape)` bytes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes | memoryview
+
+
+class Format(Protocol):
+    """A checkpoint format: a port with two methods on plain bytes. It runs no code that a file brings."""
+
+    name: str
+    extensions: tuple[str, ...]
+
+    def scan(self, source: Source) -> Layout:
+        """Find the parameter groups.
+
+        Raises:
+            NotThisFormatError: the bytes are not a well-formed file of this format; says why in half a sentence.
+        """
+
+    def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
+        """The bytes of a new file with these groups, for when the structure changes.
+
+        Args:
+            groups: by name (`tensors.join_name`), in the order wanted.
+            skeleton: of a file of the same format, whose other content (comments, settings) is kept where it can be.
+        """
+
+
+def formats() -> Family[Format]:
+    """The family of checkpoint formats."""
+    return Family("checkpoint format", "git_theta.plugins.checkpoints", _BUILTINS)
+
+
+_BUILTINS: Final = {
+    "safetensors": "git_theta.checkpoints.safetensors:Safetensors",
+}

@@ -1,0 +1,143 @@
+"""The safetensors format: eight bytes of header length, a JSON header, then the values without gaps.
+
+Written after the specification in the README of huggingface/safetensors and checked against the library, release 0.8.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from git_theta import tensors
+from git_theta.checkpoints import Values
+from git_theta.errors import NotThisFormatError
+from git_theta.layout import Layout, Span
+from git_theta.sources import Source
+
+_LENGTH: Final = 8
+_MAX_HEADER: Final = 100_000_000
+_ALIGNMENT: Final = 8
+_METADATA: Final = "__metadata__"
+_DTYPES: Final = {
+    "BOOL": "bool",
+    "F4": "float4_e2m1fn",
+    "F6_E2M3": "float6_e2m3fn",
+    "F6_E3M2": "float6_e3m2fn",
+    "U8": "uint8",
+    "I8": "int8",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "I16": "int16",
+    "U16": "uint16",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I32": "int32",
+    "U32": "uint32",
+    "F32": "float32",
+    "C64": "complex64",
+    "F64": "float64",
+    "I64": "int64",
+    "U64": "uint64",
+}
+_NAMES: Final = {ours: theirs for theirs, ours in _DTYPES.items()}
+
+
+class Safetensors:
+    """The safetensors format."""
+
+    name = "safetensors"
+    extensions = (".safetensors",)
+
+    def scan(self, source: Source) -> Layout:
+        """Find the parameter groups; see `checkpoints.Format`."""
+        begin = _LENGTH + _header_length(source)
+        header = _parse_header(source.read(_LENGTH, begin))
+        spans = [_span(name, info, begin) for name, info in header.items() if name != _METADATA]
+        spans.sort(key=lambda span: (span.start, span.stop))
+        position = begin
+        for span in spans:
+            if span.start != position:
+                raise NotThisFormatError(f"there is a gap or an overlap before {span.name!r}")
+            position = span.stop
+        if position != source.size:
+            raise NotThisFormatError(f"{source.size} bytes, but its header describes {position}")
+        return Layout(self.name, source.size, tuple(spans))
+
+    def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
+        """The bytes of a new file; keeps the `__metadata__` of the old one. See `checkpoints.Format`."""
+        header: dict[str, object] = {}
+        if skeleton is not None and _METADATA in (old := _parse_header(skeleton[_LENGTH:])):
+            header[_METADATA] = old[_METADATA]
+        # As the library lays them out: the largest elements first, so that all of them are aligned.
+        ordered = sorted(groups.items(), key=lambda item: -tensors.DTYPE_BITS[item[1].dtype])
+        position = 0
+        for name, values in ordered:
+            stop = position + len(values.data)
+            header["/".join(tensors.split_name(name))] = {
+                "dtype": _NAMES[values.dtype],
+                "shape": list(values.shape),
+                "data_offsets": [position, stop],
+            }
+            position = stop
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        text += b" " * (-len(text) % _ALIGNMENT)
+        yield len(text).to_bytes(_LENGTH, "little") + text
+        for _, values in ordered:
+            yield bytes(values.data)
+
+
+def _header_length(source: Source) -> int:
+    if source.size < _LENGTH:
+        raise NotThisFormatError("shorter than a header")
+    length = int.from_bytes(source.read(0, _LENGTH), "little")
+    if length > _MAX_HEADER:
+        raise NotThisFormatError("the header would be larger than the format allows")
+    if length > source.size - _LENGTH:
+        raise NotThisFormatError("the header reaches past the end of the file")
+    if source.read(_LENGTH, _LENGTH + 1) != b"{":
+        raise NotThisFormatError("the header is not a JSON object")
+    return length
+
+
+def _parse_header(data: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(data.decode("utf-8"), object_pairs_hook=_without_repeats)
+    except UnicodeDecodeError:
+        raise NotThisFormatError("the header is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise NotThisFormatError(f"the header is malformed: {error}") from None
+    if not isinstance(header, dict):
+        raise NotThisFormatError("the header is not a JSON object")
+    comments = header.get(_METADATA, {})
+    if not isinstance(comments, dict) or not all(isinstance(value, str) for value in comments.values()):
+        raise NotThisFormatError("__metadata__ is not a map of strings")
+    return header
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _span(name: str, info: object, begin: int) -> Span:
+    match info:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [start, stop]} if dtype in _DTYPES:
+            pass
+        case _:
+            raise NotThisFormatError(f"the header describes {name[:80]!r} in a way that is not known")
+    if any(type(number) is not int or not 0 <= number < 2**63 for number in (start, stop, *shape)):
+        raise NotThisFormatError(f"{name[:80]!r} has a number that is out of range")
+    try:
+        name.encode("utf-8")
+        nbytes = tensors.nbytes(_DTYPES[dtype], tuple(shape))
+    except ValueError as error:
+        raise NotThisFormatError(f"{name[:80]!r} is malformed: {error}") from None
+    if stop - start != nbytes:
+        raise NotThisFormatError(f"{name[:80]!r} has {stop - start} bytes, but its shape needs {nbytes}")
+    return Span(tensors.join_name([name]), _DTYPES[dtype], tuple(shape), begin + start)

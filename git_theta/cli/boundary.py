@@ -1,0 +1,75 @@
+"""The one place that turns an error into a line on standard error and an exit code (docs/errors.md)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+
+from git_theta.errors import ThetaError
+
+BUG: Final = 3
+INTERRUPTED: Final = 130
+
+
+def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
+    """Run a command; returns its exit code."""
+    try:
+        result = command()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone away; Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except ThetaError as error:
+        complain(str(error))
+        return error.exit_code
+    except Exception as error:
+        report_bug(error, environment)
+        return BUG
+
+
+def complain(message: str) -> None:
+    """One line on standard error, safe for a terminal whatever the message quotes."""
+    click.echo(f"git-theta: {printable(message)}", err=True)
+
+
+def report_bug(error: Exception, environment: Mapping[str, str]) -> None:
+    """Say that this is a bug, and where its trace was written."""
+    trace = "".join(traceback.format_exception(error))
+    if environment.get("GIT_THETA_TRACE", "0") not in ("", "0", "false"):
+        click.echo(trace, err=True)
+    place = _log(trace)
+    complain(f"a bug in git-theta: {type(error).__name__}: {error}; please report it with {place}")
+
+
+def printable(text: str) -> str:
+    """The text with every control character escaped: names in a repository may hold what confuses a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _log(trace: str) -> str:
+    from git_theta.git.repository import Repository
+
+    try:
+        log = Repository.discover(Path.cwd()).theta_dir / "log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a") as file:
+            file.write(f"{datetime.now(UTC).isoformat()} {sys.argv!r}\n{trace}\n")
+    except (ThetaError, OSError):
+        return "the trace that GIT_THETA_TRACE=1 shows"
+    return str(log)

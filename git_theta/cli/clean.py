@@ -1,0 +1,18 @@
+"""`git theta clean`: the one-shot clean filter."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from git_theta.cli.filtering import cleaned, pieces
+from git_theta.cli.workspace import Workspace
+
+
+@click.command("clean")
+@click.argument("path")
+def command(path: str) -> None:
+    """Read a checkpoint on stdin, keep its values, and write its metadata file to stdout."""
+    for piece in cleaned(pieces(sys.stdin.buffer), path, Workspace.here()):
+        sys.stdout.buffer.write(piece)

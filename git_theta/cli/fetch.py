@@ -1,0 +1,23 @@
+"""`git theta fetch`: bring objects into the local store."""
+
+from __future__ import annotations
+
+import click
+
+from git_theta.cli.workspace import Workspace
+from git_theta.flows.fetch import checkpoints, fetch
+
+
+@click.command("fetch")
+@click.option("--verify", is_flag=True, help="Also read the objects that are here, and replace damaged ones.")
+@click.argument("remote", required=False)
+@click.argument("revisions", nargs=-1)
+def command(remote: str | None, revisions: tuple[str, ...], verify: bool) -> None:
+    """Bring the objects of the checkpoints in REVISIONS (by default the index) from REMOTE (by default any)."""
+    workspace = Workspace.here()
+    found = [
+        metadata for revision in revisions or (None,) for _, _, metadata in checkpoints(workspace.repository, revision)
+    ]
+    refs = [ref for metadata in found for ref in metadata.objects()]
+    count = fetch(workspace.transfer, refs, remote, verify=verify)
+    click.echo(f"{count} objects fetched")

@@ -1,0 +1,54 @@
+"""`git theta filter-process`: clean and smudge every checkpoint of one git command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+
+from git_theta.cli.boundary import complain, report_bug
+from git_theta.cli.filtering import cleaned, smudged
+from git_theta.cli.workspace import Workspace
+from git_theta.errors import GitError, ThetaError
+from git_theta.git.filter_protocol import Connection, Request
+from git_theta.git.pktline import EndOfInput
+
+
+@click.command("filter-process")
+@click.option("--skip", is_flag=True, help="Leave metadata files in the worktree.")
+def command(skip: bool) -> None:
+    """Speak git's filter protocol on stdin and stdout, until git closes it."""
+    connection = Connection(sys.stdin.buffer, sys.stdout.fileno())
+    try:
+        connection.welcome(("clean", "smudge"))
+        workspace = Workspace.here()
+        for request in connection.requests():
+            _serve(request, connection, workspace, skip=skip)
+    except EndOfInput:
+        return
+
+
+def _serve(request: Request, connection: Connection, workspace: Workspace, *, skip: bool) -> None:
+    """Answer one request. What goes wrong with one file is said of that file, and the next one is served."""
+    try:
+        connection.answer(_answer(request, workspace, skip=skip))
+    except ThetaError as error:
+        complain(str(error) if str(error).startswith(request.path) else f"{request.path}: {error}")
+    except (OSError, EndOfInput):
+        raise
+    except Exception as error:
+        report_bug(error, os.environ)
+    for _ in request.content:
+        pass
+
+
+def _answer(request: Request, workspace: Workspace, *, skip: bool) -> Iterator[bytes | memoryview]:
+    match request.command:
+        case "clean":
+            return cleaned(request.content, request.path, workspace)
+        case "smudge":
+            return smudged(request.content, request.path, workspace, skip=skip)
+        case unknown:
+            raise GitError(f"git asked for {unknown!r}, which this filter does not do")

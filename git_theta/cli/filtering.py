@@ -1,0 +1,55 @@
+"""Clean and smudge one file, for the long-running filter and the one-shot filters alike."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Final
+
+from git_theta.cli.workspace import Workspace
+from git_theta.errors import MetadataError, StoreError
+from git_theta.metadata_file import MAX_BYTES, is_metadata, parse
+
+_PIECE: Final = 1 << 20
+_IN_MEMORY: Final = 1 << 24
+
+
+def cleaned(content: Iterator[bytes], path: str, workspace: Workspace) -> Iterator[bytes]:
+    """The metadata file for a checkpoint."""
+    yield workspace.cleaner.clean(content, path)
+
+
+def smudged(content: Iterator[bytes], path: str, workspace: Workspace, *, skip: bool) -> Iterator[bytes | memoryview]:
+    """The checkpoint for a metadata file; anything else, and the metadata file itself if skip is set, as it came."""
+    first = next(content, b"")
+    if not is_metadata(first):
+        yield from _as_it_came(first, content, workspace)
+        return
+    data = bytearray(first)
+    for piece in content:
+        data += piece
+        if len(data) > MAX_BYTES:
+            raise MetadataError("the metadata file is absurdly large")
+    if skip or workspace.settings.skip_smudge:
+        yield bytes(data)
+        return
+    yield from workspace.smudger.smudge(parse(bytes(data)), bytes(data), path)
+
+
+def pieces(stream: IO[bytes]) -> Iterator[bytes]:
+    """The bytes of a stream."""
+    while piece := stream.read(_PIECE):
+        yield piece
+
+
+def _as_it_came(first: bytes, content: Iterator[bytes], workspace: Workspace) -> Iterator[bytes]:
+    """Git sends everything before it takes anything, so what is large waits in a temporary file."""
+    try:
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(workspace.store.temporary_directory())) as file:
+            file.write(first)
+            for piece in content:
+                file.write(piece)
+            file.seek(0)
+            yield from pieces(file)
+    except OSError as error:
+        raise StoreError(f"no temporary file can be written: {error.strerror}") from error

@@ -1,0 +1,24 @@
+"""`git theta pull`: get the checkpoints of a clone that was made without the filter."""
+
+from __future__ import annotations
+
+import click
+
+from git_theta.cli.boundary import printable
+from git_theta.cli.workspace import Workspace
+from git_theta.flows.fetch import checkpoints, fetch, fill
+
+
+@click.command("pull")
+@click.argument("remote", required=False)
+def command(remote: str | None) -> None:
+    """Fetch the objects of all checkpoints, and put each checkpoint where its metadata file lies in the worktree."""
+    workspace = Workspace.here()
+    repository = workspace.repository
+    found = list(checkpoints(repository, None))
+    fetch(workspace.transfer, [ref for _, _, metadata in found for ref in metadata.objects()], remote, verify=False)
+    filled = [path for path, data, metadata in found if fill(repository, workspace.smudger, path, data, metadata)]
+    repository.refresh_index(filled)
+    for path in filled:
+        click.echo(printable(path))
+    click.echo(f"{len(filled)} of {len(found)} checkpoints put into the worktree")

@@ -1,0 +1,24 @@
+"""`git theta push`: upload objects without pushing commits."""
+
+from __future__ import annotations
+
+import click
+
+from git_theta.cli.workspace import Workspace
+from git_theta.flows.push import push
+from git_theta.git import command as git
+
+
+@click.command("push")
+@click.option("--all", "everything", is_flag=True, help="All objects of the revisions, known to the remote or not.")
+@click.argument("remote")
+@click.argument("revisions", nargs=-1)
+def command(remote: str, revisions: tuple[str, ...], everything: bool) -> None:
+    """Upload the objects of REVISIONS (by default HEAD, with --all every branch and tag) to REMOTE."""
+    workspace = Workspace.here()
+    repository = workspace.repository
+    names = revisions or (("--branches", "--tags") if everything else ("HEAD",))
+    wanted = git.lines(repository.git("rev-parse", "--revs-only", *names))
+    url = workspace.transfer.url(remote, push=True)
+    count = push(repository, workspace.transfer, remote, url, wanted, (), everything=everything)
+    click.echo(f"{count} objects are at {remote}")

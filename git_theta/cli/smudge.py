@@ -1,0 +1,19 @@
+"""`git theta smudge`: the one-shot smudge filter."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from git_theta.cli.filtering import pieces, smudged
+from git_theta.cli.workspace import Workspace
+
+
+@click.command("smudge")
+@click.option("--skip", is_flag=True, help="Write the metadata file itself.")
+@click.argument("path")
+def command(path: str, skip: bool) -> None:
+    """Read a metadata file on stdin, and write the checkpoint to stdout. Anything else passes through."""
+    for piece in smudged(pieces(sys.stdin.buffer), path, Workspace.here(), skip=skip):
+        sys.stdout.buffer.write(piece)

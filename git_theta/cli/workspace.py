@@ -1,0 +1,121 @@
+"""What every verb that works in a repository needs, put together in one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from git_theta.cli.boundary import complain
+from git_theta.errors import GitError, TransferError
+from git_theta.git import hooks
+from git_theta.git.repository import Repository
+from git_theta.metadata import ObjectRef
+from git_theta.settings import Settings
+from git_theta.store.cache import MetadataCache
+from git_theta.store.objects import ObjectStore
+from git_theta.store.transfer import Transfer
+
+if TYPE_CHECKING:
+    from git_theta.flows.clean import Cleaner
+    from git_theta.flows.smudge import Smudger
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("", "0", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A repository with its store, its settings and what moves objects. Parts are made when they are first used."""
+
+    repository: Repository
+
+    @classmethod
+    def here(cls) -> Workspace:
+        """The one around the current directory.
+
+        Raises:
+            GitError: there is no repository.
+        """
+        return cls(Repository.discover(Path.cwd()))
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The object store."""
+        return ObjectStore(self.repository.theta_dir)
+
+    @cached_property
+    def cache(self) -> MetadataCache:
+        """The metadata files seen before."""
+        return MetadataCache(self.repository.theta_dir / "cache")
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """What moves objects to and from remotes."""
+        return Transfer(self.repository, self.store)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the user has set, the environment before the configuration.
+
+        Raises:
+            GitError: a setting is neither true nor false.
+        """
+        configured = self.repository.settings()
+        skip = os.environ.get("GIT_THETA_SKIP_SMUDGE", "0")
+        return Settings(
+            strict=_boolean("theta.strict", configured.get("strict", "false")),
+            skip_smudge=_boolean("GIT_THETA_SKIP_SMUDGE", skip),
+        )
+
+    @cached_property
+    def cleaner(self) -> Cleaner:
+        """Turns checkpoints into metadata files; paths are relative to the current directory, as git calls filters."""
+        from git_theta.checkpoints import formats
+        from git_theta.flows.clean import Cleaner
+
+        return Cleaner(
+            repository=self.repository,
+            top=self.repository.cwd,
+            store=self.store,
+            cache=self.cache,
+            formats=formats(),
+            settings=self.settings,
+            warn=lambda message: complain(f"warning: {message}"),
+            before_storing=self.ensure_hook,
+        )
+
+    @cached_property
+    def smudger(self) -> Smudger:
+        """Turns metadata files into checkpoints."""
+        from git_theta.flows.smudge import Smudger
+        from git_theta.updates import update_types
+
+        return Smudger(self.store, self.cache, update_types(), self._fetch)
+
+    def ensure_hook(self) -> None:
+        """Install the pre-push hook if it is missing: a push without it would leave the objects behind."""
+        try:
+            if not hooks.is_installed(self.repository):
+                moved = hooks.install(self.repository)
+                if moved is not None:
+                    complain(f"the pre-push hook that was there is now {moved}, and is called before ours")
+        except GitError as error:
+            complain(f"warning: {error}; before you push, run 'git theta install'")
+
+    def _fetch(self, refs: Iterable[ObjectRef]) -> None:
+        """Bring what can be brought; what is missing afterwards is reported by whoever needs it, with its place."""
+        try:
+            self.transfer.fetch(refs)
+        except TransferError as error:
+            complain(f"warning: {error}")
+
+
+def _boolean(name: str, text: str) -> bool:
+    word = text.strip().lower()
+    if word not in (*_TRUE, *_FALSE):
+        raise GitError(f"{name} is {text!r}, which is neither true nor false")
+    return word in _TRUE

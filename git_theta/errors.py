@@ -1,0 +1,59 @@
+"""The one tree of errors that users may see.
+
+Every class carries the exit code of the command that ends with it (docs/errors.md lists them). A message is one line:
+what is wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class ThetaError(Exception):
+    """Something expected went wrong; the message is for the user."""
+
+    exit_code = 1
+
+
+class UsageError(ThetaError):
+    """The command was called in a way that makes no sense."""
+
+    exit_code = 2
+
+
+class MetadataError(ThetaError):
+    """A metadata file is malformed, or was written by a newer git-theta."""
+
+
+class GitError(ThetaError):
+    """A git command failed."""
+
+
+class ChangedWhileReadingError(ThetaError):
+    """A file changed under our hands, so what was read of it fits no single state of it."""
+
+
+class StoreError(ThetaError):
+    """The object store could not be read or written (disk full, permissions)."""
+
+
+class ObjectError(StoreError):
+    """One object of the store cannot be used."""
+
+
+class MissingObjectError(ObjectError):
+    """The object is not in the local store."""
+
+
+class CorruptObjectError(ObjectError):
+    """The object's bytes are not the ones that its name or its reader promise."""
+
+
+class TransferError(ThetaError):
+    """Objects could not be fetched from or pushed to a remote."""
+
+
+class PluginError(ThetaError):
+    """A plug-in is unknown, cannot be imported, or breaks its contract."""
+
+
+class NotThisFormatError(ThetaError):
+    """The bytes are not a well-formed file of the format that was asked; the message says why."""

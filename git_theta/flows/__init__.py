@@ -1,0 +1,1 @@
+"""The stories of Git-Theta, one function each: clean, smudge, merge, fetch, push."""

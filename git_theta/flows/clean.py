@@ -1,0 +1,153 @@
+"""Clean: from a checkpoint's bytes to its metadata file (`git add`, and whenever git compares the worktree)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from git_theta import tensors
+from git_theta.checkpoints import Format
+from git_theta.checkpoints.digests import digest_again
+from git_theta.checkpoints.scan import Scan, scan
+from git_theta.errors import MetadataError, NotThisFormatError
+from git_theta.flows import known
+from git_theta.flows.intake import Intake, take
+from git_theta.git.repository import Repository
+from git_theta.metadata import Entry, Metadata, Skeleton, Update, content_key
+from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
+from git_theta.registry import Family
+from git_theta.settings import Settings
+from git_theta.sources import BytesSource, Source
+from git_theta.store.cache import MetadataCache
+from git_theta.store.objects import ObjectStore
+from git_theta.updates import dense
+
+_INLINE_BYTES: Final = 1 << 16
+
+
+@dataclass(frozen=True)
+class Cleaner:
+    """Cleans the checkpoints of one repository.
+
+    Attributes:
+        top: the directory that paths are relative to.
+        warn: is told, in one line, what the user should know.
+        before_storing: is called before the first object of this run is stored.
+    """
+
+    repository: Repository
+    top: Path
+    store: ObjectStore
+    cache: MetadataCache
+    formats: Family[Format]
+    settings: Settings
+    warn: Callable[[str], None]
+    before_storing: Callable[[], None]
+
+    def clean(self, content: Iterator[bytes], path: str) -> bytes:
+        """The metadata file of a checkpoint; a metadata file is returned as it is, and an empty file stays empty.
+
+        Args:
+            content: the checkpoint's bytes in pieces, the first of at least a hundred bytes if there are as many.
+            path: of the file, from the top of the worktree.
+
+        Raises:
+            ThetaError: the content cannot be kept, or (strict) no format claims it.
+        """
+        first = next(content, b"")
+        if is_metadata(first):
+            return _checked(first, content)
+        if first.startswith(b"<<<<<<< ") and b"\n" + PREFIX in first:
+            raise MetadataError("the file holds conflict markers: settle the conflict first")
+        if not first:
+            return b""
+        whole = itertools.chain([first], content)
+        with take(whole, self.top / path, partial(self._scan, path), self.store.temporary_directory) as intake:
+            data = self._same_as_before(intake, path)
+            if data is None:
+                data = self._new(intake, path)
+                self.cache.put(_key(intake), data)
+            return data
+
+    def _scan(self, path: str, source: Source) -> Scan:
+        return scan(source, path, self.formats)
+
+    def _same_as_before(self, intake: Intake, path: str) -> bytes | None:
+        """The metadata file that stands for these very bytes already, if there is one."""
+        for data, metadata in known.at_path(self.repository, path):
+            if _stands_for(metadata, intake):
+                return data
+        return self.cache.get(_key(intake))
+
+    def _new(self, intake: Intake, path: str) -> bytes:
+        if intake.scan.why_opaque is not None:
+            if self.settings.strict:
+                raise NotThisFormatError(f"{intake.scan.why_opaque} (refused because theta.strict is set)")
+            self.warn(f"{path}: {intake.scan.why_opaque}; it is kept whole, not by parameter group")
+        skeleton = intake.digests.skeleton
+        skeleton_digest = tensors.digest(skeleton)
+        is_large = len(skeleton) > _INLINE_BYTES
+        updates = self._updates(intake, path, {skeleton_digest: skeleton} if is_large else {})
+        layout = intake.scan.layout
+        entries = tuple(
+            Entry(span.name, span.dtype, span.shape, digest, lead, updates[digest])
+            for span, lead, digest in zip(layout.spans, layout.leads(), intake.digests.groups, strict=True)
+        )
+        kept = Skeleton(
+            size=len(skeleton),
+            digest=skeleton_digest,
+            inline=None if is_large else skeleton,
+            update=updates[skeleton_digest] if is_large else None,
+        )
+        return serialize(Metadata(layout.format, layout.size, kept, entries))
+
+    def _updates(self, intake: Intake, path: str, large: Mapping[str, bytes]) -> Mapping[str, Update]:
+        """An update for each digest of the intake: one that is known if possible, else a newly stored one."""
+        wanted = dict.fromkeys([*intake.digests.groups, *large])
+        found = {
+            digest: update
+            for _, metadata in reversed(list(known.at_path(self.repository, path)))
+            for digest, update in metadata.updates().items()
+            if digest in wanted
+        }
+        if wanted.keys() - found.keys():
+            found |= known.elsewhere(self.repository, wanted.keys() - found.keys())
+        new = [dense.Wanted(BytesSource(data), 0, len(data), 1, digest) for digest, data in large.items()]
+        new += [
+            dense.Wanted(intake.source, span.start, span.nbytes, tensors.itemsize(span.dtype), digest)
+            for span, digest in zip(intake.scan.layout.spans, intake.digests.groups, strict=True)
+        ]
+        new = [values for values in new if values.digest not in found]
+        if not new:
+            return found
+        self.before_storing()
+        return {**found, **dense.keep(new, self.store)}
+
+
+def _checked(first: bytes, content: Iterator[bytes]) -> bytes:
+    """A whole metadata file, if it is a good one."""
+    data = bytearray(first)
+    for piece in content:
+        data += piece
+        if len(data) > MAX_BYTES:
+            break
+    parse(bytes(data))
+    return bytes(data)
+
+
+def _key(intake: Intake) -> str:
+    return content_key(intake.scan.layout, tensors.digest(intake.digests.skeleton), intake.digests.groups)
+
+
+def _stands_for(metadata: Metadata, intake: Intake) -> bool:
+    """Whether the metadata file describes the bytes of the intake, even if it sees other groups in them."""
+    if metadata.size != intake.source.size:
+        return False
+    layout = metadata.layout()
+    digests = intake.digests if layout.spans == intake.scan.layout.spans else digest_again(intake.source, layout)
+    groups = tuple(entry.digest for entry in metadata.entries)
+    return groups == digests.groups and metadata.skeleton.digest == tensors.digest(digests.skeleton)

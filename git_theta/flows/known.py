@@ -1,0 +1,52 @@
+"""What the index and HEAD already know: metadata files of a path, and groups of all tracked checkpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from git_theta.errors import GitError, MetadataError
+from git_theta.git.repository import Repository
+from git_theta.metadata import Metadata, Update
+from git_theta.metadata_file import is_metadata, parse
+
+_DIGEST: Final = re.compile(rb'"digest":"([0-9a-f]{64})"')
+
+
+def at_path(repository: Repository, path: str) -> Iterator[tuple[bytes, Metadata]]:
+    """The metadata files of a path: in the index (every stage, so that a merge finds both sides), then in HEAD."""
+    oids = [*repository.index_blobs(path).get(path, ()), *repository.tree_blobs("HEAD", path).values()]
+    for oid in dict.fromkeys(oids):
+        yield from _read(repository, oid)
+
+
+def elsewhere(repository: Repository, wanted: Collection[str]) -> Mapping[str, Update]:
+    """Updates for groups of these digests, from any tracked checkpoint of the index or HEAD."""
+    found: dict[str, Update] = {}
+    index = repository.index_blobs()
+    head = repository.tree_blobs("HEAD")
+    paths = repository.tracked(dict.fromkeys([*index, *head]))
+    oids = dict.fromkeys(oid for path in paths for oid in [*index.get(path, ()), *filter(None, [head.get(path)])])
+    missing = set(wanted)
+    for oid in oids:
+        if not missing:
+            break
+        for _, metadata in _read(repository, oid, missing):
+            entries = {entry.digest: entry.update for entry in metadata.entries if entry.digest in missing}
+            found.update(entries)
+            missing -= entries.keys()
+    return found
+
+
+def _read(repository: Repository, oid: str, wanted: Collection[str] | None = None) -> Iterator[tuple[bytes, Metadata]]:
+    """The blob, if it is a good metadata file, and has one of the wanted digests where some are given."""
+    try:
+        data = repository.read_blob(oid)
+        if not is_metadata(data):
+            return
+        if wanted is not None and not any(digest.decode() in wanted for digest in _DIGEST.findall(data)):
+            return
+        yield data, parse(data)
+    except (GitError, MetadataError):
+        return  # Something that cannot be read is nothing that is known.

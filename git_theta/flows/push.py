@@ -1,0 +1,56 @@
+"""Push: upload the objects of the commits that are being pushed (`git push`, by the pre-push hook).
+
+No record is kept at commit time: the commits say which metadata files they hold, so nothing is missed after an amend, a
+rebase, a clone, or a commit made by another tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from git_theta.git.repository import Repository
+from git_theta.metadata import ObjectRef
+from git_theta.metadata_file import is_metadata, parse
+from git_theta.store.transfer import Transfer
+
+
+def push(
+    repository: Repository,
+    transfer: Transfer,
+    remote: str,
+    url: str,
+    wanted: Collection[str],
+    known: Iterable[str],
+    *,
+    everything: bool = False,
+) -> int:
+    """Upload what the remote may lack; returns the number of objects looked at.
+
+    Args:
+        repository: where the commits are.
+        transfer: moves the objects.
+        remote: name of the remote, or its URL.
+        url: of the remote.
+        wanted: commits that are being pushed.
+        known: commits that the remote has.
+        everything: also look at the commits that the remote's tracking branches have.
+
+    Raises:
+        MetadataError: a commit holds a metadata file that cannot be read, so its objects are not known.
+        TransferError: an upload failed; the push must not go on.
+    """
+    if not wanted:
+        return 0
+    tracking = remote if remote in transfer.remotes() and not everything else None
+    blobs = repository.new_blobs(wanted, known, tracking)
+    refs = list({ref.oid: ref for ref in _objects(repository, blobs)}.values())
+    if refs:
+        transfer.push(refs, remote, url)
+    return len(refs)
+
+
+def _objects(repository: Repository, blobs: Iterable[str]) -> Iterator[ObjectRef]:
+    for oid in blobs:
+        data = repository.read_blob(oid)
+        if is_metadata(data):
+            yield from parse(data).objects()

@@ -1,0 +1,158 @@
+"""Smudge: from a metadata file to the checkpoint's bytes (`git checkout`)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from blake3 import blake3
+
+from git_theta import tensors
+from git_theta.errors import CorruptObjectError, ObjectError
+from git_theta.metadata import Entry, Metadata, ObjectRef, Update, content_key
+from git_theta.registry import Family
+from git_theta.store.arrays import AHEAD, Arrays, Block
+from git_theta.store.cache import MetadataCache
+from git_theta.store.objects import ObjectStore
+from git_theta.updates import UpdateType
+
+_SKELETON: Final = "(skeleton)"
+
+T = TypeVar("T")
+
+Fetch = Callable[[Iterable[ObjectRef]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A piece of the file: a block of a group's values, or (without a group) bytes of the skeleton."""
+
+    entry: Entry | None
+    block: Block | None
+    literal: bytes = b""
+
+
+@dataclass(frozen=True)
+class Smudger:
+    """Puts the checkpoints of one repository together.
+
+    Attributes:
+        fetch: brings objects that are not in the local store, as far as it can.
+    """
+
+    store: ObjectStore
+    cache: MetadataCache
+    update_types: Family[UpdateType]
+    fetch: Fetch
+
+    def smudge(self, metadata: Metadata, data: bytes, path: str) -> Iterator[bytes | memoryview]:
+        """The checkpoint's bytes, in order. They are right only if the iterator ends without an error.
+
+        Args:
+            metadata: what the metadata file says.
+            data: the metadata file.
+            path: for messages.
+
+        Raises:
+            ThetaError: an object is missing or damaged; names path, group and object.
+        """
+        self.provide(metadata, path)
+        arrays = Arrays(self.store)
+        hasher, done = blake3(), 0
+        for part in _ahead(self._parts(metadata, arrays, path)):
+            entry = part.entry
+            if entry is None or part.block is None:
+                yield part.literal
+                continue
+            with _naming(path, entry.name, entry.update):
+                block = part.block.result().data.cast("B")
+                hasher.update(block)
+                done += len(block)
+                if done == entry.nbytes:
+                    self._check(entry.update, entry.digest, hasher.hexdigest())
+                    hasher, done = blake3(), 0
+            yield block
+        digests = tuple(entry.digest for entry in metadata.entries)
+        self.cache.put(content_key(metadata.layout(), metadata.skeleton.digest, digests), data)
+
+    def provide(self, metadata: Metadata, path: str) -> None:
+        """Make sure that all objects are here, fetching what is missing.
+
+        Raises:
+            ObjectError: an object cannot be had; names path, group and object.
+        """
+        missing = [ref for ref in metadata.objects() if not self.store.has(ref)]
+        if not missing:
+            return
+        self.fetch(missing)
+        for name, update in _named_updates(metadata):
+            if update.object is not None:
+                with _naming(path, name, update), self.store.open(update.object):
+                    pass
+
+    def _parts(self, metadata: Metadata, arrays: Arrays, path: str) -> Iterator[_Part]:
+        """The pieces of the file in order."""
+        skeleton = self._skeleton(metadata, arrays, path)
+        position = 0
+        for entry in metadata.entries:
+            if entry.lead:
+                yield _Part(None, None, skeleton[position : position + entry.lead])
+                position += entry.lead
+            with _naming(path, entry.name, entry.update):
+                if not entry.nbytes:
+                    self._check(entry.update, entry.digest, tensors.digest(b""))
+                for block in self._blocks(entry.update, entry.nbytes, arrays):
+                    yield _Part(entry, block)
+        yield _Part(None, None, skeleton[position:])
+
+    def _skeleton(self, metadata: Metadata, arrays: Arrays, path: str) -> bytes:
+        kept = metadata.skeleton
+        if kept.inline is not None:
+            return kept.inline
+        assert kept.update is not None
+        with _naming(path, _SKELETON, kept.update):
+            skeleton = b"".join(bytes(block.result()) for block in self._blocks(kept.update, kept.size, arrays))
+            self._check(kept.update, kept.digest, tensors.digest(skeleton))
+        return skeleton
+
+    def _blocks(self, update: Update, nbytes: int, arrays: Arrays) -> Iterator[Block]:
+        return self.update_types.get(update.type).blocks(update, nbytes, arrays)
+
+    def _check(self, update: Update, wanted: str, found: str) -> None:
+        """Values are verified by their digest, end to end. Only when it is wrong does the object's name matter."""
+        if found == wanted:
+            return
+        if update.object is not None:
+            self.store.verify(update.object)
+        raise CorruptObjectError("it does not hold the values that the metadata file promises")
+
+
+def _ahead(parts: Iterator[T]) -> Iterator[T]:
+    """The same parts, a few of them begun before the first is asked for, so that they are decoded meanwhile."""
+    begun: deque[T] = deque()
+    for part in parts:
+        begun.append(part)
+        if len(begun) > AHEAD:
+            yield begun.popleft()
+    yield from begun
+
+
+def _named_updates(metadata: Metadata) -> Iterator[tuple[str, Update]]:
+    if metadata.skeleton.update is not None:
+        yield _SKELETON, metadata.skeleton.update
+    yield from ((entry.name, entry.update) for entry in metadata.entries)
+
+
+@contextmanager
+def _naming(path: str, name: str, update: Update) -> Iterator[None]:
+    """Say of what is wrong with an object where it was needed, and what may help."""
+    try:
+        yield
+    except ObjectError as error:
+        oid = update.object.oid if update.object else "(none)"
+        raise type(error)(
+            f"{path}: group {name!r}: object {oid} cannot be used: {error}; 'git theta fetch --verify' may bring it"
+        ) from error

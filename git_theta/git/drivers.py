@@ -1,0 +1,55 @@
+"""The configuration that makes git call Git-Theta."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from git_theta.errors import GitError
+from git_theta.git import command
+
+_SECTIONS: Final = ("filter.theta", "merge.theta")
+
+
+def wanted(*, skip_smudge: bool) -> dict[str, str]:
+    """Key and value of each setting."""
+    skip = " --skip" if skip_smudge else ""
+    return {
+        "filter.theta.clean": "git-theta clean -- %f",
+        "filter.theta.smudge": f"git-theta smudge{skip} -- %f",
+        "filter.theta.process": f"git-theta filter-process{skip}",
+        "filter.theta.required": "true",
+        "merge.theta.name": "merge model checkpoints by parameter group (Git-Theta)",
+        "merge.theta.driver": "git-theta merge-driver %O %A %B %P",
+    }
+
+
+def are_installed() -> bool:
+    """Whether git would call us, by whatever scope."""
+    return all(_get(key) is not None for key in ("filter.theta.process", "merge.theta.driver"))
+
+
+def install(scope: str, *, skip_smudge: bool, force: bool) -> None:
+    """Write the settings.
+
+    Raises:
+        GitError: the configuration cannot be written, or holds other settings and force is False.
+    """
+    settings = wanted(skip_smudge=skip_smudge)
+    known = (settings, wanted(skip_smudge=not skip_smudge))
+    for key in settings:
+        value = _get(key, scope)
+        if value is not None and not force and value not in [choice[key] for choice in known]:
+            raise GitError(f"the {scope} git configuration has {key} = {value!r}: use --force to replace it")
+    for key, value in settings.items():
+        command.run(["config", f"--{scope}", "--replace-all", key, value])
+
+
+def uninstall(scope: str) -> bool:
+    """Remove the settings; False if there were none."""
+    statuses = [command.attempt(["config", f"--{scope}", "--remove-section", section])[0] for section in _SECTIONS]
+    return 0 in statuses
+
+
+def _get(key: str, scope: str | None = None) -> str | None:
+    status, output, _ = command.attempt(["config", *([f"--{scope}"] if scope else []), "--get", key])
+    return command.lines(output)[0] if status == 0 else None

@@ -1,0 +1,164 @@
+"""Where a repository has its parts, and what its index and commits hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from git_theta.errors import GitError
+from git_theta.git import command
+
+if TYPE_CHECKING:
+    from git.cmd import Git
+
+_BLOB_MODES = ("100644", "100755")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository, as git finds it from a directory (GIT_DIR, worktrees and submodules included).
+
+    Attributes:
+        cwd: the directory that git was asked in; relative paths are meant from there.
+        git_dir: of this worktree.
+        common_dir: shared by all worktrees.
+        is_bare: whether there is no worktree here.
+    """
+
+    cwd: Path
+    git_dir: Path
+    common_dir: Path
+    is_bare: bool
+
+    @classmethod
+    def discover(cls, cwd: Path) -> Repository:
+        """The repository around a directory.
+
+        Raises:
+            GitError: there is none.
+        """
+        status, output, complaint = command.attempt(
+            ["rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir", "--is-inside-work-tree"], cwd=cwd
+        )
+        if status:
+            reason = complaint.strip().splitlines()[-1:] or ["git rev-parse failed"]
+            raise GitError(reason[0].removeprefix("fatal: "))
+        git_dir, common_dir, inside = command.lines(output)
+        return cls(cwd, Path(git_dir), Path(common_dir), inside != "true")
+
+    @cached_property
+    def worktree(self) -> Path:
+        """The top of the worktree.
+
+        Raises:
+            GitError: there is none.
+        """
+        return Path(command.lines(command.run(["rev-parse", "--show-toplevel"], cwd=self.cwd))[0])
+
+    @property
+    def theta_dir(self) -> Path:
+        """Where Git-Theta keeps its objects, cache and log."""
+        return self.common_dir / "theta"
+
+    def git(self, *arguments: str, stdin: bytes | None = None) -> bytes:
+        """Run git in this repository; see `command.run`."""
+        return command.run(arguments, cwd=self.cwd, stdin=stdin)
+
+    def read_blob(self, oid: str) -> bytes:
+        """The content of a blob.
+
+        Raises:
+            GitError: it is not there.
+        """
+        try:
+            content: bytes = self._objects.get_object_data(oid)[3]
+        except (ValueError, OSError) as error:
+            raise GitError(f"blob {oid} cannot be read: {error}") from error
+        return content
+
+    def index_blobs(self, path: str | None = None) -> dict[str, list[str]]:
+        """The blobs in the index, of every stage, by path from the top; of one path only if it is given."""
+        only = [] if path is None else [f":(top,literal){path}"]
+        status, output, _ = command.attempt(["ls-files", "--stage", "--full-name", "-z", "--", *only], cwd=self.cwd)
+        found: dict[str, list[str]] = {}
+        for field in command.fields(output) if status == 0 else ():
+            info, _, name = field.partition("\t")
+            mode, oid, _stage = info.split(" ")
+            if mode in _BLOB_MODES:
+                found.setdefault(name, []).append(oid)
+        return found
+
+    def tree_blobs(self, revision: str, path: str | None = None) -> dict[str, str]:
+        """The blobs of a commit by path from the top; none if there is no such commit yet."""
+        arguments = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", revision]
+        only = [] if path is None else ["--", path]
+        status, output, _ = command.attempt([*arguments, *only], cwd=self.cwd)
+        found = {}
+        for field in command.fields(output) if status == 0 else ():
+            info, _, name = field.partition("\t")
+            mode, _kind, oid = info.split(" ")
+            if mode in _BLOB_MODES:
+                found[name] = oid
+        return found
+
+    def tracked(self, paths: Iterable[str]) -> list[str]:
+        """Those of the paths (from the top) that have the attribute filter=theta, in their order."""
+        data = b"".join(path.encode(errors="surrogateescape") + b"\0" for path in paths)
+        if not data:
+            return []
+        cwd = self.cwd if self.is_bare else self.worktree
+        found = command.fields(command.run(["check-attr", "--stdin", "-z", "filter"], cwd=cwd, stdin=data))
+        return [path for path, value in zip(found[::3], found[2::3], strict=True) if value == "theta"]
+
+    def attribute_files(self) -> list[Path]:
+        """Every file of attributes that this worktree has, the strongest (info/attributes) last."""
+        listed = self.git("ls-files", "-z", "--cached", "--others", "--full-name", "--", ":(top,glob)**/.gitattributes")
+        files = [self.worktree / name for name in sorted(set(command.fields(listed)))]
+        return [file for file in [*files, self.common_dir / "info" / "attributes"] if file.is_file()]
+
+    def refresh_index(self, paths: Iterable[str]) -> None:
+        """Let the index know the worktree files at these paths (from the top) as they are now."""
+        data = b"".join(path.encode(errors="surrogateescape") + b"\0" for path in paths)
+        if data:
+            command.run(["update-index", "-q", "-z", "--stdin"], cwd=self.worktree, stdin=data)
+
+    def settings(self) -> dict[str, str]:
+        """The configuration below "theta.", keys without that prefix and in lower case; the last value wins."""
+        status, output, _ = command.attempt(["config", "--null", "--get-regexp", r"^theta\."], cwd=self.cwd)
+        pairs = (field.partition("\n") for field in command.fields(output)) if status == 0 else ()
+        return {key.removeprefix("theta.").lower(): value if sep else "true" for key, sep, value in pairs}
+
+    def new_blobs(self, wanted: Iterable[str], known: Iterable[str], remote: str | None) -> Iterator[str]:
+        """The blobs that commits hold and a remote is not known to have.
+
+        Args:
+            wanted: commits whose history is looked at.
+            known: commits that the remote has; names of none here are passed over.
+            remote: the remote whose tracking branches are known to it as well; None for no remote at all.
+        """
+        excluded = [f"^{commit}" for commit in known if self.has_commit(commit)]
+        if remote is not None:
+            excluded += ["--not", f"--remotes={remote}"]
+        listed = self.git(
+            "rev-list", "--objects", "--no-object-names", "--missing=allow-promisor", *wanted, *excluded, "--"
+        )
+        checked = self.git("cat-file", "--batch-check=%(objectname) %(objecttype)", "--buffer", stdin=listed)
+        for line in command.lines(checked):
+            oid, _, kind = line.partition(" ")
+            if kind == "blob":
+                yield oid
+
+    def has_commit(self, revision: str) -> bool:
+        """Whether the revision names a commit that is here."""
+        status, _, _ = command.attempt(["rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], cwd=self.cwd)
+        return status == 0
+
+    @cached_property
+    def _objects(self) -> Git:
+        """GitPython keeps one `git cat-file` for all reads. It takes 0.1 s to import, so only who reads pays."""
+        from git.cmd import Git
+
+        return Git(self.cwd)

@@ -1,0 +1,212 @@
+"""The metadata file: the small text that stands in Git for a checkpoint (specified in docs/metadata.md).
+
+There is one canonical encoding, one line per parameter group. The parser is strict: it accepts a line only if encoding
+what it understood gives that very line again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring_ascii as quote
+from typing import Any, Final, TypeVar
+
+from git_theta import tensors
+from git_theta.errors import MetadataError
+from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update
+
+VERSION: Final = 1
+PREFIX: Final = b'{"git-theta":'
+MAX_BYTES: Final = 1 << 28
+"""A metadata file larger than this is refused: a million groups fit in it."""
+
+_ABOUT: Final = (
+    "This stands for a model checkpoint that Git-Theta keeps. "
+    "To get the checkpoint itself: pip install git-theta && git theta install && git theta pull"
+)
+_HEAD: Final = f'{{"git-theta":{VERSION},"about":{quote(_ABOUT)},'
+_GROUPS: Final = '"groups":['
+_END: Final = "]}"
+_VERSION: Final = re.compile(rb'\{"git-theta":(\d{1,9})[,}]')
+_HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
+_MARKER: Final = re.compile(r"(<{7}|\|{7}|={7}|>{7})( |$)")
+
+T = TypeVar("T")
+
+
+def is_metadata(head: bytes) -> bool:
+    """Whether a file that begins so is meant to be a metadata file."""
+    return head.startswith(PREFIX)
+
+
+def serialize(metadata: Metadata) -> bytes:
+    """The canonical encoding."""
+    lines = [_HEAD, _file_text((metadata.format, metadata.size)), _skeleton_text(metadata.skeleton), _GROUPS]
+    last = len(metadata.entries) - 1
+    lines += [_entry_line(entry) + ("," if number < last else "") for number, entry in enumerate(metadata.entries)]
+    return "\n".join([*lines, _END, ""]).encode("ascii")
+
+
+def parse(data: bytes) -> Metadata:
+    """Read a metadata file.
+
+    Raises:
+        MetadataError: it is malformed, not in the canonical encoding, or of a newer version.
+    """
+    _check_version(data)
+    try:
+        lines = data.decode("ascii").split("\n")
+    except UnicodeDecodeError as error:
+        raise MetadataError(f"the metadata file has a byte that is not ASCII at offset {error.start}") from None
+    for number, line in enumerate(lines, 1):
+        if line.startswith(("<<<<<<<", "|||||||", "=======", ">>>>>>>")) and _MARKER.match(line):
+            raise MetadataError(f"line {number} of the metadata file is a conflict marker: settle the conflict first")
+    if len(lines) < 6 or lines[0] != _HEAD or lines[3] != _GROUPS or lines[-2:] != [_END, ""]:
+        raise MetadataError("the metadata file is incomplete or was edited: check out the file again")
+    format_name, size = _checked(lines[1], 2, _read_file, _file_text)
+    skeleton = _checked(lines[2], 3, _read_skeleton, _skeleton_text)
+    texts = lines[4:-2]
+    commas = [text[-1:] == "," for text in texts]
+    if commas != [True] * (len(texts) - 1) + [False] * min(len(texts), 1):
+        raise MetadataError("the metadata file lacks or repeats a comma between two groups")
+    entries = tuple(
+        _checked(text.removesuffix(","), number, _read_entry, _entry_line) for number, text in enumerate(texts, 5)
+    )
+    metadata = Metadata(format_name, size, skeleton, entries)
+    _check_whole(metadata)
+    return metadata
+
+
+def _check_version(data: bytes) -> None:
+    if len(data) > MAX_BYTES:
+        raise MetadataError(f"the metadata file is absurdly large ({len(data)} bytes)")
+    found = _VERSION.match(data)
+    if found is None:
+        raise MetadataError("this is not a Git-Theta metadata file")
+    if int(found[1]) > VERSION:
+        raise MetadataError(
+            f"the metadata file was written by a newer git-theta (format {int(found[1])}, this one reads {VERSION}): "
+            "upgrade git-theta"
+        )
+
+
+def _check_whole(metadata: Metadata) -> None:
+    entries = metadata.entries
+    if len({entry.name for entry in entries}) != len(entries):
+        raise MetadataError("the metadata file names a group twice")
+    if metadata.skeleton.size + sum(entry.nbytes for entry in entries) != metadata.size:
+        raise MetadataError("the sizes in the metadata file do not add up")
+    if sum(entry.lead for entry in entries) > metadata.skeleton.size:
+        raise MetadataError("the groups in the metadata file claim more of the skeleton than there is")
+
+
+def _checked(text: str, number: int, read: Callable[[Mapping[str, Any]], T], write: Callable[[T], str]) -> T:
+    """Read one line; lines 2 and 3 are members of the outermost JSON object, the others objects of their own."""
+    try:
+        value = read(_object(json.loads(f"{{{text.removesuffix(',')}}}" if number <= 3 else text)))
+    except (ValueError, KeyError, RecursionError) as error:
+        raise MetadataError(f"line {number} of the metadata file is malformed: {_reason(error)}") from None
+    if write(value) != text:
+        raise MetadataError(f"line {number} of the metadata file is not in the canonical encoding")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error) or type(error).__name__
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("an object is expected")
+    return value
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= tensors.MAX_BYTES:
+        raise ValueError("a number is out of range")
+    return value
+
+
+def _string(value: object, pattern: re.Pattern[str], what: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"not {what}")
+    return value
+
+
+def _read_file(value: Mapping[str, Any]) -> tuple[str, int]:
+    return _string(value["format"], _WORD, "the name of a format"), _integer(value["size"])
+
+
+def _file_text(file: tuple[str, int]) -> str:
+    return f'"format":{quote(file[0])},"size":{file[1]},'
+
+
+def _read_skeleton(members: Mapping[str, Any]) -> Skeleton:
+    value = _object(members["skeleton"])
+    size, digest = _integer(value["size"]), _string(value["digest"], _HEX, "a digest")
+    if "base64" not in value:
+        return Skeleton(size, digest, None, _read_update(value["update"]))
+    inline = base64.b64decode(str(value["base64"]), validate=True)
+    if len(inline) != size or tensors.digest(inline) != digest:
+        raise ValueError("the skeleton is not the one that its digest names")
+    return Skeleton(size, digest, inline, None)
+
+
+def _skeleton_text(skeleton: Skeleton) -> str:
+    if skeleton.inline is not None:
+        kept = f'"base64":"{base64.b64encode(skeleton.inline).decode()}"'
+    elif skeleton.update is not None:
+        kept = f'"update":{_update_text(skeleton.update)}'
+    else:
+        raise ValueError("a skeleton is either inline or behind an update")
+    return f'"skeleton":{{"size":{skeleton.size},"digest":"{skeleton.digest}",{kept}}},'
+
+
+def _read_entry(value: Mapping[str, Any]) -> Entry:
+    name, shape = value["name"], value["shape"]
+    if not isinstance(name, str) or not isinstance(shape, list) or not isinstance(value["dtype"], str):
+        raise ValueError("a group needs a name, a dtype and a shape")
+    entry = Entry(
+        name=name,
+        dtype=value["dtype"],
+        shape=tuple(_integer(extent) for extent in shape),
+        digest=_string(value["digest"], _HEX, "a digest"),
+        lead=_integer(value.get("lead", 0)),
+        update=_read_update(value["update"]),
+    )
+    if entry.nbytes and entry.update.object is None:
+        raise ValueError("a group with values needs an object")
+    return entry
+
+
+def _read_update(value: object) -> Update:
+    members = _object(value)
+    kind = _string(members["type"], _WORD, "a type of update")
+    if "oid" not in members:
+        return Update(kind, None)
+    oid = _string(members["oid"], _HEX, "an object's name (64 hexadecimal digits)")
+    return Update(kind, ObjectRef(oid, _integer(members["size"]), _integer(members.get("start", 0))))
+
+
+def _entry_line(entry: Entry) -> str:
+    shape = ",".join(map(str, entry.shape))
+    lead = f'"lead":{entry.lead},' if entry.lead else ""
+    return (
+        f'{{"name":{quote(entry.name)},"dtype":"{entry.dtype}","shape":[{shape}],"digest":"{entry.digest}",'
+        f'{lead}"update":{_update_text(entry.update)}}}'
+    )
+
+
+def _update_text(update: Update) -> str:
+    ref = update.object
+    if ref is None:
+        return f'{{"type":"{update.type}"}}'
+    start = f',"start":{ref.start}' if ref.start else ""
+    return f'{{"type":"{update.type}","oid":"{ref.oid}","size":{ref.size}{start}}}'

@@ -1,0 +1,123 @@
+"""Talk to git-lfs, which knows every kind of LFS server, its authentication and its transfer adapters.
+
+Every call names our store as its storage directory, so that git-lfs reads and writes our objects natively.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from git_theta.errors import TransferError
+from git_theta.git import command
+from git_theta.git.pktline import FLUSH, EndOfInput, frame, frame_texts, read_packets, read_texts
+from git_theta.metadata import ObjectRef
+from git_theta.store.objects import ObjectStore
+
+_INSTALL: Final = "install git-lfs (https://git-lfs.com) and try again"
+
+
+@dataclass(frozen=True)
+class Lfs:
+    """git-lfs, run in a directory of the repository, with a store as its storage."""
+
+    cwd: Path
+    store: ObjectStore
+
+    def push(self, remote: str, refs: Sequence[ObjectRef]) -> None:
+        """Upload objects; those that the server has are passed over by git-lfs.
+
+        Raises:
+            TransferError: git-lfs is missing, or an upload failed.
+        """
+        self._require("push to")
+        oids = "".join(f"{ref.oid}\n" for ref in refs)
+        done = subprocess.run(
+            ["git", *self._options(), "lfs", "push", "--object-id", remote, "--stdin"],
+            cwd=self.cwd,
+            input=oids.encode(),
+            stdout=subprocess.PIPE,
+            check=False,
+        )
+        if done.returncode:
+            raise TransferError(f"git-lfs could not upload all {len(refs)} objects to {remote} (see above)")
+
+    def fetch(self, refs: Sequence[ObjectRef], remote: str | None) -> None:
+        """Download objects into the store, in parallel and in batches, as git-lfs does it.
+
+        Raises:
+            TransferError: git-lfs is missing, or the conversation with it broke. An object that the server does not
+                have is no error here: it is still missing afterwards.
+        """
+        self._require("fetch from")
+        try:
+            with self._filter_process(remote) as (outgoing, incoming):
+                delayed = [ref for ref in refs if not _request(ref, outgoing, incoming)]
+                while delayed:
+                    outgoing.write(frame_texts("command=list_available_blobs"))
+                    outgoing.flush()
+                    paths = {text.removeprefix("pathname=") for text in read_texts(incoming)}
+                    read_texts(incoming)
+                    if not paths:
+                        break
+                    for ref in [ref for ref in delayed if ref.oid in paths]:
+                        _collect(ref, outgoing, incoming)
+                    delayed = [ref for ref in delayed if ref.oid not in paths]
+        except (EndOfInput, OSError) as error:
+            raise TransferError("git-lfs ended while it was fetching objects (see above)") from error
+
+    @contextmanager
+    def _filter_process(self, remote: str | None) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+        """A `git lfs filter-process` that has been greeted: the streams to it and from it."""
+        chosen = [] if remote is None else ["-c", f"remote.lfsdefault={remote}"]
+        arguments = ["git", *self._options(), *chosen, "lfs", "filter-process"]
+        with subprocess.Popen(arguments, cwd=self.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            outgoing, incoming = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
+            outgoing.write(frame_texts("git-filter-client", "version=2"))
+            outgoing.flush()
+            read_texts(incoming)
+            outgoing.write(frame_texts("capability=smudge", "capability=delay"))
+            outgoing.flush()
+            read_texts(incoming)
+            yield outgoing, incoming
+
+    def _options(self) -> list[str]:
+        # A user's include and exclude patterns are about paths, and objects of ours have none.
+        settings = [f"lfs.storage={self.store.root}", "lfs.fetchinclude=", "lfs.fetchexclude="]
+        return [word for setting in settings for word in ("-c", setting)]
+
+    def _require(self, purpose: str) -> None:
+        if command.attempt(["lfs", "version"], cwd=self.cwd)[0]:
+            raise TransferError(f"git-lfs is needed to {purpose} this remote: {_INSTALL}")
+
+
+def _request(ref: ObjectRef, outgoing: BinaryIO, incoming: BinaryIO) -> bool:
+    """Ask for an object; False if git-lfs will deliver it later."""
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{ref.oid}\nsize {ref.size}\n".encode()
+    outgoing.write(frame_texts("command=smudge", f"pathname={ref.oid}", "can-delay=1"))
+    outgoing.write(frame(pointer) + pointer + FLUSH)
+    outgoing.flush()
+    return _answer(incoming)
+
+
+def _collect(ref: ObjectRef, outgoing: BinaryIO, incoming: BinaryIO) -> None:
+    """Take an object that git-lfs has announced."""
+    outgoing.write(frame_texts("command=smudge", f"pathname={ref.oid}") + FLUSH)
+    outgoing.flush()
+    _answer(incoming)
+
+
+def _answer(incoming: BinaryIO) -> bool:
+    """Take an answer, but not its content, which git-lfs has put in the store as well; False if it comes later."""
+    status = read_texts(incoming)
+    if "status=delayed" in status:
+        return False
+    if "status=success" in status:
+        for _ in read_packets(incoming):
+            pass
+        read_texts(incoming)
+    return True

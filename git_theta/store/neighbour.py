@@ -1,0 +1,62 @@
+"""A remote that is a path: its repository has a store like ours, and objects are copied from store to store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from git_theta.errors import CorruptObjectError, GitError, MissingObjectError, StoreError
+from git_theta.git.repository import Repository
+from git_theta.metadata import ObjectRef
+from git_theta.store.objects import ObjectStore
+
+
+def local_path(url: str, base: Path) -> Path | None:
+    """The path that a remote's URL means, or None if it is reached in another way (gitremote-helpers(7), git-clone(1)).
+
+    Args:
+        url: of the remote.
+        base: what a relative path is relative to.
+    """
+    if url.startswith("file://"):
+        return Path(unquote(urlsplit(url).path))
+    before_slash = url.partition("/")[0]
+    if "://" in url or ":" in before_slash:
+        return None
+    return base / url
+
+
+def store_of(path: Path) -> ObjectStore:
+    """The store of the repository at a path (a worktree, or a bare repository).
+
+    Raises:
+        StoreError: there is no repository, or git does not trust it.
+    """
+    try:
+        return ObjectStore(Repository.discover(path).theta_dir)
+    except (GitError, OSError) as error:
+        raise StoreError(f"the remote {path} cannot be read: {error}") from error
+
+
+def copy(refs: Iterable[ObjectRef], source: ObjectStore, target: ObjectStore) -> list[ObjectRef]:
+    """Copy the objects that the target lacks; returns those that the source does not have either.
+
+    Raises:
+        CorruptObjectError: the source's bytes are not the ones that an object's name promises.
+        StoreError: a store cannot be read or written.
+    """
+    return [ref for ref in refs if not target.has(ref) and not _copy_one(ref, source, target)]
+
+
+def _copy_one(ref: ObjectRef, source: ObjectStore, target: ObjectStore) -> bool:
+    try:
+        with source.open(ref) as file, target.writing() as writer:
+            while block := file.read(1 << 20):
+                writer.write(block)
+            if writer.oid != ref.oid:
+                raise CorruptObjectError(f"object {ref.oid} is damaged in {source.root}")
+            writer.publish()
+    except MissingObjectError:
+        return False
+    return True

@@ -1,0 +1,181 @@
+"""The local object store, laid out as a Git LFS storage directory so that git-lfs reads and writes it natively."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from git_theta.errors import CorruptObjectError, MissingObjectError, StoreError
+from git_theta.metadata import ObjectRef
+
+_STALE_SECONDS: Final = 24 * 3600
+
+
+class ObjectStore:
+    """Objects under a directory, which is made when it is first written to.
+
+    Publishing is by rename, so a reader sees a whole object or none, and two processes may write the same object at
+    once.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Args: root: the storage directory; objects lie in root/objects/ab/cd/<oid>."""
+        self.root = root
+
+    def path(self, oid: str) -> Path:
+        """Where the object of this name lies, if it is here."""
+        return self.root / "objects" / oid[:2] / oid[2:4] / oid
+
+    def has(self, ref: ObjectRef) -> bool:
+        """Whether an object of this name and size is here."""
+        try:
+            return self.path(ref.oid).stat().st_size == ref.size
+        except OSError:
+            return False
+
+    @contextmanager
+    def open(self, ref: ObjectRef) -> Iterator[BinaryIO]:
+        """The object's bytes. They are not verified here: whoever reads values knows their digest.
+
+        Raises:
+            MissingObjectError: it is not here.
+            CorruptObjectError: it has another size.
+            StoreError: it cannot be read.
+        """
+        try:
+            file = self.path(ref.oid).open("rb")
+        except FileNotFoundError:
+            raise MissingObjectError("it is not in the local store") from None
+        except OSError as error:
+            raise StoreError(f"object {ref.oid} cannot be read: {error.strerror}") from error
+        with file:
+            size = os.fstat(file.fileno()).st_size
+            if size != ref.size:
+                raise CorruptObjectError(f"it has {size} bytes instead of {ref.size}")
+            yield file
+
+    def verify(self, ref: ObjectRef) -> None:
+        """Read the object and compare it with its name.
+
+        Raises:
+            ObjectError: it is missing, or its bytes are not the ones it was named for.
+        """
+        with self.open(ref) as file:
+            hasher = sha256()
+            while block := file.read(1 << 20):
+                hasher.update(block)
+        if hasher.hexdigest() != ref.oid:
+            raise CorruptObjectError("its SHA-256 is not its name")
+
+    def set_aside(self, ref: ObjectRef) -> None:
+        """Move a damaged object to root/bad, where nothing reads it but a person still can.
+
+        Raises:
+            StoreError: it cannot be moved.
+        """
+        with _as_store_error(self.root):
+            (self.root / "bad").mkdir(exist_ok=True)
+            self.path(ref.oid).replace(self.root / "bad" / ref.oid)
+
+    @contextmanager
+    def writing(self) -> Iterator[ObjectWriter]:
+        """A new object; it vanishes unless it is published before the context ends.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with _as_store_error(self.root):
+            directory = self.temporary_directory()
+            temporary = directory / f"object-{secrets.token_hex(8)}"
+            # Not mkstemp: in a repository that a group shares, the umask decides who may read.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        writer = ObjectWriter(self, descriptor, temporary)
+        try:
+            yield writer
+        finally:
+            writer.discard()
+
+    def temporary_directory(self) -> Path:
+        """Where unfinished files lie; what a killed process left there a day ago is removed."""
+        directory = self.root / "tmp"
+        with _as_store_error(self.root):
+            directory.mkdir(parents=True, exist_ok=True)
+            for leftover in directory.iterdir():
+                _remove_if_stale(leftover)
+        return directory
+
+
+@dataclass
+class ObjectWriter:
+    """An object that is being written to a temporary file of the store."""
+
+    store: ObjectStore
+    descriptor: int
+    temporary: Path
+
+    def __post_init__(self) -> None:
+        """Start with an empty object."""
+        self._hasher = sha256()
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Append bytes.
+
+        Raises:
+            StoreError: they could not be written (disk full).
+        """
+        self._hasher.update(data)
+        self._size += len(data)
+        with _as_store_error(self.store.root):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self.descriptor, view) :]
+
+    @property
+    def oid(self) -> str:
+        """The name that the bytes written so far have."""
+        return self._hasher.hexdigest()
+
+    def publish(self) -> ObjectRef:
+        """Make the object visible under its name, durably.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        ref = ObjectRef(self.oid, self._size)
+        target = self.store.path(ref.oid)
+        with _as_store_error(self.store.root):
+            os.fsync(self.descriptor)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary.replace(target)
+        return ref
+
+    def discard(self) -> None:
+        """Close the file, and remove it if it was not published."""
+        os.close(self.descriptor)
+        self.temporary.unlink(missing_ok=True)
+
+
+def _remove_if_stale(leftover: Path) -> None:
+    try:
+        if leftover.stat().st_mtime < time.time() - _STALE_SECONDS:
+            leftover.unlink()
+    except OSError:
+        return  # Somebody else was faster, or it is not ours to remove.
+
+
+@contextmanager
+def _as_store_error(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = ": free some space and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise StoreError(f"the object store {root} cannot be written: {error.strerror}{hint}") from error

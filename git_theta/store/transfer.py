@@ -1,0 +1,88 @@
+"""Bring objects from remotes and take them there: by copying where a remote is a path, else by git-lfs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_theta.errors import ObjectError, StoreError, TransferError
+from git_theta.git import command
+from git_theta.git.repository import Repository
+from git_theta.metadata import ObjectRef
+from git_theta.store.lfs import Lfs
+from git_theta.store.neighbour import copy, local_path, store_of
+from git_theta.store.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Moves objects between a repository's store and its remotes."""
+
+    repository: Repository
+    store: ObjectStore
+
+    def fetch(self, refs: Iterable[ObjectRef], remote: str | None = None) -> list[ObjectRef]:
+        """Bring what is missing; returns what could not be had.
+
+        Args:
+            refs: the objects wanted.
+            remote: the one to ask; by default every remote that is a path, then git-lfs.
+
+        Raises:
+            TransferError: a remote could not be asked.
+        """
+        missing = [ref for ref in refs if not self.store.has(ref)]
+        urls = [self.url(name) for name in ([remote] if remote else self.remotes())]
+        for neighbour in filter(None, (self._neighbour(url) for url in urls)):
+            if missing:
+                missing = self._copy_from(neighbour, missing)
+        if missing and any(self._neighbour(url) is None for url in urls):
+            Lfs(self.repository.cwd, self.store).fetch(missing, remote)
+            missing = [ref for ref in missing if not self.store.has(ref)]
+        return missing
+
+    def push(self, refs: Iterable[ObjectRef], remote: str, url: str) -> None:
+        """Take objects to a remote, which may be a name or a URL.
+
+        Raises:
+            TransferError: an object is neither here nor there, or could not be uploaded.
+            StoreError: a store cannot be read or written.
+        """
+        neighbour = self._neighbour(url)
+        wanted = list(refs)
+        if neighbour is None:
+            Lfs(self.repository.cwd, self.store).push(remote, wanted)
+            return
+        try:
+            missing = copy(wanted, self.store, store_of(neighbour))
+        except ObjectError as error:
+            raise TransferError(f"{error}: 'git theta fetch --verify' may replace it") from error
+        if missing:
+            raise TransferError(
+                f"{len(missing)} of {len(wanted)} objects are neither here nor at {remote} "
+                f"(the first is {missing[0].oid}): get them with 'git theta fetch' and push again"
+            )
+
+    def remotes(self) -> list[str]:
+        """The configured remotes, in the order of the configuration."""
+        return command.lines(self.repository.git("remote"))
+
+    def url(self, remote: str, *, push: bool = False) -> str:
+        """The URL of a remote; a name that is not configured is taken for a URL, as git does."""
+        status, output, _ = command.attempt(
+            ["remote", "get-url", *(["--push"] if push else []), remote], cwd=self.repository.cwd
+        )
+        return command.lines(output)[0] if status == 0 else remote
+
+    def _neighbour(self, url: str) -> Path | None:
+        base = self.repository.git_dir if self.repository.is_bare else self.repository.worktree
+        return local_path(url, base)
+
+    def _copy_from(self, neighbour: Path, missing: list[ObjectRef]) -> list[ObjectRef]:
+        try:
+            return copy(missing, store_of(neighbour), self.store)
+        except StoreError as error:
+            if not self.store.root.exists() or isinstance(error, ObjectError):
+                raise
+            return missing
