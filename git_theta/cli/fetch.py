@@ -13,10 +13,12 @@ from git_theta.flows.fetch import checkpoints, fetch
 @click.argument("remote", required=False)
 @click.argument("revisions", nargs=-1)
 def command(remote: str | None, revisions: tuple[str, ...], verify: bool) -> None:
-    """Bring the objects of the checkpoints in REVISIONS (by default the index) from REMOTE (by default any)."""
+    """Bring the objects of REVISIONS (by default HEAD and the index) from REMOTE (by default any)."""
     workspace = Workspace.here()
     found = [
-        metadata for revision in revisions or (None,) for _, _, metadata in checkpoints(workspace.repository, revision)
+        metadata
+        for revision in revisions or ("HEAD", None)
+        for _, _, metadata in checkpoints(workspace.repository, revision)
     ]
     refs = [ref for metadata in found for ref in metadata.objects()]
     count = fetch(workspace.transfer, refs, remote, verify=verify)

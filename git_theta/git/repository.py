@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from git_theta.errors import GitError
 from git_theta.git import command
@@ -14,7 +14,10 @@ from git_theta.git import command
 if TYPE_CHECKING:
     from git.cmd import Git
 
-_BLOB_MODES = ("100644", "100755")
+STORE: Final = "theta"
+"""Name of our folder in a repository's common directory."""
+
+_BLOB_MODES: Final = ("100644", "100755")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Repository:
     @property
     def theta_dir(self) -> Path:
         """Where Git-Theta keeps its objects, cache and log."""
-        return self.common_dir / "theta"
+        return self.common_dir / STORE
 
     def git(self, *arguments: str, stdin: bytes | None = None) -> bytes:
         """Run git in this repository; see `command.run`."""
@@ -130,6 +133,21 @@ class Repository:
         status, output, _ = command.attempt(["config", "--null", "--get-regexp", r"^theta\."], cwd=self.cwd)
         pairs = (field.partition("\n") for field in command.fields(output)) if status == 0 else ()
         return {key.removeprefix("theta.").lower(): value if sep else "true" for key, sep, value in pairs}
+
+    def lfs_url(self, remote: str) -> str | None:
+        """The LFS server configured for a remote, in git's configuration or in .lfsconfig (git-lfs-config(5))."""
+        keys = (f"remote.{remote}.lfspushurl", f"remote.{remote}.lfsurl", "lfs.pushurl", "lfs.url")
+        places: list[tuple[str, ...]] = [()]
+        if self.is_bare:
+            places.append(("--blob", "HEAD:.lfsconfig"))
+        else:
+            places.append(("--file", str(self.worktree / ".lfsconfig")))
+        for place in places:
+            for key in keys:
+                status, output, _ = command.attempt(["config", *place, "--get", key], cwd=self.cwd)
+                if status == 0:
+                    return command.lines(output)[0]
+        return None
 
     def new_blobs(self, wanted: Iterable[str], known: Iterable[str], remote: str | None) -> Iterator[str]:
         """The blobs that commits hold and a remote is not known to have.

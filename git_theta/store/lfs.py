@@ -80,7 +80,7 @@ class Lfs:
             outgoing.write(frame_texts("git-filter-client", "version=2"))
             outgoing.flush()
             read_texts(incoming)
-            outgoing.write(frame_texts("capability=smudge", "capability=delay"))
+            outgoing.write(frame_texts("capability=clean", "capability=smudge", "capability=delay"))
             outgoing.flush()
             read_texts(incoming)
             yield outgoing, incoming

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from git_theta.errors import CorruptObjectError, GitError, MissingObjectError, StoreError
-from git_theta.git.repository import Repository
+from git_theta.errors import CorruptObjectError, MissingObjectError, StoreError
+from git_theta.git import command
+from git_theta.git.repository import STORE
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
 
@@ -31,12 +32,16 @@ def store_of(path: Path) -> ObjectStore:
     """The store of the repository at a path (a worktree, or a bare repository).
 
     Raises:
-        StoreError: there is no repository, or git does not trust it.
+        StoreError: there is no repository.
     """
-    try:
-        return ObjectStore(Repository.discover(path).theta_dir)
-    except (GitError, OSError) as error:
-        raise StoreError(f"the remote {path} cannot be read: {error}") from error
+    for candidate in (path / ".git", path):
+        # Named outright: while git clones, the environment says that the repository is the new one.
+        status, output, _ = command.attempt(
+            [f"--git-dir={candidate}", "rev-parse", "--path-format=absolute", "--git-common-dir"]
+        )
+        if status == 0:
+            return ObjectStore(Path(command.lines(output)[0]) / STORE)
+    raise StoreError(f"the remote {path} is not a repository that can be read")
 
 
 def copy(refs: Iterable[ObjectRef], source: ObjectStore, target: ObjectStore) -> list[ObjectRef]:

@@ -33,11 +33,11 @@ class Transfer:
             TransferError: a remote could not be asked.
         """
         missing = [ref for ref in refs if not self.store.has(ref)]
-        urls = [self.url(name) for name in ([remote] if remote else self.remotes())]
-        for neighbour in filter(None, (self._neighbour(url) for url in urls)):
+        remotes = [remote] if remote else self.remotes()
+        for neighbour in filter(None, (self._path_of(self.url(name)) for name in remotes)):
             if missing:
                 missing = self._copy_from(neighbour, missing)
-        if missing and any(self._neighbour(url) is None for url in urls):
+        if missing and any(self._uses_lfs(name, self.url(name)) for name in remotes):
             Lfs(self.repository.cwd, self.store).fetch(missing, remote)
             missing = [ref for ref in missing if not self.store.has(ref)]
         return missing
@@ -49,9 +49,9 @@ class Transfer:
             TransferError: an object is neither here nor there, or could not be uploaded.
             StoreError: a store cannot be read or written.
         """
-        neighbour = self._neighbour(url)
+        neighbour = self._path_of(url)
         wanted = list(refs)
-        if neighbour is None:
+        if neighbour is None or self._uses_lfs(remote, url):
             Lfs(self.repository.cwd, self.store).push(remote, wanted)
             return
         try:
@@ -75,14 +75,17 @@ class Transfer:
         )
         return command.lines(output)[0] if status == 0 else remote
 
-    def _neighbour(self, url: str) -> Path | None:
+    def _uses_lfs(self, remote: str, url: str) -> bool:
+        """Whether objects go by git-lfs: the remote is no path, or an LFS server is configured for it."""
+        return self._path_of(url) is None or self.repository.lfs_url(remote) is not None
+
+    def _path_of(self, url: str) -> Path | None:
         base = self.repository.git_dir if self.repository.is_bare else self.repository.worktree
         return local_path(url, base)
 
     def _copy_from(self, neighbour: Path, missing: list[ObjectRef]) -> list[ObjectRef]:
         try:
-            return copy(missing, store_of(neighbour), self.store)
-        except StoreError as error:
-            if not self.store.root.exists() or isinstance(error, ObjectError):
-                raise
-            return missing
+            source = store_of(neighbour)
+        except StoreError:
+            return missing  # A remote that cannot be reached has nothing; others may.
+        return copy(missing, source, self.store)
