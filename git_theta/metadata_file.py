@@ -19,8 +19,8 @@ from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update
 
 VERSION: Final = 1
 PREFIX: Final = b'{"git-theta":'
-MAX_BYTES: Final = 1 << 28
-"""A metadata file larger than this is refused: a million groups fit in it."""
+MAX_BYTES: Final = 1 << 26
+"""A metadata file larger than this is refused: 200,000 groups fit in it."""
 
 _ABOUT: Final = (
     "This stands for a model checkpoint that Git-Theta keeps. "

@@ -36,7 +36,7 @@ def _serve(request: Request, connection: Connection, workspace: Workspace, *, sk
         connection.answer(_answer(request, workspace, skip=skip))
     except ThetaError as error:
         complain(str(error) if str(error).startswith(request.path) else f"{request.path}: {error}")
-    except (OSError, EndOfInput):
+    except (BrokenPipeError, EndOfInput):
         raise
     except Exception as error:
         report_bug(error, os.environ)
@@ -47,8 +47,8 @@ def _serve(request: Request, connection: Connection, workspace: Workspace, *, sk
 def _answer(request: Request, workspace: Workspace, *, skip: bool) -> Iterator[bytes | memoryview]:
     match request.command:
         case "clean":
-            return cleaned(request.content, request.path, workspace)
+            yield from cleaned(request.content, request.path, workspace)
         case "smudge":
-            return smudged(request.content, request.path, workspace, skip=skip)
+            yield from smudged(request.content, request.path, workspace, skip=skip)
         case unknown:
             raise GitError(f"git asked for {unknown!r}, which this filter does not do")

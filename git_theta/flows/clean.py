@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -36,7 +36,9 @@ class Cleaner:
     Attributes:
         top: the directory that paths are relative to.
         warn: is told, in one line, what the user should know.
-        before_storing: is called before the first object of this run is stored.
+        before_storing: is called before objects are stored.
+        remembered: by path, what was cleaned last and to what: git asks for the same file up to four times in one
+            `status`, `diff` or `blame`. Known by its digests and not by its time stamp, which may lie.
     """
 
     repository: Repository
@@ -47,6 +49,7 @@ class Cleaner:
     settings: Settings
     warn: Callable[[str], None]
     before_storing: Callable[[], None]
+    remembered: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
     def clean(self, content: Iterator[bytes], path: str) -> bytes:
         """The metadata file of a checkpoint; a metadata file is returned as it is, and an empty file stays empty.
@@ -67,23 +70,28 @@ class Cleaner:
             return b""
         whole = itertools.chain([first], content)
         with take(whole, self.top / path, partial(self._scan, path), self.store.temporary_directory) as intake:
-            data = self._same_as_before(intake, path)
-            if data is None:
-                data = self._new(intake, path)
-                self.cache.put(_key(intake), data)
-            return data
+            key = _key(intake)
+            if self.remembered.get(path, ("", b""))[0] != key:
+                self.remembered[path] = key, self._metadata_file(intake, path, key)
+            return self.remembered[path][1]
 
     def _scan(self, path: str, source: Source) -> Scan:
         return scan(source, path, self.formats)
 
-    def _same_as_before(self, intake: Intake, path: str) -> bytes | None:
-        """The metadata file that stands for these very bytes already, if there is one."""
-        for data, metadata in known.at_path(self.repository, path):
+    def _metadata_file(self, intake: Intake, path: str, key: str) -> bytes:
+        """The one that stands for these very bytes already, if there is one, else a new one."""
+        before = list(known.at_path(self.repository, path))
+        for data, metadata in before:
             if _stands_for(metadata, intake):
                 return data
-        return self.cache.get(_key(intake))
+        cached = self.cache.get(key)
+        if cached is not None:
+            return cached
+        data = self._new(intake, path, [metadata for _, metadata in before])
+        self.cache.put(key, data)
+        return data
 
-    def _new(self, intake: Intake, path: str) -> bytes:
+    def _new(self, intake: Intake, path: str, before: Sequence[Metadata]) -> bytes:
         if intake.scan.why_opaque is not None:
             if self.settings.strict:
                 raise NotThisFormatError(f"{intake.scan.why_opaque} (refused because theta.strict is set)")
@@ -91,7 +99,7 @@ class Cleaner:
         skeleton = intake.digests.skeleton
         skeleton_digest = tensors.digest(skeleton)
         is_large = len(skeleton) > _INLINE_BYTES
-        updates = self._updates(intake, path, {skeleton_digest: skeleton} if is_large else {})
+        updates = self._updates(intake, before, {skeleton_digest: skeleton} if is_large else {})
         layout = intake.scan.layout
         entries = tuple(
             Entry(span.name, span.dtype, span.shape, digest, lead, updates[digest])
@@ -105,12 +113,12 @@ class Cleaner:
         )
         return serialize(Metadata(layout.format, layout.size, kept, entries))
 
-    def _updates(self, intake: Intake, path: str, large: Mapping[str, bytes]) -> Mapping[str, Update]:
+    def _updates(self, intake: Intake, before: Sequence[Metadata], large: Mapping[str, bytes]) -> Mapping[str, Update]:
         """An update for each digest of the intake: one that is known if possible, else a newly stored one."""
         wanted = dict.fromkeys([*intake.digests.groups, *large])
         found = {
             digest: update
-            for _, metadata in reversed(list(known.at_path(self.repository, path)))
+            for metadata in reversed(before)
             for digest, update in metadata.updates().items()
             if digest in wanted
         }

@@ -18,9 +18,7 @@ def run(arguments: Sequence[str], *, cwd: Path | None = None, stdin: bytes | Non
     """
     status, output, complaint = attempt(arguments, cwd=cwd, stdin=stdin)
     if status:
-        said = complaint.strip().splitlines()
-        reason = said[-1] if said else f"exit status {status}"
-        raise GitError(f"git {arguments[0]} failed: {reason}")
+        raise GitError(f"git {arguments[0]} failed: {reason(complaint) or f'exit status {status}'}")
     return output
 
 
@@ -42,6 +40,13 @@ def attempt(arguments: Sequence[str], *, cwd: Path | None = None, stdin: bytes |
     except FileNotFoundError:
         raise GitError("git is not on the PATH: install it") from None
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
+
+
+def reason(complaint: str) -> str:
+    """The one line of what git wrote to standard error that says what was wrong."""
+    said = [line.strip() for line in complaint.splitlines() if line.strip()]
+    fatal = [line.removeprefix("fatal: ") for line in said if line.startswith("fatal: ")]
+    return (fatal or said[-1:] or [""])[0]
 
 
 def lines(output: bytes) -> list[str]:

@@ -76,10 +76,6 @@ class Connection:
             raise
         self._write([FLUSH, FLUSH])
 
-    def refuse(self) -> None:
-        """Tell git that this request failed."""
-        self._send_texts("status=error")
-
     def _send_texts(self, *texts: str) -> None:
         self._write([frame_texts(*texts)])
 

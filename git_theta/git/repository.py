@@ -47,8 +47,7 @@ class Repository:
             ["rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir", "--is-inside-work-tree"], cwd=cwd
         )
         if status:
-            reason = complaint.strip().splitlines()[-1:] or ["git rev-parse failed"]
-            raise GitError(reason[0].removeprefix("fatal: "))
+            raise GitError(command.reason(complaint) or "git rev-parse failed")
         git_dir, common_dir, inside = command.lines(output)
         return cls(cwd, Path(git_dir), Path(common_dir), inside != "true")
 

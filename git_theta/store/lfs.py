@@ -18,6 +18,9 @@ from git_theta.git.pktline import FLUSH, EndOfInput, frame, frame_texts, read_pa
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
 
+_STANDARD_ERROR: Final = 2
+"""Where git-lfs shows its progress: the standard output may be a filter's."""
+
 _INSTALL: Final = "install git-lfs (https://git-lfs.com) and try again"
 
 
@@ -40,7 +43,7 @@ class Lfs:
             ["git", *self._options(), "lfs", "push", "--object-id", remote, "--stdin"],
             cwd=self.cwd,
             input=oids.encode(),
-            stdout=subprocess.PIPE,
+            stdout=_STANDARD_ERROR,
             check=False,
         )
         if done.returncode:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ class ObjectStore:
             StoreError: it cannot be moved.
         """
         with _as_store_error(self.root):
-            (self.root / "bad").mkdir(exist_ok=True)
+            self.make_directory(self.root / "bad")
             self.path(ref.oid).replace(self.root / "bad" / ref.oid)
 
     @contextmanager
@@ -107,10 +108,21 @@ class ObjectStore:
         """Where unfinished files lie; what a killed process left there a day ago is removed."""
         directory = self.root / "tmp"
         with _as_store_error(self.root):
-            directory.mkdir(parents=True, exist_ok=True)
+            self.make_directory(directory)
             for leftover in directory.iterdir():
                 _remove_if_stale(leftover)
         return directory
+
+    def make_directory(self, directory: Path) -> None:
+        """Make a directory below the root, as open to others as the repository itself (core.sharedRepository)."""
+        if directory.is_dir():
+            return
+        if directory != self.root.parent:
+            self.make_directory(directory.parent)
+        directory.mkdir(exist_ok=True)
+        mode = stat.S_IMODE(self.root.parent.stat().st_mode)
+        if stat.S_IMODE(directory.stat().st_mode) != mode:
+            directory.chmod(mode)
 
 
 @dataclass
@@ -154,7 +166,7 @@ class ObjectWriter:
         target = self.store.path(ref.oid)
         with _as_store_error(self.store.root):
             os.fsync(self.descriptor)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self.store.make_directory(target.parent)
             self.temporary.replace(target)
         return ref
 

@@ -1,0 +1,311 @@
+"""Push, clone and pull with real remotes: a path, and a real LFS server over HTTP on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from dulwich.lfs_server import run_lfs_server
+
+from tests.helpers import Repo, safetensors_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE = "model.safetensors"
+
+
+def groups(seed: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return {f"layer.{n}.weight": generator.standard_normal((150, 150), dtype=np.float32) for n in range(6)} | {
+        f"layer.{n}.bias": generator.standard_normal(150, dtype=np.float32) for n in range(6)
+    }
+
+
+class Server:
+    """A real LFS server."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._server, self.url = run_lfs_server("127.0.0.1", 0, str(directory))
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def objects(self) -> dict[str, Path]:
+        return {path.name: path for path in self.directory.rglob("*") if path.is_file() and len(path.name) == 64}
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    running = Server(tmp_path / "lfs-server")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    Repo.run("git", "init", "-q", "--bare", str(tmp_path / "remote.git"), cwd=tmp_path)
+    return tmp_path / "remote.git"
+
+
+@pytest.fixture
+def author(repo: Repo, bare: Path) -> Repo:
+    repo.theta("install", "--global")
+    repo.theta("track", "*.safetensors")
+    repo.write(FILE, safetensors_bytes(groups(0)))
+    repo.commit("base")
+    repo.git("remote", "add", "origin", str(bare))
+    return repo
+
+
+def clone(source: Path, target: Path, *options: str, check: bool = True) -> Repo:
+    Repo.run("git", "clone", "-q", *options, str(source), str(target), cwd=target.parent, check=check)
+    return Repo(target)
+
+
+def object_names(directory: Path) -> set[str]:
+    return {path.name for path in (directory / "theta/objects").rglob("*") if path.is_file()}
+
+
+def test_path_remote_round_trip(author: Repo, bare: Path, tmp_path: Path) -> None:
+    author.git("push", "-q", "-u", "origin", "main")
+    other = clone(bare, tmp_path / "clone")
+    assert other.read(FILE) == author.read(FILE)
+    assert other.status() == ""
+    author.write(FILE, safetensors_bytes({**groups(0), "layer.2.weight": groups(1)["layer.2.weight"]}))
+    author.commit("second")
+    author.git("push", "-q")
+    other.git("pull", "-q")
+    assert other.read(FILE) == author.read(FILE)
+
+
+def test_path_remote_that_is_a_worktree_is_relative_or_a_file_url(author: Repo, tmp_path: Path) -> None:
+    expected = author.read(FILE)
+    url = clone(author.path, tmp_path / "by path")
+    assert url.read(FILE) == expected
+    Repo.run("git", "clone", "-q", author.path.as_uri(), "by-url", cwd=tmp_path)
+    assert Repo(tmp_path / "by-url").read(FILE) == expected
+    relative = os.path.relpath(author.path, tmp_path)
+    Repo.run("git", "clone", "-q", relative, "by-relative", cwd=tmp_path)
+    assert Repo(tmp_path / "by-relative").read(FILE) == expected
+
+
+def test_http_server_round_trip(author: Repo, bare: Path, server: Server, tmp_path: Path) -> None:
+    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
+    author.commit("where objects are")
+    author.git("push", "-q", "origin", "main")
+    assert set(server.objects()) == object_names(author.path / ".git")
+    assert object_names(bare) == set()
+    other = clone(bare, tmp_path / "clone")
+    assert other.read(FILE) == author.read(FILE)
+    assert other.status() == ""
+
+
+def test_only_new_objects_are_uploaded(author: Repo, server: Server) -> None:
+    author.git("config", "lfs.url", server.url)
+    author.git("push", "-q", "-u", "origin", "main")
+    before = set(server.objects())
+    author.write(FILE, safetensors_bytes({**groups(0), "layer.2.weight": groups(1)["layer.2.weight"]}))
+    author.commit("second")
+    author.git("push", "-q")
+    assert len(set(server.objects()) - before) == 1
+
+
+def test_nothing_is_missed_after_amend_rebase_and_squash(author: Repo, bare: Path, tmp_path: Path) -> None:
+    author.git("push", "-q", "-u", "origin", "main")
+    author.git("checkout", "-q", "-b", "work")
+    for seed in (1, 2):
+        author.write(FILE, safetensors_bytes({**groups(0), f"layer.{seed}.weight": groups(9)[f"layer.{seed}.weight"]}))
+        author.commit(f"work {seed}")
+    author.git("commit", "-q", "--amend", "-m", "amended")
+    author.git("checkout", "-q", "main")
+    author.git("merge", "-q", "--squash", "work")
+    author.git("commit", "-qm", "squashed")
+    author.git("push", "-q", "origin", "main", "work")
+    other = clone(bare, tmp_path / "clone")
+    for branch in ("main", "work", "work~1"):
+        other.git("checkout", "-q", f"origin/{branch}")
+        author.git("checkout", "-q", branch)
+        assert other.read(FILE) == author.read(FILE)
+
+
+def test_tags_and_new_branches_bring_their_objects(author: Repo, bare: Path, tmp_path: Path) -> None:
+    author.git("checkout", "-q", "-b", "side")
+    author.write(FILE, safetensors_bytes(groups(3)))
+    author.commit("side")
+    author.git("tag", "-a", "v1", "-m", "v1")
+    author.git("push", "-q", "origin", "v1")
+    other = clone(bare, tmp_path / "clone", "--branch", "v1")
+    assert other.read(FILE) == author.read(FILE)
+
+
+def test_deleting_a_remote_branch_needs_no_objects(author: Repo) -> None:
+    author.git("push", "-q", "origin", "main:gone")
+    shutil.rmtree(author.path / ".git/theta/objects")
+    author.git("push", "-q", "origin", ":gone")
+
+
+def test_failed_upload_fails_the_push(author: Repo, bare: Path, server: Server) -> None:
+    author.git("config", "lfs.url", server.url.replace(server.url.rpartition(":")[2], "1"))
+    pushed = author.git("push", "-q", "origin", "main", check=False)
+    assert pushed.returncode != 0
+    assert "git-theta: git-lfs could not upload" in pushed.stderr
+    assert Repo(bare).git("for-each-ref").stdout == ""
+
+
+def test_object_that_is_nowhere_fails_the_push(author: Repo, bare: Path) -> None:
+    shutil.rmtree(author.path / ".git/theta/objects")
+    pushed = author.git("push", "-q", "origin", "main", check=False)
+    assert pushed.returncode != 0
+    assert "neither here nor at origin" in pushed.stderr
+    assert Repo(bare).git("for-each-ref").stdout == ""
+
+
+def test_damaged_object_does_not_travel(author: Repo, bare: Path) -> None:
+    victim = max((author.path / ".git/theta/objects").rglob("*"), key=lambda path: path.stat().st_size)
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.chmod(0o644)
+    victim.write_bytes(data)
+    pushed = author.git("push", "-q", "origin", "main", check=False)
+    assert pushed.returncode != 0
+    assert victim.name in pushed.stderr
+    assert victim.name not in object_names(bare)
+
+
+def test_missing_object_names_file_group_and_command(author: Repo, bare: Path, server: Server, tmp_path: Path) -> None:
+    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
+    author.commit("where objects are")
+    author.git("push", "-q", "origin", "main")
+    name, path = max(server.objects().items(), key=lambda item: item[1].stat().st_size)
+    hidden = path.rename(tmp_path / "hidden")
+    other = clone(bare, tmp_path / "clone", check=False)
+    checkout = other.git("checkout", "-f", "HEAD", check=False)
+    assert checkout.returncode != 0
+    line = next(line for line in checkout.stderr.splitlines() if name in line and line.startswith("git-theta:"))
+    assert FILE in line
+    assert "layer." in line
+    assert "git theta fetch" in line
+    hidden.rename(path)
+    other.git("checkout", "-f", "HEAD")
+    assert other.read(FILE) == author.read(FILE)
+
+
+def test_damaged_object_is_fetched_anew(author: Repo, bare: Path, server: Server, tmp_path: Path) -> None:
+    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
+    author.commit("where objects are")
+    author.git("push", "-q", "origin", "main")
+    other = clone(bare, tmp_path / "clone")
+    victim = max((other.path / ".git/theta/objects").rglob("*"), key=lambda path: path.stat().st_size)
+    victim.chmod(0o644)
+    victim.write_bytes(bytes(victim.stat().st_size))
+    (other.path / FILE).unlink()
+    checkout = other.git("checkout", "--", FILE, check=False)
+    assert checkout.returncode != 0
+    assert "git theta fetch --verify" in checkout.stderr
+    assert not (other.path / FILE).exists()
+    other.theta("fetch", "--verify")
+    other.git("checkout", "--", FILE)
+    assert other.read(FILE) == author.read(FILE)
+
+
+def test_clone_without_the_filter_can_be_filled_later(author: Repo, bare: Path, tmp_path: Path) -> None:
+    author.git("push", "-q", "origin", "main")
+    author.theta("uninstall", "--global", "--skip-repo")
+    other = clone(bare, tmp_path / "clone")
+    assert other.read(FILE).startswith(b'{"git-theta":')
+    other.theta("install", "--local")
+    other.theta("pull")
+    assert other.read(FILE) == author.read(FILE)
+    assert other.status() == ""
+
+
+def test_fresh_clone_that_commits_has_the_hook(author: Repo, bare: Path, tmp_path: Path) -> None:
+    author.git("push", "-q", "origin", "main")
+    other = clone(bare, tmp_path / "clone")
+    other.write(FILE, safetensors_bytes(groups(5)))
+    other.commit("from the clone")
+    other.git("push", "-q", "origin", "HEAD:main")
+    author.git("pull", "-q", "origin", "main")
+    assert author.read(FILE) == other.read(FILE)
+
+
+def test_two_remotes_get_what_each_lacks(author: Repo, bare: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second.git"
+    Repo.run("git", "init", "-q", "--bare", str(second), cwd=tmp_path)
+    author.git("remote", "add", "second", str(second))
+    author.git("push", "-q", "origin", "main")
+    author.git("push", "-q", "second", "main")
+    assert object_names(second) == object_names(bare) == object_names(author.path / ".git")
+
+
+def test_push_to_a_url_without_a_name(author: Repo, bare: Path, tmp_path: Path) -> None:
+    author.git("push", "-q", str(bare), "main")
+    assert clone(bare, tmp_path / "clone").read(FILE) == author.read(FILE)
+
+
+def test_shallow_and_single_branch_clones(author: Repo, bare: Path, tmp_path: Path) -> None:
+    author.write(FILE, safetensors_bytes(groups(4)))
+    author.commit("second")
+    author.git("push", "-q", "origin", "main")
+    other = clone(bare, tmp_path / "clone", "--depth=1", "--no-local")
+    assert other.read(FILE) == author.read(FILE)
+    other.write(FILE, safetensors_bytes({**groups(4), "layer.0.weight": groups(6)["layer.0.weight"]}))
+    other.commit("from a shallow clone")
+    other.git("push", "-q", "origin", "HEAD:main")
+    author.git("pull", "-q", "origin", "main")
+    assert author.read(FILE) == other.read(FILE)
+
+
+def test_git_lfs_prune_leaves_our_objects(author: Repo, server: Server) -> None:
+    author.git("config", "lfs.url", server.url)
+    author.git("lfs", "install", "--local", "--force")
+    author.theta("install", "--local")
+    author.git("push", "-q", "origin", "main")
+    before = object_names(author.path / ".git")
+    author.git("lfs", "prune")
+    assert object_names(author.path / ".git") == before
+
+
+@pytest.fixture
+def without_lfs(author: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
+    """A PATH on which there is everything but git-lfs."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for directory in reversed(os.environ["PATH"].split(os.pathsep)):
+        for program in Path(directory).iterdir() if Path(directory).is_dir() else ():
+            if program.name != "git-lfs" and not (folder / program.name).exists():
+                (folder / program.name).symlink_to(program)
+    monkeypatch.setenv("PATH", str(folder))
+    assert author.git("lfs", "version", check=False).returncode != 0
+    return author
+
+
+def test_without_lfs_all_local_work_and_path_remotes_run(without_lfs: Repo, bare: Path, tmp_path: Path) -> None:
+    author = without_lfs
+    author.git("checkout", "-q", "-b", "tune")
+    author.write(FILE, safetensors_bytes(groups(8)))
+    author.commit("tuned")
+    author.git("checkout", "-q", "main")
+    author.git("merge", "-q", "tune")
+    author.git("push", "-q", "origin", "main")
+    assert clone(bare, tmp_path / "clone").read(FILE) == safetensors_bytes(groups(8))
+
+
+def test_without_lfs_a_push_over_http_says_what_to_install(without_lfs: Repo, server: Server) -> None:
+    without_lfs.git("config", "lfs.url", server.url)
+    pushed = without_lfs.git("push", "-q", "origin", "main", check=False)
+    assert pushed.returncode != 0
+    said = [line for line in pushed.stderr.splitlines() if line.startswith("git-theta:")]
+    assert len(said) == 1
+    assert "install git-lfs" in said[0]
