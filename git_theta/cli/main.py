@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -66,4 +67,6 @@ def main() -> None:
     """Entry point of the console script."""
     # Nothing here multiplies matrices; NumPy's pool of threads for that would only cost time at the start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # A process for one git command, with values that refer to nothing but older values: collecting finds no garbage.
+    gc.disable()
     sys.exit(run(lambda: cli.main(prog_name="git-theta", standalone_mode=False), os.environ))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from git_theta.errors import MetadataError, NotThisFormatError
 from git_theta.flows import known
 from git_theta.flows.intake import Intake, take
 from git_theta.git.repository import Repository
+from git_theta.layout import Span
 from git_theta.metadata import Entry, Metadata, Skeleton, Update, content_key
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
 from git_theta.registry import Family
@@ -83,13 +84,25 @@ class Cleaner:
         before = list(known.at_path(self.repository, path))
         for data, metadata in before:
             if _stands_for(metadata, intake):
+                self._restore(metadata, intake)
                 return data
         cached = self.cache.get(key)
-        if cached is not None:
+        if cached is not None and self._restore(parse(cached), intake):
             return cached
         data = self._new(intake, path, [metadata for _, metadata in before])
         self.cache.put(key, data)
         return data
+
+    def _restore(self, metadata: Metadata, intake: Intake) -> bool:
+        """Make lost objects anew, now that their values are at hand; False if some could not be."""
+        lost = {ref.oid: ref for ref in metadata.objects() if not self.store.has(ref)}
+        values: dict[str, dict[int, dense.Wanted]] = {oid: {} for oid in lost}
+        for entry, span in zip(metadata.entries, metadata.layout().spans, strict=True):
+            ref = entry.update.object
+            if ref is not None and ref.oid in lost and entry.update.type == dense.Dense.name:
+                values[ref.oid][ref.start] = _wanted(intake.source, span, entry.digest)
+        restored = [oid for oid in lost if values[oid] and dense.restore(lost[oid], values[oid], self.store)]
+        return len(restored) == len(lost)
 
     def _new(self, intake: Intake, path: str, before: Sequence[Metadata]) -> bytes:
         if intake.scan.why_opaque is not None:
@@ -115,18 +128,10 @@ class Cleaner:
 
     def _updates(self, intake: Intake, before: Sequence[Metadata], large: Mapping[str, bytes]) -> Mapping[str, Update]:
         """An update for each digest of the intake: one that is known if possible, else a newly stored one."""
-        wanted = dict.fromkeys([*intake.digests.groups, *large])
-        found = {
-            digest: update
-            for metadata in reversed(before)
-            for digest, update in metadata.updates().items()
-            if digest in wanted
-        }
-        if wanted.keys() - found.keys():
-            found |= known.elsewhere(self.repository, wanted.keys() - found.keys())
+        found = self._known(dict.fromkeys([*intake.digests.groups, *large]).keys(), before)
         new = [dense.Wanted(BytesSource(data), 0, len(data), 1, digest) for digest, data in large.items()]
         new += [
-            dense.Wanted(intake.source, span.start, span.nbytes, tensors.itemsize(span.dtype), digest)
+            _wanted(intake.source, span, digest)
             for span, digest in zip(intake.scan.layout.spans, intake.digests.groups, strict=True)
         ]
         new = [values for values in new if values.digest not in found]
@@ -134,6 +139,21 @@ class Cleaner:
             return found
         self.before_storing()
         return {**found, **dense.keep(new, self.store)}
+
+    def _known(self, wanted: Set[str], before: Sequence[Metadata]) -> Mapping[str, Update]:
+        """Updates of earlier versions and of other files for these digests, as far as their objects are here."""
+        found: dict[str, Update] = {}
+        for metadata in reversed(before):
+            found |= {digest: update for digest, update in metadata.updates().items() if digest in wanted}
+        if wanted - found.keys():
+            found |= known.elsewhere(self.repository, wanted - found.keys())
+        refs = {update.object for update in found.values() if update.object is not None}
+        lost = {ref.oid for ref in refs if not self.store.has(ref)}
+        return {key: update for key, update in found.items() if update.object is None or update.object.oid not in lost}
+
+
+def _wanted(source: Source, span: Span, digest: str) -> dense.Wanted:
+    return dense.Wanted(source, span.start, span.nbytes, tensors.itemsize(span.dtype), digest)
 
 
 def _checked(first: bytes, content: Iterator[bytes]) -> bytes:

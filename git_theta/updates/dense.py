@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from git_theta.errors import ChangedWhileReadingError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.sources import Source, blocks
 from git_theta.store.arrays import SHARED_BYTES, Arrays, Block
-from git_theta.store.objects import ObjectStore
+from git_theta.store.objects import ObjectStore, ObjectWriter
 from git_theta.store.serialize import BLOCK_ROWS, Rows, encode
 
 SMALL_BYTES: Final = 1 << 16
@@ -64,35 +64,64 @@ def keep(values: Iterable[Wanted], store: ObjectStore) -> Mapping[str, Update]:
     return {digest: Update(Dense.name, ref) for digest, ref in kept.items()} | empty
 
 
+def restore(ref: ObjectRef, values: Mapping[int, Wanted], store: ObjectStore) -> bool:
+    """Make an object that was lost anew; False if these values do not give it, since others were in it too.
+
+    Args:
+        ref: the object; its `start` does not matter.
+        values: by the row of the object's array at which they begin.
+        store: where the object belongs.
+
+    Raises:
+        ChangedWhileReadingError: the source no longer has the values that were digested.
+        StoreError: the store cannot be written.
+    """
+    batch = [values[start] for start in sorted(values)]
+    if list(_starts(batch)) != sorted(values):
+        return False
+    with store.writing() as writer:
+        _encode(batch, writer)
+        return writer.oid == ref.oid and writer.publish() == ref
+
+
 def _batches(values: Iterable[Wanted]) -> Iterator[list[Wanted]]:
     """What goes into one object each: large groups alone, small ones of one itemsize together."""
     small: dict[int, list[Wanted]] = defaultdict(list)
+    filled: dict[int, int] = defaultdict(int)
     for wanted in values:
+        itemsize = wanted.itemsize
         if wanted.nbytes >= SMALL_BYTES:
             yield [wanted]
         elif wanted.nbytes:
-            batch = small[wanted.itemsize]
-            if sum(other.nbytes for other in batch) + wanted.nbytes > SHARED_BYTES:
-                yield batch
-                small[wanted.itemsize] = batch = []
-            batch.append(wanted)
-    yield from (batch for batch in small.values() if batch)
+            if filled[itemsize] + wanted.nbytes > SHARED_BYTES:
+                yield small.pop(itemsize)
+                filled[itemsize] = 0
+            small[itemsize].append(wanted)
+            filled[itemsize] += wanted.nbytes
+    yield from small.values()
 
 
 def _write(batch: list[Wanted], store: ObjectStore) -> list[tuple[Wanted, ObjectRef]]:
+    with store.writing() as writer:
+        _encode(batch, writer)
+        ref = writer.publish()
+    return [(wanted, replace(ref, start=start)) for wanted, start in zip(batch, _starts(batch), strict=True)]
+
+
+def _encode(batch: list[Wanted], writer: ObjectWriter) -> None:
     itemsize = batch[0].itemsize
     total = sum(wanted.nbytes for wanted in batch)
     rows = _joined(batch) if len(batch) > 1 else _rows(batch[0])
-    with store.writing() as writer:
-        for piece in encode(rows, total // itemsize, itemsize):
-            writer.write(piece)
-        ref = writer.publish()
-    placed = []
+    for piece in encode(rows, total // itemsize, itemsize):
+        writer.write(piece)
+
+
+def _starts(batch: list[Wanted]) -> Iterator[int]:
+    """The row at which each of the values begins when they are laid end to end."""
     start = 0
     for wanted in batch:
-        placed.append((wanted, ObjectRef(ref.oid, ref.size, start)))
-        start += wanted.nbytes // itemsize
-    return placed
+        yield start
+        start += wanted.nbytes // wanted.itemsize
 
 
 def _joined(batch: list[Wanted]) -> Iterator[Rows]:

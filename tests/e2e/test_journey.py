@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 
 import numpy as np
@@ -212,14 +213,32 @@ def test_large_raw_checkpoint_from_before_tracking_checks_out(repo: Repo, groups
     assert repo.read(FILE) == raw
 
 
-def test_clean_of_unchanged_data_stores_nothing_when_objects_are_gone(base: Repo) -> None:
-    """A clone that skipped the download must not upload again what it never had."""
-    for path in (base.path / ".git/theta/objects").rglob("*"):
-        if path.is_file():
-            path.unlink()
+@pytest.mark.parametrize("kept", ["index", "cache"])
+def test_lost_objects_are_made_anew_from_the_worktree(base: Repo, groups: dict[str, np.ndarray], kept: str) -> None:
+    if kept == "cache":
+        base.write(FILE, safetensors_bytes(changed(groups, "b.weight")))
+        base.commit("second")
+        base.write(FILE, safetensors_bytes(groups))
+    content = base.read(FILE)
+    before = objects(base)
+    shutil.rmtree(base.path / ".git/theta/objects")
     os.utime(base.path / FILE, (time.time(), time.time() - 100))
-    assert base.status() == ""
-    assert objects(base) == set()
+    base.git("add", FILE)
+    assert objects(base) <= before
+    base.git("commit", "-q", "--allow-empty", "-m", "again")
+    (base.path / FILE).unlink()
+    base.git("checkout", "--", FILE)
+    assert base.read(FILE) == content
+
+
+def test_unchanged_groups_whose_objects_are_lost_are_stored_again(base: Repo, groups: dict[str, np.ndarray]) -> None:
+    shutil.rmtree(base.path / ".git/theta/objects")
+    content = safetensors_bytes(changed(groups, "b.weight"))
+    base.write(FILE, content)
+    base.commit("second")
+    (base.path / FILE).unlink()
+    base.git("checkout", "--", FILE)
+    assert base.read(FILE) == content
 
 
 def test_one_shot_filters_do_the_same(base: Repo) -> None:
