@@ -26,7 +26,7 @@ def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
-        error.show()
+        complain(f"{error.format_message()} Try 'git theta -h'.")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         complain("interrupted")
@@ -38,6 +38,9 @@ def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
     except ThetaError as error:
         complain(str(error))
         return error.exit_code
+    except OSError as error:
+        complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
+        return 1
     except Exception as error:
         report_bug(error, environment)
         return BUG
