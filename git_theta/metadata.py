@@ -80,7 +80,8 @@ class Metadata:
 
     def objects(self) -> Iterator[ObjectRef]:
         """Every object that the checkpoint is made of, each once, in file order."""
-        refs = (update.object for update in self.updates().values())
+        updates = (self.skeleton.update, *(entry.update for entry in self.entries))
+        refs = (update.object for update in updates if update is not None)
         return iter({ref.oid: ref for ref in refs if ref is not None}.values())
 
     def updates(self) -> dict[str, Update]:

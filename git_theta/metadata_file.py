@@ -27,6 +27,7 @@ _ABOUT: Final = (
     "To get the checkpoint itself: pip install git-theta && git theta install && git theta pull"
 )
 _HEAD: Final = f'{{"git-theta":{VERSION},"about":{quote(_ABOUT)},'
+_SHOWN: Final = 200
 _GROUPS: Final = '"groups":['
 _END: Final = "]}"
 _VERSION: Final = re.compile(rb'\{"git-theta":(\d{1,9})[,}]')
@@ -119,7 +120,7 @@ def _reason(error: Exception) -> str:
         return error.msg
     if isinstance(error, KeyError):
         return f"{error} is missing"
-    return str(error) or type(error).__name__
+    return (str(error) or type(error).__name__)[:_SHOWN]
 
 
 def _object(value: object) -> Mapping[str, Any]:
@@ -152,7 +153,10 @@ def _read_skeleton(members: Mapping[str, Any]) -> Skeleton:
     value = _object(members["skeleton"])
     size, digest = _integer(value["size"]), _string(value["digest"], _HEX, "a digest")
     if "base64" not in value:
-        return Skeleton(size, digest, None, _read_update(value["update"]))
+        update = _read_update(value["update"])
+        if update.object is None:
+            raise ValueError("a skeleton that is not inline needs an object")
+        return Skeleton(size, digest, None, update)
     inline = base64.b64decode(str(value["base64"]), validate=True)
     if len(inline) != size or tensors.digest(inline) != digest:
         raise ValueError("the skeleton is not the one that its digest names")
@@ -181,8 +185,8 @@ def _read_entry(value: Mapping[str, Any]) -> Entry:
         lead=_integer(value.get("lead", 0)),
         update=_read_update(value["update"]),
     )
-    if entry.nbytes and entry.update.object is None:
-        raise ValueError("a group with values needs an object")
+    if (entry.nbytes == 0) is not (entry.update.object is None):
+        raise ValueError("a group with values needs an object, and one without has none")
     return entry
 
 

@@ -5,12 +5,14 @@ The registry is passed in where it is needed, never a mutable global: tests regi
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from git_theta.errors import PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Plugin = TypeVar("Plugin")
 
@@ -38,28 +40,34 @@ class Family(Generic[Plugin]):
         """The member of this name; a built-in cannot be replaced by a plug-in.
 
         Raises:
-            PluginError: the name is unknown, or the plug-in cannot be imported.
+            PluginError: the name is unknown, or the plug-in cannot be loaded.
         """
         if name not in self.loaded:
-            target = self.builtins.get(name) or self._entry_points().get(name)
-            if target is None:
-                known = ", ".join(self.names())
-                raise PluginError(f"unknown {self.kind} {name!r}; known are: {known}")
-            self.loaded[name] = self._import(name, target)
+            self.loaded[name] = self._load(self._target(name))
         return self.loaded[name]
 
     def builtin_members(self) -> Iterator[Plugin]:
         """The members that ship with Git-Theta, in the order of their table."""
         return (self.get(name) for name in self.builtins)
 
-    def _entry_points(self) -> dict[str, str]:
+    def _target(self, name: str) -> EntryPoint:
+        from importlib.metadata import EntryPoint
+
+        if name in self.builtins:
+            return EntryPoint(name, self.builtins[name], self.group)
+        try:
+            return self._entry_points()[name]
+        except KeyError:
+            known = ", ".join(self.names())
+            raise PluginError(f"unknown {self.kind} {name!r}; known are: {known}") from None
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
         from importlib.metadata import entry_points
 
-        return {point.name: point.value for point in entry_points(group=self.group)}
+        return {point.name: point for point in entry_points(group=self.group)}
 
-    def _import(self, name: str, target: str) -> Plugin:
-        module, _, attribute = target.partition(":")
+    def _load(self, target: EntryPoint) -> Plugin:
         try:
-            return cast("Plugin", getattr(importlib.import_module(module), attribute)())
+            return cast(Plugin, target.load()())
         except Exception as error:
-            raise PluginError(f"the {self.kind} {name!r} ({target}) cannot be loaded: {error}") from error
+            raise PluginError(f"the {self.kind} {target.name!r} ({target.value}) cannot be loaded: {error}") from error

@@ -6,18 +6,24 @@ Written after the specification in the README of huggingface/safetensors and che
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
-from git_theta.errors import NotThisFormatError
+from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
 from git_theta.sources import Source
 
 _LENGTH: Final = 8
 _MAX_HEADER: Final = 100_000_000
 _ALIGNMENT: Final = 8
+_MAX_DEPTH: Final = 127
+"""What the library's JSON parser (serde_json) takes."""
+
+_BRACKET: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]')
 _METADATA: Final = "__metadata__"
 _DTYPES: Final = {
     "BOOL": "bool",
@@ -73,6 +79,9 @@ class Safetensors:
         if skeleton is not None and _METADATA in (old := _parse_header(skeleton[_LENGTH:])):
             header[_METADATA] = old[_METADATA]
         # As the library lays them out: the largest elements first, so that all of them are aligned.
+        for values in groups.values():
+            if values.dtype not in _NAMES:
+                raise PluginError(f"safetensors has no dtype {values.dtype}")
         ordered = sorted(groups.items(), key=lambda item: -tensors.DTYPE_BITS[item[1].dtype])
         position = 0
         for name, values in ordered:
@@ -98,15 +107,26 @@ def _header_length(source: Source) -> int:
         raise NotThisFormatError("the header would be larger than the format allows")
     if length > source.size - _LENGTH:
         raise NotThisFormatError("the header reaches past the end of the file")
-    if source.read(_LENGTH, _LENGTH + 1) != b"{":
+    if not length or source.read(_LENGTH, _LENGTH + 1) != b"{":
         raise NotThisFormatError("the header is not a JSON object")
     return length
 
 
 def _parse_header(data: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(data.decode("utf-8"), object_pairs_hook=_without_repeats)
-    except UnicodeDecodeError:
+        text = data.decode("utf-8")
+        header = json.loads(
+            text,
+            object_pairs_hook=_without_repeats,
+            parse_constant=_refuse,
+            parse_int=_integer,
+            parse_float=_real,
+        )
+        if "\\u" in text:
+            json.dumps(header, ensure_ascii=False).encode("utf-8")
+        if _depth(text) > _MAX_DEPTH:
+            raise ValueError("it is nested too deeply")
+    except UnicodeError:
         raise NotThisFormatError("the header is not UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise NotThisFormatError(f"the header is malformed: {error}") from None
@@ -116,6 +136,33 @@ def _parse_header(data: bytes) -> dict[str, Any]:
     if not isinstance(comments, dict) or not all(isinstance(value, str) for value in comments.values()):
         raise NotThisFormatError("__metadata__ is not a map of strings")
     return header
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if digits != "-0" else -0.0
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _depth(text: str) -> int:
+    """How deep the brackets are nested, those in strings passed over."""
+    depth = deepest = 0
+    for found in _BRACKET.finditer(text):
+        if found[0] in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif found[0] in "]}":
+            depth -= 1
+    return deepest
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -138,6 +185,8 @@ def _span(name: str, info: object, begin: int) -> Span:
         nbytes = tensors.nbytes(_DTYPES[dtype], tuple(shape))
     except ValueError as error:
         raise NotThisFormatError(f"{name[:80]!r} is malformed: {error}") from None
+    if math.prod(filter(None, shape)) >= 2**64:
+        raise NotThisFormatError(f"{name[:80]!r} has an impossible shape")
     if stop - start != nbytes:
         raise NotThisFormatError(f"{name[:80]!r} has {stop - start} bytes, but its shape needs {nbytes}")
     return Span(tensors.join_name([name]), _DTYPES[dtype], tuple(shape), begin + start)

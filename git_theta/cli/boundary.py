@@ -23,6 +23,9 @@ def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
     try:
         result = command()
         return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
@@ -71,7 +74,7 @@ def _log(trace: str) -> str:
     try:
         log = Repository.discover(Path.cwd()).theta_dir / "log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a") as file:
+        with log.open("a", errors="backslashreplace") as file:
             file.write(f"{datetime.now(UTC).isoformat()} {sys.argv!r}\n{trace}\n")
     except (ThetaError, OSError):
         return "the trace that GIT_THETA_TRACE=1 shows"

@@ -17,9 +17,13 @@ def command(remote: str | None, revisions: tuple[str, ...], verify: bool) -> Non
     workspace = Workspace.here()
     found = [
         metadata
-        for revision in revisions or ("HEAD", None)
+        for revision in revisions or _default(workspace)
         for _, _, metadata in checkpoints(workspace.repository, revision)
     ]
     refs = [ref for metadata in found for ref in metadata.objects()]
     count = fetch(workspace.transfer, refs, remote, verify=verify)
     click.echo(f"{count} objects fetched")
+
+
+def _default(workspace: Workspace) -> tuple[str | None, ...]:
+    return ("HEAD", None) if workspace.repository.has_commit("HEAD") else (None,)

@@ -17,8 +17,10 @@ def command(remote: str, revisions: tuple[str, ...], everything: bool) -> None:
     """Upload the objects of REVISIONS (by default HEAD, with --all every branch and tag) to REMOTE."""
     workspace = Workspace.here()
     repository = workspace.repository
-    names = revisions or (("--branches", "--tags") if everything else ("HEAD",))
-    wanted = git.lines(repository.git("rev-parse", "--revs-only", *names))
+    if everything and not revisions:
+        wanted = git.lines(repository.git("rev-parse", "--branches", "--tags"))
+    else:
+        wanted = [repository.resolve(revision, "commit") for revision in revisions or ("HEAD",)]
     url = workspace.transfer.url(remote, push=True)
     count = push(repository, workspace.transfer, remote, url, wanted, (), everything=everything)
     click.echo(f"{count} objects are at {remote}")

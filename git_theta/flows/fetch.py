@@ -15,17 +15,19 @@ from git_theta.store.transfer import Transfer
 
 
 def checkpoints(repository: Repository, revision: str | None) -> Iterator[tuple[str, bytes, Metadata]]:
-    """Path, metadata file and what it says of each tracked checkpoint: of a revision, or of the index if it is None.
+    """Path, metadata file and what it says of each checkpoint: of a revision, or of the index if it is None.
 
     Raises:
+        GitError: there is no such revision.
         MetadataError: a metadata file cannot be read.
     """
     if revision is None:
-        blobs = {path: oids[0] for path, oids in repository.index_blobs().items()}
+        index = repository.index_blobs()
+        blobs = {path: index[path][0] for path in repository.tracked(index)}
     else:
-        blobs = repository.tree_blobs(revision)
-    for path in repository.tracked(blobs):
-        data = repository.read_blob(blobs[path])
+        blobs = repository.metadata_blobs(revision)
+    for path, oid in blobs.items():
+        data = repository.read_blob(oid)
         if is_metadata(data):
             yield path, data, _parsed(data, path)
 

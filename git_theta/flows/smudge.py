@@ -28,7 +28,7 @@ Fetch = Callable[[Iterable[ObjectRef]], None]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A piece of the file: a block of a group's values, or (without a group) bytes of the skeleton."""
+    """A block of a group's values, or (without a block) the end of them, or (without a group) bytes of the skeleton."""
 
     entry: Entry | None
     block: Block | None
@@ -64,17 +64,19 @@ class Smudger:
         hasher, done = blake3(), 0
         for part in _ahead(self._parts(metadata, arrays, path)):
             entry = part.entry
-            if entry is None or part.block is None:
+            if entry is None:
                 yield part.literal
                 continue
             with _naming(path, entry.name, entry.update):
-                block = part.block.result().data.cast("B")
+                block = part.block.result().data.cast("B") if part.block is not None else memoryview(b"")
                 hasher.update(block)
                 done += len(block)
-                if done == entry.nbytes:
+                # The last block is kept back until all are known to be right.
+                if done >= entry.nbytes or part.block is None:
                     self._check(entry.update, entry.digest, hasher.hexdigest())
-                    hasher, done = blake3(), 0
             yield block
+            if part.block is None:
+                hasher, done = blake3(), 0
         digests = tuple(entry.digest for entry in metadata.entries)
         self.cache.put(content_key(metadata.layout(), metadata.skeleton.digest, digests), data)
 
@@ -102,10 +104,9 @@ class Smudger:
                 yield _Part(None, None, skeleton[position : position + entry.lead])
                 position += entry.lead
             with _naming(path, entry.name, entry.update):
-                if not entry.nbytes:
-                    self._check(entry.update, entry.digest, tensors.digest(b""))
                 for block in self._blocks(entry.update, entry.nbytes, arrays):
                     yield _Part(entry, block)
+            yield _Part(entry, None)
         yield _Part(None, None, skeleton[position:])
 
     def _skeleton(self, metadata: Metadata, arrays: Arrays, path: str) -> bytes:

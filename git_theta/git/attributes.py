@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from git_theta.errors import GitError, UsageError
 
 TRACKED: Final = ("filter=theta", "diff=theta", "merge=theta", "-text")
 _OURS: Final = re.compile(r"[-!]?(filter|diff|merge|text)(=.*)?", re.DOTALL)
-_LINE: Final = re.compile(r'(?P<pattern>"(?:[^"\\]|\\.)*"|[^\s#"]\S*)(?P<attributes>[ \t].*)?', re.DOTALL)
+_LINE: Final = re.compile(r'(?P<pattern>"(?:[^"\\]|\\.)*"|[^ \t\r#"][^ \t\r]*)(?P<attributes>[ \t].*)?', re.DOTALL)
+_WORD: Final = re.compile(r"[^ \t\r]+")
 _ESCAPES: Final = {"\a": "a", "\b": "b", "\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r", '"': '"', "\\": "\\"}
 _PLAIN_ESCAPES: Final = {letter: char for char, letter in _ESCAPES.items()}
 
@@ -42,17 +44,21 @@ def tracked_patterns(file: Path) -> list[str]:
 
 def literal(path: str) -> str:
     """The pattern that matches a path and nothing else."""
-    return re.sub(r"([*?\[\\])", r"\\\1", path)
+    return re.sub(r"([*?\[\\]|^!)", r"\\\1", path)
 
 
 def _check(pattern: str) -> None:
     if not pattern or pattern.startswith("!"):
         raise UsageError(f"git knows no pattern {pattern!r} in .gitattributes: negation is not possible there")
+    if pattern.startswith("[attr]"):
+        raise UsageError(f"git would take {pattern!r} for the definition of a macro")
     if pattern.endswith("/"):
         raise UsageError(f"a pattern that ends with a slash matches no file: try {pattern + '**'!r}")
 
 
 def _edit(file: Path, change: Callable[[list[str]], list[str]]) -> bool:
+    if file.is_symlink():
+        raise GitError(f"{file} is a symbolic link, which git does not follow: make it a file")
     text = _read(file)
     lines = text.removesuffix("\n").split("\n") if text else []
     changed = change(lines)
@@ -67,7 +73,8 @@ def _edit(file: Path, change: Callable[[list[str]], list[str]]) -> bool:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_bytes().decode(errors="surrogateescape")
+        # Git passes over a byte order mark; so does this, and drops it when it writes.
+        return file.read_bytes().removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape")
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -85,7 +92,7 @@ def _tracked(lines: list[str], pattern: str) -> list[str]:
     if [word for word in parsed[1] if _OURS.fullmatch(word)] == list(TRACKED):
         return lines
     others = [word for word in parsed[1] if not _OURS.fullmatch(word)]
-    line = " ".join([_quote(pattern), *TRACKED, *others]) + _line_end(lines[number])
+    line = " ".join([_quote(pattern), *others, *TRACKED]) + _line_end(lines[number])
     return [*lines[:number], line, *lines[number + 1 :]]
 
 
@@ -109,7 +116,7 @@ def _parse(line: str) -> tuple[str, list[str]] | None:
     found = _LINE.fullmatch(line.strip(" \t\r"))
     if found is None or found["pattern"].startswith("[attr]"):
         return None
-    return _unquote(found["pattern"]), (found["attributes"] or "").split()
+    return _unquote(found["pattern"]), _WORD.findall(found["attributes"] or "")
 
 
 def _quote(pattern: str) -> str:

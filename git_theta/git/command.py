@@ -37,8 +37,10 @@ def attempt(arguments: Sequence[str], *, cwd: Path | None = None, stdin: bytes |
             capture_output=True,
             check=False,
         )
-    except FileNotFoundError:
-        raise GitError("git is not on the PATH: install it") from None
+    except OSError as error:
+        if cwd is not None and not cwd.is_dir():
+            raise GitError(f"there is no directory {cwd} to run git in") from error
+        raise GitError("git is not on the PATH: install it") from error
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
 
@@ -51,7 +53,7 @@ def reason(complaint: str) -> str:
 
 def lines(output: bytes) -> list[str]:
     """The lines of output, decoded as file names are."""
-    return os.fsdecode(output).splitlines()
+    return os.fsdecode(output).removesuffix("\n").split("\n") if output else []
 
 
 def fields(output: bytes) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from git_theta.errors import GitError
@@ -45,11 +46,22 @@ def install(scope: str, *, skip_smudge: bool, force: bool) -> None:
 
 
 def uninstall(scope: str) -> bool:
-    """Remove the settings; False if there were none."""
-    statuses = [command.attempt(["config", f"--{scope}", "--remove-section", section])[0] for section in _SECTIONS]
-    return 0 in statuses
+    """Remove the settings; False if there were none.
+
+    Raises:
+        GitError: the configuration cannot be written.
+    """
+    found = [section for section in _SECTIONS if _has(section, scope)]
+    for section in found:
+        command.run(["config", f"--{scope}", "--remove-section", section])
+    return bool(found)
+
+
+def _has(section: str, scope: str) -> bool:
+    pattern = rf"^{re.escape(section)}\."
+    return command.attempt(["config", f"--{scope}", "--name-only", "--get-regexp", pattern])[0] == 0
 
 
 def _get(key: str, scope: str | None = None) -> str | None:
-    status, output, _ = command.attempt(["config", *([f"--{scope}"] if scope else []), "--get", key])
-    return command.lines(output)[0] if status == 0 else None
+    status, output, _ = command.attempt(["config", "--null", *([f"--{scope}"] if scope else []), "--get", key])
+    return command.fields(output)[0] if status == 0 else None

@@ -58,8 +58,8 @@ def install(repository: Repository) -> Path | None:
     moved = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not _is_ours(hook) and (hook.exists() or hook.is_symlink()):
-            if chained.exists():
+        if not _is_ours(hook) and os.path.lexists(hook):
+            if os.path.lexists(chained):
                 raise GitError(f"both {hook} and {chained} exist: remove the one you do not need and try again")
             hook.rename(chained)
             moved = chained
@@ -79,7 +79,7 @@ def uninstall(repository: Repository) -> bool:
     if not _is_ours(hook):
         return False
     try:
-        if chained.exists():
+        if os.path.lexists(chained):
             chained.replace(hook)
         else:
             hook.unlink()

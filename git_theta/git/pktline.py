@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
@@ -9,6 +10,7 @@ from git_theta.errors import GitError
 
 MAX_PAYLOAD: Final = 65516
 FLUSH: Final = b"0000"
+_LENGTH: Final = re.compile(rb"[0-9a-fA-F]{4}")
 
 
 class EndOfInput(Exception):  # noqa: N818 - it is how every conversation ends, not an error
@@ -44,15 +46,14 @@ def read_texts(stream: BinaryIO) -> list[str]:
 
 def _read_packet(stream: BinaryIO) -> bytes | None:
     head = stream.read(4)
-    if not head:
+    if len(head) < 4:
         raise EndOfInput
-    try:
-        length = int(head, 16)
-    except ValueError:
-        raise GitError("what was received is not git's pkt-line protocol") from None
+    length = int(head, 16) if _LENGTH.fullmatch(head) else -1
     if length == 0:
         return None
-    payload = stream.read(length - 4) if length > 4 else b""
+    if length < 4:
+        raise GitError("what was received is not git's pkt-line protocol")
+    payload = stream.read(length - 4)
     if len(payload) != length - 4:
         raise EndOfInput
     return payload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 STORE: Final = "theta"
 """Name of our folder in a repository's common directory."""
 
+_METADATA_LINE: Final = '^{"git-theta":'
 _BLOB_MODES: Final = ("100644", "100755")
 
 
@@ -48,8 +50,10 @@ class Repository:
         )
         if status:
             raise GitError(command.reason(complaint) or "git rev-parse failed")
-        git_dir, common_dir, inside = command.lines(output)
-        return cls(cwd, Path(git_dir), Path(common_dir), inside != "true")
+        found = command.lines(output)
+        if len(found) != 3:
+            raise GitError("the path of the repository has a line break in it, which Git-Theta cannot handle")
+        return cls(cwd, Path(found[0]), Path(found[1]), found[2] != "true")
 
     @cached_property
     def worktree(self) -> Path:
@@ -58,7 +62,16 @@ class Repository:
         Raises:
             GitError: there is none.
         """
-        return Path(command.lines(command.run(["rev-parse", "--show-toplevel"], cwd=self.cwd))[0])
+        return Path(os.fsdecode(self.git("rev-parse", "--show-toplevel")).removesuffix("\n"))
+
+    def from_here(self, path: str) -> str:
+        """A path from the top, as git wants it in the directory that it is run in."""
+        return self._up + path
+
+    @cached_property
+    def _up(self) -> str:
+        """What leads from the directory to the top: "../" as often as it takes."""
+        return "" if self.is_bare else os.fsdecode(self.git("rev-parse", "--show-cdup")).removesuffix("\n")
 
     @property
     def theta_dir(self) -> Path:
@@ -83,8 +96,9 @@ class Repository:
 
     def index_blobs(self, path: str | None = None) -> dict[str, list[str]]:
         """The blobs in the index, of every stage, by path from the top; of one path only if it is given."""
-        only = [] if path is None else [f":(top,literal){path}"]
-        status, output, _ = command.attempt(["ls-files", "--stage", "--full-name", "-z", "--", *only], cwd=self.cwd)
+        only = self.from_here(path or "") or "."
+        arguments = ["--literal-pathspecs", "ls-files", "--stage", "--full-name", "-z", "--", only]
+        status, output, _ = command.attempt(arguments, cwd=self.cwd)
         found: dict[str, list[str]] = {}
         for field in command.fields(output) if status == 0 else ():
             info, _, name = field.partition("\t")
@@ -106,26 +120,39 @@ class Repository:
                 found[name] = oid
         return found
 
+    def metadata_blobs(self, revision: str) -> dict[str, str]:
+        """The blobs of a commit that begin like a metadata file, by path from the top, whatever the attributes say.
+
+        Raises:
+            GitError: there is no such revision.
+        """
+        tree = self.resolve(revision, "tree")
+        arguments = ["grep", "--text", "--name-only", "--full-name", "-z", "-e", _METADATA_LINE, tree]
+        everywhere = self.from_here("") or "."
+        status, output, complaint = command.attempt(["--literal-pathspecs", *arguments, "--", everywhere], cwd=self.cwd)
+        if status > 1:
+            raise GitError(f"git grep failed: {command.reason(complaint)}")
+        names = {field.partition(":")[2] for field in command.fields(output)}
+        return {path: oid for path, oid in self.tree_blobs(tree).items() if path in names}
+
     def tracked(self, paths: Iterable[str]) -> list[str]:
         """Those of the paths (from the top) that have the attribute filter=theta, in their order."""
-        data = b"".join(path.encode(errors="surrogateescape") + b"\0" for path in paths)
-        if not data:
-            return []
-        cwd = self.cwd if self.is_bare else self.worktree
-        found = command.fields(command.run(["check-attr", "--stdin", "-z", "filter"], cwd=cwd, stdin=data))
-        return [path for path, value in zip(found[::3], found[2::3], strict=True) if value == "theta"]
+        asked = list(paths)
+        found = command.fields(self.git("check-attr", "--stdin", "-z", "filter", stdin=self._terminated(asked)))
+        return [path for path, value in zip(asked, found[2::3], strict=True) if value == "theta"]
 
     def attribute_files(self) -> list[Path]:
         """Every file of attributes that this worktree has, the strongest (info/attributes) last."""
-        listed = self.git("ls-files", "-z", "--cached", "--others", "--full-name", "--", ":(top,glob)**/.gitattributes")
-        files = [self.worktree / name for name in sorted(set(command.fields(listed)))]
+        listed = self.git(
+            "--literal-pathspecs", "ls-files", "-z", "-c", "-o", "--full-name", "--", self.from_here("") or "."
+        )
+        names = {name for name in command.fields(listed) if Path(name).name == ".gitattributes"}
+        files = [self.worktree / name for name in sorted(names)]
         return [file for file in [*files, self.common_dir / "info" / "attributes"] if file.is_file()]
 
     def refresh_index(self, paths: Iterable[str]) -> None:
         """Let the index know the worktree files at these paths (from the top) as they are now."""
-        data = b"".join(path.encode(errors="surrogateescape") + b"\0" for path in paths)
-        if data:
-            command.run(["update-index", "-q", "-z", "--stdin"], cwd=self.worktree, stdin=data)
+        self.git("update-index", "-q", "-z", "--stdin", stdin=self._terminated(paths))
 
     def settings(self) -> dict[str, str]:
         """The configuration below "theta.", keys without that prefix and in lower case; the last value wins."""
@@ -168,10 +195,27 @@ class Repository:
             if kind == "blob":
                 yield oid
 
+    def resolve(self, revision: str, kind: str) -> str:
+        """The name of the object of a kind ("commit", "tree") that a revision means.
+
+        Raises:
+            GitError: there is no such revision.
+        """
+        asked = f"{revision}^{{{kind}}}"
+        status, output, _ = command.attempt(
+            ["rev-parse", "--verify", "--quiet", "--end-of-options", asked], cwd=self.cwd
+        )
+        if status:
+            raise GitError(f"there is no revision {revision!r} here")
+        return command.lines(output)[0]
+
     def has_commit(self, revision: str) -> bool:
         """Whether the revision names a commit that is here."""
         status, _, _ = command.attempt(["rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], cwd=self.cwd)
         return status == 0
+
+    def _terminated(self, paths: Iterable[str]) -> bytes:
+        return b"".join(os.fsencode(self.from_here(path)) + b"\0" for path in paths)
 
     @cached_property
     def _objects(self) -> Git:

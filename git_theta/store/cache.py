@@ -5,8 +5,10 @@ Entries may vanish at any time: then a file may be cleaned to another, equally r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -39,15 +41,22 @@ class MetadataCache:
             temporary.replace(path)
             self._evict()
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     def _evict(self) -> None:
-        found = sorted(
-            (entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(self._directory)
-        )
+        found = sorted(_ages(self._directory))
         excess = sum(size for _, size, _ in found) - _MAX_BYTES
         for _, size, path in found[:-1]:
             if excess <= 0:
                 break
             Path(path).unlink(missing_ok=True)
             excess -= size
+
+
+def _ages(directory: Path) -> Iterator[tuple[float, int, str]]:
+    """When each file was used last, its size and its path; others may be removing them meanwhile."""
+    for entry in os.scandir(directory):
+        with contextlib.suppress(OSError):
+            status = entry.stat()
+            yield status.st_mtime, status.st_size, entry.path

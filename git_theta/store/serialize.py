@@ -136,12 +136,15 @@ class Reader:
 
         Raises:
             CorruptObjectError: the object is damaged or has fewer rows.
+            ValueError: the rows share a chunk with rows that were read before.
         """
         if not 0 <= start <= stop <= self.rows:
             raise CorruptObjectError(f"it has {self.rows} rows, not {stop}")
         position = start
         while position < stop:
             end = min(stop, (position // BLOCK_ROWS + 1) * BLOCK_ROWS)
+            if position // self._chunk_rows < self._next_chunk:
+                raise ValueError("a reader does not go back")
             with _as_corrupt():
                 keys = self._load(position // self._chunk_rows, -(-end // self._chunk_rows))
             yield PendingBlock(

@@ -76,12 +76,17 @@ def restore(ref: ObjectRef, values: Mapping[int, Wanted], store: ObjectStore) ->
         ChangedWhileReadingError: the source no longer has the values that were digested.
         StoreError: the store cannot be written.
     """
-    batch = [values[start] for start in sorted(values)]
-    if list(_starts(batch)) != sorted(values):
-        return False
-    with store.writing() as writer:
-        _encode(batch, writer)
-        return writer.oid == ref.oid and writer.publish() == ref
+    # A group of another dtype may have found its bytes in the object, so any of the itemsizes may be the object's.
+    for itemsize in dict.fromkeys(wanted.itemsize for wanted in values.values()):
+        batch = [replace(values[start], itemsize=itemsize) for start in sorted(values)]
+        if any(wanted.nbytes % itemsize for wanted in batch) or list(_starts(batch)) != sorted(values):
+            continue
+        with store.writing() as writer:
+            _encode(batch, writer)
+            if writer.oid == ref.oid:
+                writer.publish()
+                return True
+    return False
 
 
 def _batches(values: Iterable[Wanted]) -> Iterator[list[Wanted]]:

@@ -1,0 +1,142 @@
+"""Which format a file has: the first that claims it, the likeliest asked first; else it is kept whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from git_theta.checkpoints import Format, Values, formats, opaque
+from git_theta.checkpoints.scan import scan
+from git_theta.errors import ChangedWhileReadingError, NotThisFormatError
+from git_theta.layout import Layout, Span
+from git_theta.registry import Family
+from git_theta.sources import BytesSource, Source
+from tests.helpers import safetensors_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class Fake:
+    """A format that claims what begins with its own first letter."""
+
+    def __init__(self, name: str, asked: list[str]) -> None:
+        self.name = name
+        self.extensions: tuple[str, ...] = (f".{name}", f".{name}s")
+        self._asked = asked
+
+    def scan(self, source: Source) -> Layout:
+        self._asked.append(self.name)
+        if source.read(0, 1) != self.name[:1].encode():
+            raise NotThisFormatError(f"no {self.name[:1]} in front")
+        return Layout(self.name, source.size, ())
+
+    def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:  # noqa: ARG002
+        return iter(())
+
+
+class Failing(Fake):
+    """A format that finds the file changed."""
+
+    def scan(self, source: Source) -> Layout:  # noqa: ARG002
+        raise ChangedWhileReadingError("the file was truncated while it was read")
+
+
+class Scene:
+    """Formats "alpha", "beta" and "gamma", and the order in which they were asked."""
+
+    def __init__(self, **replaced: type[Fake]) -> None:
+        self.asked: list[str] = []
+        names = ("alpha", "beta", "gamma")
+        fakes: dict[str, Format] = {name: replaced.get(name, Fake)(name, self.asked) for name in names}
+        self.family = Family("fake", "no.such.group", dict.fromkeys(names, "not:used"), fakes)
+
+
+def test_the_first_format_that_claims_the_bytes_wins() -> None:
+    scene = Scene()
+    found = scan(BytesSource(b"bytes"), "model.bin", scene.family)
+    assert found.layout.format == "beta"
+    assert found.why_opaque is None
+    assert scene.asked == ["alpha", "beta"]
+
+
+@pytest.mark.parametrize("path", ["model.gamma", "deep/er/model.gammas", ".gamma"])
+def test_the_format_that_the_ending_suggests_is_asked_first(path: str) -> None:
+    scene = Scene()
+    assert scan(BytesSource(b"g"), path, scene.family).layout.format == "gamma"
+    assert scene.asked == ["gamma"]
+
+
+def test_a_wrong_ending_does_no_harm() -> None:
+    scene = Scene()
+    assert scan(BytesSource(b"alpha"), "model.gamma", scene.family).layout.format == "alpha"
+    assert scene.asked == ["gamma", "alpha"]
+
+
+def test_what_no_format_claims_is_one_group_of_bytes_and_the_likeliest_says_why() -> None:
+    scene = Scene()
+    found = scan(BytesSource(b"12345"), "model.beta", scene.family)
+    assert found.layout == Layout("opaque", 5, (Span("file", "uint8", (5,), 0),))
+    assert found.why_opaque == "not beta: no b in front"
+    assert scene.asked == ["beta", "alpha", "gamma"]
+
+
+def test_without_formats_everything_is_kept_whole() -> None:
+    found = scan(BytesSource(b"12345"), "model.bin", Family("fake", "no.such.group", {}))
+    assert found.layout == opaque.layout(5)
+    assert found.why_opaque == "no format is installed"
+
+
+def test_file_that_changes_is_an_error_and_not_another_format() -> None:
+    scene = Scene(alpha=Failing)
+    with pytest.raises(ChangedWhileReadingError):
+        scan(BytesSource(b"beta"), "model.bin", scene.family)
+
+
+@pytest.mark.parametrize("path", ["model.safetensors", "model.bin", "model"])
+def test_safetensors_is_known_by_its_bytes_whatever_the_path(path: str) -> None:
+    found = scan(BytesSource(safetensors_bytes({"a": np.ones(3, np.float32)})), path, formats())
+    assert found.layout.format == "safetensors"
+    assert [span.name for span in found.layout.spans] == ["a"]
+    assert found.why_opaque is None
+
+
+def test_damaged_safetensors_is_kept_whole_and_the_reason_is_given() -> None:
+    data = safetensors_bytes({"a": np.ones(3, np.float32)})[:-1]
+    found = scan(BytesSource(data), "model.safetensors", formats())
+    assert found.layout == opaque.layout(len(data))
+    assert found.why_opaque is not None
+    assert found.why_opaque.startswith("not safetensors: ")
+    assert "\n" not in found.why_opaque
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(data=st.binary(max_size=100), path=st.sampled_from(["model.safetensors", "model.bin"]))
+def test_any_bytes_have_a_layout_that_covers_them(data: bytes, path: str) -> None:
+    layout = scan(BytesSource(data), path, formats()).layout
+    assert layout.size == len(data)
+    assert len(layout.read_skeleton(BytesSource(data))) + sum(span.nbytes for span in layout.spans) == len(data)
+
+
+@pytest.mark.parametrize("name", formats().builtins)
+def test_every_format_keeps_its_contract(name: str) -> None:
+    member = formats().get(name)
+    assert member.name == name
+    assert isinstance(member.extensions, tuple)
+    assert all(extension.startswith(".") for extension in member.extensions)
+    groups = {"a": Values("float32", (2,), bytes(range(8))), "b~1c": Values("int64", (), bytes(range(8, 16)))}
+    data = b"".join(member.write(groups, None))
+    layout = member.scan(BytesSource(data))
+    assert layout.format == name
+    found = {span.name: Values(span.dtype, span.shape, data[span.start : span.stop]) for span in layout.spans}
+    assert found == groups
+    again = b"".join(member.write(groups, layout.read_skeleton(BytesSource(data))))
+    assert member.scan(BytesSource(again)) == layout
+    with pytest.raises(NotThisFormatError):
+        member.scan(BytesSource(b"this is no checkpoint"))
+    with pytest.raises(NotThisFormatError):
+        member.scan(BytesSource(b""))

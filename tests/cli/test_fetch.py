@@ -1,0 +1,107 @@
+"""git theta fetch: objects come into the local store, the worktree stays."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tests.helpers import Repo
+
+FILE = "model.safetensors"
+
+
+@pytest.fixture
+def count(published: Repo) -> int:
+    """How many objects main has; side has one more."""
+    return len(published.objects()) - 1
+
+
+def test_objects_of_the_checkout_come_and_the_worktree_stays(clone: Repo, count: int) -> None:
+    before = clone.read(FILE)
+    done = clone.verb("fetch")
+    assert (done.stdout, done.stderr) == (f"{count} objects fetched\n", "")
+    assert len(clone.objects()) == count
+    assert clone.read(FILE) == before
+    assert clone.verb("fetch").stdout == "0 objects fetched\n"
+
+
+def test_revisions_that_are_named_are_the_ones_that_come(clone: Repo, published: Repo, count: int) -> None:
+    assert clone.verb("fetch", "origin", "origin/side").stdout == f"{count} objects fetched\n"
+    assert clone.verb("fetch", "origin", "main", "origin/side").stdout == "1 objects fetched\n"
+    assert set(clone.objects()) == set(published.objects())
+
+
+def test_staged_but_not_committed_counts_as_well(published: Repo, count: int) -> None:
+    published.git("checkout", "-q", "side", "--", FILE)
+    shutil.rmtree(published.path / ".git/theta/objects")
+    assert published.verb("fetch").stdout == f"{count + 1} objects fetched\n"
+
+
+def test_revision_that_tracks_while_the_worktree_does_not(clone: Repo, count: int) -> None:
+    clone.git("checkout", "-q", "--orphan", "code")
+    clone.git("rm", "-rqf", ".")
+    clone.write("train.py", "")
+    clone.commit("code alone")
+    assert clone.verb("fetch", "origin", "origin/main").stdout == f"{count} objects fetched\n"
+
+
+def test_unknown_revision_is_a_failure(clone: Repo) -> None:
+    done = clone.verb("fetch", "origin", "nosuch", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nosuch" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_in_a_subdirectory_all_objects_come(clone: Repo, count: int) -> None:
+    (clone.path / "sub").mkdir()
+    assert clone.verb("fetch", cwd=clone.path / "sub").stdout == f"{count} objects fetched\n"
+    assert len(clone.objects()) == count
+
+
+def test_remote_that_is_gone_is_a_failure_of_one_line(clone: Repo, remote: Repo, count: int) -> None:
+    remote.path.rename(remote.path.with_name("moved.git"))
+    done = clone.verb("fetch", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"git-theta: {count} of {count} objects could not be had")
+    assert done.stderr.count("\n") == 1
+    assert "PATH" not in done.stderr
+    assert clone.verb("fetch", str(remote.path.with_name("moved.git"))).stdout == f"{count} objects fetched\n"
+
+
+def test_damaged_object_is_found_by_verify_and_replaced(clone: Repo) -> None:
+    clone.verb("fetch")
+    name, victim = max(clone.objects().items(), key=lambda item: item[1].stat().st_size)
+    content = victim.read_bytes()
+    damaged = bytes([content[0] ^ 1]) + content[1:]
+    victim.chmod(0o644)
+    victim.write_bytes(damaged)
+    assert clone.verb("fetch").stdout == "0 objects fetched\n"
+    assert clone.verb("fetch", "--verify").stdout == "1 objects fetched\n"
+    assert clone.objects()[name].read_bytes() == content
+    assert (clone.path / ".git/theta/bad" / name).read_bytes() == damaged
+    assert clone.verb("fetch", "--verify").stdout == "0 objects fetched\n"
+
+
+def test_object_cut_short_is_fetched_anew(clone: Repo) -> None:
+    clone.verb("fetch")
+    name, victim = max(clone.objects().items(), key=lambda item: item[1].stat().st_size)
+    content = victim.read_bytes()
+    victim.chmod(0o644)
+    victim.write_bytes(content[:-1])
+    assert clone.verb("fetch").stdout == "1 objects fetched\n"
+    assert clone.objects()[name].read_bytes() == content
+
+
+def test_object_damaged_at_the_remote_does_not_come(clone: Repo, remote: Repo) -> None:
+    name, victim = max(remote.objects().items(), key=lambda item: item[1].stat().st_size)
+    victim.chmod(0o644)
+    victim.write_bytes(bytes(victim.stat().st_size))
+    done = clone.verb("fetch", "origin", "main", "origin/side", check=False)
+    assert done.returncode == 1
+    assert name in done.stderr
+    assert name not in clone.objects()
+
+
+def test_nothing_tracked_nothing_to_fetch(repo: Repo) -> None:
+    assert repo.verb("fetch").stdout == "0 objects fetched\n"

@@ -1,0 +1,108 @@
+"""git theta pull: a clone that was made without the filter becomes one with checkpoints."""
+
+from __future__ import annotations
+
+import shutil
+
+from tests.helpers import Repo, model, safetensors_bytes
+
+FILE = "model.safetensors"
+
+
+def test_clone_made_without_the_filter_gets_its_checkpoints(clone: Repo, published: Repo) -> None:
+    assert clone.read(FILE).startswith(b'{"git-theta":1,')
+    clone.verb("install", "--local")
+    done = clone.verb("pull")
+    assert done.stdout == f"{FILE}\n1 of 1 checkpoints put into the worktree\n"
+    assert clone.read(FILE) == published.read(FILE)
+    assert clone.status() == ""
+    assert clone.git("diff-files").stdout == ""
+    again = clone.verb("pull")
+    assert again.stdout == "0 of 1 checkpoints put into the worktree\n"
+
+
+def test_before_install_nothing_raw_gets_into_the_index(clone: Repo) -> None:
+    """Without the filter git would take the checkpoint for the new content of the file."""
+    before = clone.git("ls-files", "--stage").stdout
+    clone.verb("pull", check=False)
+    assert clone.git("ls-files", "--stage").stdout == before
+    assert clone.git("diff", "--cached", "--name-only").stdout == ""
+
+
+def test_in_a_subdirectory_all_checkpoints_come(clone: Repo, published: Repo) -> None:
+    clone.verb("install", "--local")
+    (clone.path / "sub").mkdir()
+    done = clone.verb("pull", cwd=clone.path / "sub")
+    assert done.stdout.splitlines()[-1] == "1 of 1 checkpoints put into the worktree"
+    assert clone.read(FILE) == published.read(FILE)
+
+
+def test_installed_with_skip_smudge_pull_is_how_checkpoints_come(clone: Repo, published: Repo) -> None:
+    clone.verb("install", "--local", "--skip-smudge")
+    clone.verb("pull")
+    assert clone.read(FILE) == published.read(FILE)
+    assert clone.status() == ""
+
+
+def test_file_that_was_changed_or_removed_is_left_alone(clone: Repo) -> None:
+    clone.verb("install", "--local")
+    mine = safetensors_bytes(model(5))
+    clone.write(FILE, mine)
+    assert clone.verb("pull").stdout == "0 of 1 checkpoints put into the worktree\n"
+    assert clone.read(FILE) == mine
+    (clone.path / FILE).unlink()
+    assert clone.verb("pull").stdout == "0 of 1 checkpoints put into the worktree\n"
+    assert not (clone.path / FILE).exists()
+
+
+def test_mode_of_the_file_stays_and_nothing_else_is_left(clone: Repo) -> None:
+    clone.verb("install", "--local")
+    (clone.path / FILE).chmod(0o750)
+    clone.verb("pull")
+    assert (clone.path / FILE).stat().st_mode & 0o777 == 0o750
+    assert sorted(path.name for path in clone.path.iterdir()) == [".git", ".gitattributes", FILE]
+
+
+def test_remote_that_is_named_is_asked(clone: Repo, published: Repo, remote: Repo) -> None:
+    clone.verb("install", "--local")
+    clone.git("remote", "add", "first", str(published.path))
+    shutil.rmtree(remote.path / "theta")
+    done = clone.verb("pull", "origin", check=False)
+    assert done.returncode == 1
+    clone.verb("pull", "first")
+    assert clone.read(FILE) == published.read(FILE)
+
+
+def test_objects_that_are_nowhere_are_a_failure_and_the_worktree_stays(clone: Repo, remote: Repo) -> None:
+    clone.verb("install", "--local")
+    shutil.rmtree(remote.path / "theta")
+    before = clone.read(FILE)
+    done = clone.verb("pull", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "6 of 6 objects could not be had" in done.stderr
+    assert "git theta push --all" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert clone.read(FILE) == before
+    assert clone.status() == ""
+
+
+def test_damaged_object_is_a_failure_and_the_worktree_stays(clone: Repo) -> None:
+    clone.verb("install", "--local")
+    clone.verb("fetch")
+    victim = max(clone.objects().values(), key=lambda path: path.stat().st_size)
+    victim.chmod(0o644)
+    victim.write_bytes(bytes(victim.stat().st_size))
+    before = clone.read(FILE)
+    done = clone.verb("pull", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert victim.name in done.stderr
+    assert "git theta fetch --verify" in done.stderr
+    assert clone.read(FILE) == before
+    assert sorted(path.name for path in clone.path.iterdir()) == [".git", ".gitattributes", FILE]
+
+
+def test_without_a_worktree_it_says_so(remote: Repo) -> None:
+    done = remote.verb("pull", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("git-theta: ")
+    assert "work tree" in done.stderr

@@ -1,0 +1,66 @@
+"""What the documents say holds."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from git_theta import errors
+from git_theta.metadata_file import parse, serialize
+from git_theta.tensors import DTYPE_BITS
+from tests.helpers import Repo
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = json.loads((ROOT / "docs/metadata.schema.json").read_text())
+
+
+def test_commands_page_is_what_the_commands_say() -> None:
+    specification = importlib.util.spec_from_file_location("make_cli_docs", ROOT / "scripts/make_cli_docs.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    assert (ROOT / "docs/cli.md").read_text() == module.text(), "run scripts/make_cli_docs.py"
+
+
+def test_metadata_file_follows_its_schema(tracked: Repo) -> None:
+    stored = tracked.git_bytes("cat-file", "blob", "HEAD:model.safetensors")
+    jsonschema.validate(json.loads(stored), SCHEMA, cls=jsonschema.Draft202012Validator)
+    assert serialize(parse(stored)) == stored
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"git-theta": 2},
+        {"size": -1},
+        {"extra": 1},
+        {"skeleton": {"size": 0, "digest": "0" * 64}},
+        {"groups": [{"name": "a"}]},
+    ],
+)
+def test_schema_refuses_what_the_parser_refuses(tracked: Repo, change: dict[str, object]) -> None:
+    stored = json.loads(tracked.git_bytes("cat-file", "blob", "HEAD:model.safetensors"))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**stored, **change}, SCHEMA, cls=jsonschema.Draft202012Validator)
+
+
+def test_schema_knows_every_dtype() -> None:
+    assert set(SCHEMA["properties"]["groups"]["items"]["properties"]["dtype"]["enum"]) == set(DTYPE_BITS)
+
+
+def test_every_exit_code_is_documented() -> None:
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)}
+    used = {error.exit_code for error in vars(errors).values() if isinstance(error, type)}
+    assert used | {0, 3, 130} == listed
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(((?!https?:)[^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
