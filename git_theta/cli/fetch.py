@@ -22,7 +22,7 @@ def command(remote: str | None, revisions: tuple[str, ...], verify: bool) -> Non
     ]
     refs = [ref for metadata in found for ref in metadata.objects()]
     count = fetch(workspace.transfer, refs, remote, verify=verify)
-    click.echo(f"{count} objects fetched")
+    click.echo(f"{count} object{'s' * (count != 1)} fetched")
 
 
 def _default(workspace: Workspace) -> tuple[str | None, ...]:

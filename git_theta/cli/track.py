@@ -38,9 +38,9 @@ def command(patterns: tuple[str, ...], filename: bool) -> None:
 def _track(repository: Repository, pattern: str) -> None:
     before = set(_kept(repository))
     if not attributes.track(repository.cwd / ".gitattributes", pattern):
-        click.echo(f"{printable(pattern)} is tracked already")
+        click.echo(f'"{printable(pattern)}" already supported')
         return
-    click.echo(f"Tracking {printable(pattern)}")
+    click.echo(f'Tracking "{printable(pattern)}"')
     # Files that git knows as they are count as unchanged until their time stamp says otherwise.
     for path in _kept(repository):
         if path not in before:

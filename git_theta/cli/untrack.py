@@ -22,7 +22,7 @@ def command(patterns: tuple[str, ...], filename: bool) -> int:
     for given in patterns:
         pattern = attributes.literal(given) if filename else given
         if attributes.untrack(workspace.repository.cwd / ".gitattributes", pattern):
-            click.echo(f"Untracking {printable(pattern)}")
+            click.echo(f'Untracking "{printable(pattern)}"')
         else:
             click.echo(f"{printable(pattern)} is not tracked here", err=True)
             status = 1

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from git_theta.errors import MetadataError, MissingObjectError, ObjectError, StoreError
-from git_theta.flows.smudge import Smudger
 from git_theta.git.repository import Repository
 from git_theta.metadata import Metadata, ObjectRef
 from git_theta.metadata_file import is_metadata, parse
 from git_theta.store.objects import ObjectStore
 from git_theta.store.transfer import Transfer
+
+if TYPE_CHECKING:
+    from git_theta.flows.smudge import Smudger
 
 
 def checkpoints(repository: Repository, revision: str | None) -> Iterator[tuple[str, bytes, Metadata]]:

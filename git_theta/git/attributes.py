@@ -43,7 +43,7 @@ def tracked_patterns(file: Path) -> list[str]:
 
 
 def literal(path: str) -> str:
-    """The pattern that matches a path and nothing else."""
+    """The pattern that means a file name with no character of it special; like any pattern, it also holds in subfolders."""
     return re.sub(r"([*?\[\\]|^!)", r"\\\1", path)
 
 

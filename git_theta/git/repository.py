@@ -127,7 +127,18 @@ class Repository:
             GitError: there is no such revision.
         """
         tree = self.resolve(revision, "tree")
-        arguments = ["grep", "--text", "--name-only", "--full-name", "-z", "-e", _METADATA_LINE, tree]
+        arguments = [
+            "grep",
+            "--no-color",
+            "--basic-regexp",
+            "--text",
+            "--name-only",
+            "--full-name",
+            "-z",
+            "-e",
+            _METADATA_LINE,
+            tree,
+        ]
         everywhere = self.from_here("") or "."
         status, output, complaint = command.attempt(["--literal-pathspecs", *arguments, "--", everywhere], cwd=self.cwd)
         if status > 1:

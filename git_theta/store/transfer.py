@@ -33,7 +33,11 @@ class Transfer:
             TransferError: a remote could not be asked.
         """
         missing = [ref for ref in refs if not self.store.has(ref)]
-        remotes = [remote] if remote else self.remotes()
+        remotes = self.remotes()
+        if remote is not None:
+            if remote not in remotes and not set(remote) & set("/:"):
+                raise TransferError(f"there is no remote {remote!r}: 'git remote' lists those that there are")
+            remotes = [remote]
         for neighbour in filter(None, (self._path_of(self.url(name)) for name in remotes)):
             if missing:
                 missing = self._copy_from(neighbour, missing)

@@ -28,7 +28,7 @@ def test_objects_of_the_checkout_come_and_the_worktree_stays(clone: Repo, count:
 
 def test_revisions_that_are_named_are_the_ones_that_come(clone: Repo, published: Repo, count: int) -> None:
     assert clone.verb("fetch", "origin", "origin/side").stdout == f"{count} objects fetched\n"
-    assert clone.verb("fetch", "origin", "main", "origin/side").stdout == "1 objects fetched\n"
+    assert clone.verb("fetch", "origin", "main", "origin/side").stdout == "1 object fetched\n"
     assert set(clone.objects()) == set(published.objects())
 
 
@@ -77,7 +77,7 @@ def test_damaged_object_is_found_by_verify_and_replaced(clone: Repo) -> None:
     victim.chmod(0o644)
     victim.write_bytes(damaged)
     assert clone.verb("fetch").stdout == "0 objects fetched\n"
-    assert clone.verb("fetch", "--verify").stdout == "1 objects fetched\n"
+    assert clone.verb("fetch", "--verify").stdout == "1 object fetched\n"
     assert clone.objects()[name].read_bytes() == content
     assert (clone.path / ".git/theta/bad" / name).read_bytes() == damaged
     assert clone.verb("fetch", "--verify").stdout == "0 objects fetched\n"
@@ -89,7 +89,7 @@ def test_object_cut_short_is_fetched_anew(clone: Repo) -> None:
     content = victim.read_bytes()
     victim.chmod(0o644)
     victim.write_bytes(content[:-1])
-    assert clone.verb("fetch").stdout == "1 objects fetched\n"
+    assert clone.verb("fetch").stdout == "1 object fetched\n"
     assert clone.objects()[name].read_bytes() == content
 
 

@@ -17,7 +17,7 @@ OURS = "filter=theta diff=theta merge=theta -text"
 
 def test_pattern_is_written_and_files_that_match_are_kept_so(repo: Repo) -> None:
     done = repo.verb("track", "*.safetensors")
-    assert (done.stdout, done.stderr) == ("Tracking *.safetensors\n", "")
+    assert (done.stdout, done.stderr) == ('Tracking "*.safetensors"\n', "")
     assert repo.read(".gitattributes").decode() == f"*.safetensors {OURS}\n"
     repo.write("sub/model.safetensors", safetensors_bytes(model(0)))
     repo.commit("first")
@@ -26,13 +26,13 @@ def test_pattern_is_written_and_files_that_match_are_kept_so(repo: Repo) -> None
 
 def test_several_patterns_at_once(repo: Repo) -> None:
     done = repo.verb("track", "*.safetensors", "my models/*.bin", "*.safetensors")
-    assert done.stdout == "Tracking *.safetensors\nTracking my models/*.bin\n*.safetensors is tracked already\n"
+    assert done.stdout == 'Tracking "*.safetensors"\nTracking "my models/*.bin"\n"*.safetensors" already supported\n'
     assert repo.read(".gitattributes").decode() == f'*.safetensors {OURS}\n"my models/*.bin" {OURS}\n'
 
 
 def test_tracked_already_nothing_is_changed(tracked: Repo) -> None:
     done = tracked.verb("track", "*.safetensors")
-    assert done.stdout == "*.safetensors is tracked already\n"
+    assert done.stdout == '"*.safetensors" already supported\n'
     assert tracked.status() == ""
 
 
@@ -120,7 +120,7 @@ def test_pattern_that_git_could_not_match_is_refused(repo: Repo, pattern: str, h
 
 def test_control_characters_are_not_sent_to_the_terminal(repo: Repo) -> None:
     done = repo.verb("track", "a\x1b]31m\nb")
-    assert done.stdout == "Tracking a\\x1b]31m\\nb\n"
+    assert done.stdout == 'Tracking "a\\x1b]31m\\nb"\n'
     assert repo.attributes("a\x1b]31m\nb")["filter"] == "theta"
 
 
@@ -178,6 +178,6 @@ def test_installed_for_the_user_the_repository_needs_only_the_hook(repo: Repo) -
 def test_hook_that_cannot_be_written_is_a_warning(repo: Repo) -> None:
     repo.git("config", "core.hooksPath", "/dev/null")
     done = repo.verb("track", "*.bin")
-    assert done.stdout == "Tracking *.bin\n"
+    assert done.stdout == 'Tracking "*.bin"\n'
     assert done.stderr.startswith("git-theta: warning: the pre-push hook cannot be written to /dev/null")
     assert done.stderr.count("\n") == 1

@@ -15,7 +15,7 @@ def test_pattern_is_taken_out_and_all_else_stays(repo: Repo) -> None:
     repo.write(".gitattributes", before)
     repo.verb("track", "*.safetensors", "my model.pt")
     done = repo.verb("untrack", "*.safetensors", "my model.pt")
-    assert (done.stdout, done.stderr) == ("Untracking *.safetensors\nUntracking my model.pt\n", "")
+    assert (done.stdout, done.stderr) == ('Untracking "*.safetensors"\nUntracking "my model.pt"\n', "")
     assert repo.read(".gitattributes").decode() == before
 
 
@@ -23,7 +23,7 @@ def test_pattern_that_is_not_there_is_told_and_the_others_are_taken_out(repo: Re
     repo.verb("track", "a", "b")
     done = repo.verb("untrack", "a", "no\x1bsuch", "b", check=False)
     assert done.returncode == 1
-    assert done.stdout == "Untracking a\nUntracking b\n"
+    assert done.stdout == 'Untracking "a"\nUntracking "b"\n'
     assert "no\\x1bsuch is not tracked here\n" in done.stderr
     assert repo.read(".gitattributes") == b""
 

@@ -16,7 +16,7 @@ from git_theta.metadata import ObjectRef, Update
 from git_theta.sources import BytesSource, FileSource
 from git_theta.store.arrays import SHARED_BYTES, Arrays
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS
+from git_theta.store.serialize import BLOCK_ROWS, Reader
 from git_theta.updates import update_types
 from git_theta.updates.dense import SMALL_BYTES, Wanted, keep, restore
 
@@ -38,8 +38,8 @@ def noise(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def read(update: Update, nbytes: int, store: ObjectStore) -> bytes:
-    blocks = update_types().get(update.type).blocks(update, nbytes, Arrays(store))
+def read(update: Update, nbytes: int, store: ObjectStore, arrays: Arrays | None = None) -> bytes:
+    blocks = update_types().get(update.type).blocks(update, nbytes, arrays or Arrays(store))
     return b"".join(block.result().tobytes() for block in blocks)
 
 
@@ -59,10 +59,21 @@ def keep_and_read(groups: list[tuple[bytes, int]], store: ObjectStore) -> Mappin
     """Keep values given with their itemsize, and check that they all come back and nothing else is kept."""
     kept = keep([wanted(data, itemsize) for data, itemsize in groups], store)
     assert kept.keys() == {tensors.digest(data) for data, _ in groups}
+    arrays = Arrays(store)
     for data, _ in groups:
-        assert read(kept[tensors.digest(data)], len(data), store) == data
-    assert objects(store) == {update.object.oid for update in kept.values() if update.object}
+        assert read(kept[tensors.digest(data)], len(data), store, arrays) == data
+    refs = {update.object.oid: update.object for update in kept.values() if update.object}
+    assert objects(store) == refs.keys()
+    bytes_kept = sum(len(data) for data in {data for data, _ in groups})
+    assert sum(array_bytes(ref, store) for ref in refs.values()) == bytes_kept
     return kept
+
+
+def array_bytes(ref: ObjectRef, store: ObjectStore) -> int:
+    """How many bytes of values an object says it holds."""
+    with store.open(ref) as file:
+        reader = Reader(file)
+    return reader.rows * reader.itemsize
 
 
 # --- what comes back ------------------------------------------------------------------------------------------------
@@ -117,6 +128,17 @@ def test_shared_objects_stay_small_enough_to_be_kept_in_memory(store: ObjectStor
     for oid in objects(store):
         inside = [data for data, _ in groups if oid_of(kept[tensors.digest(data)]) == oid]
         assert sum(map(len, inside)) <= SHARED_BYTES
+
+
+def test_shared_objects_are_filled_to_the_brim(store: ObjectStore) -> None:
+    half = SMALL_BYTES // 2
+    assert SHARED_BYTES % half == 0
+    keep_and_read([(noise(half, number), 1) for number in range(2 * SHARED_BYTES // half)], store)
+    assert len(objects(store)) == 2
+
+
+def test_limits_are_the_documented_ones() -> None:
+    assert (SMALL_BYTES, SHARED_BYTES) == (64 << 10, 4 << 20)
 
 
 def test_groups_without_values_need_no_object(store: ObjectStore) -> None:
