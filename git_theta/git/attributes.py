@@ -43,7 +43,7 @@ def tracked_patterns(file: Path) -> list[str]:
 
 
 def literal(path: str) -> str:
-    """The pattern that means a file name with no character of it special; like any pattern, it also holds in subfolders."""
+    """The pattern for a file name in which no character is special; it also holds in subfolders."""
     return re.sub(r"([*?\[\\]|^!)", r"\\\1", path)
 
 
