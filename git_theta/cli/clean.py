@@ -14,5 +14,7 @@ from git_theta.cli.workspace import Workspace
 @click.argument("path")
 def command(path: str) -> None:
     """Read a checkpoint on stdin, keep its values, and write its metadata file to stdout."""
-    for piece in cleaned(pieces(sys.stdin.buffer), path, Workspace.here()):
+    workspace = Workspace.here()
+    workspace.ensure_hook()
+    for piece in cleaned(pieces(sys.stdin.buffer), path, workspace):
         sys.stdout.buffer.write(piece)

@@ -24,7 +24,9 @@ def command(skip: bool) -> None:
     try:
         connection.welcome(("clean", "smudge"))
         workspace = Workspace.here()
-        for request in connection.requests():
+        for number, request in enumerate(connection.requests()):
+            if not number:
+                workspace.ensure_hook()
             _serve(request, connection, workspace, skip=skip)
     except EndOfInput:
         return

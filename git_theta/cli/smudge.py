@@ -15,5 +15,7 @@ from git_theta.cli.workspace import Workspace
 @click.argument("path")
 def command(path: str, skip: bool) -> None:
     """Read a metadata file on stdin, and write the checkpoint to stdout. Anything else passes through."""
-    for piece in smudged(pieces(sys.stdin.buffer), path, Workspace.here(), skip=skip):
+    workspace = Workspace.here()
+    workspace.ensure_hook()
+    for piece in smudged(pieces(sys.stdin.buffer), path, workspace, skip=skip):
         sys.stdout.buffer.write(piece)

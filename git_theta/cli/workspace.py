@@ -85,7 +85,6 @@ class Workspace:
             formats=formats(),
             settings=self.settings,
             warn=lambda message: complain(f"warning: {message}"),
-            before_storing=self.ensure_hook,
         )
 
     @cached_property
@@ -97,9 +96,9 @@ class Workspace:
         return Smudger(self.store, self.cache, update_types(), self._fetch)
 
     def ensure_hook(self) -> None:
-        """Install the pre-push hook if it is missing: a push without it would leave the objects behind."""
+        """Install the pre-push hook if it is missing, as git-lfs does: a push without it would leave objects behind."""
         try:
-            if not hooks.is_installed(self.repository):
+            if not self.repository.is_bare and not hooks.is_installed(self.repository):
                 moved = hooks.install(self.repository)
                 if moved is not None:
                     complain(f"the pre-push hook that was there is now {moved}, and is called before ours")

@@ -37,7 +37,6 @@ class Cleaner:
     Attributes:
         top: the directory that paths are relative to.
         warn: is told, in one line, what the user should know.
-        before_storing: is called before objects are stored.
         remembered: by path, what was cleaned last and to what: git asks for the same file up to four times in one
             `status`, `diff` or `blame`. Known by its digests and not by its time stamp, which may lie.
     """
@@ -49,7 +48,6 @@ class Cleaner:
     formats: Family[Format]
     settings: Settings
     warn: Callable[[str], None]
-    before_storing: Callable[[], None]
     remembered: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
     def clean(self, content: Iterator[bytes], path: str) -> bytes:
@@ -137,7 +135,6 @@ class Cleaner:
         new = [values for values in new if values.digest not in found]
         if not new:
             return found
-        self.before_storing()
         return {**found, **dense.keep(new, self.store)}
 
     def _known(self, wanted: Set[str], before: Sequence[Metadata]) -> Mapping[str, Update]:

@@ -6,7 +6,7 @@ rebase, a clone, or a commit made by another tool.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 
 from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
@@ -42,11 +42,24 @@ def push(
     if not wanted:
         return 0
     tracking = remote if remote in transfer.remotes() and not everything else None
+    known = [commit for commit in known if repository.has_commit(commit)]
     blobs = repository.new_blobs(wanted, known, tracking)
     refs = list({ref.oid: ref for ref in _objects(repository, blobs)}.values())
     if refs:
-        transfer.push(refs, remote, url)
+        transfer.push(refs, remote, url, lambda: _there(repository, wanted, known, tracking))
     return len(refs)
+
+
+def _there(
+    repository: Repository, wanted: Collection[str], known: Iterable[str], tracking: str | None
+) -> Container[str]:
+    """The objects in the commits that the remote has and that those being pushed build on."""
+    blobs = {
+        blob
+        for commit in repository.boundary(wanted, known, tracking)
+        for blob in repository.metadata_blobs(commit).values()
+    }
+    return {ref.oid for ref in _objects(repository, blobs)}
 
 
 def _objects(repository: Repository, blobs: Iterable[str]) -> Iterator[ObjectRef]:

@@ -182,7 +182,7 @@ class Repository:
         for place in places:
             for key in keys:
                 status, output, _ = command.attempt(["config", *place, "--get", key], cwd=self.cwd)
-                if status == 0:
+                if status == 0 and output.strip():
                     return command.lines(output)[0]
         return None
 
@@ -191,20 +191,27 @@ class Repository:
 
         Args:
             wanted: commits whose history is looked at.
-            known: commits that the remote has; names of none here are passed over.
+            known: commits that the remote has.
             remote: the remote whose tracking branches are known to it as well; None for no remote at all.
         """
-        excluded = [f"^{commit}" for commit in known if self.has_commit(commit)]
-        if remote is not None:
-            excluded += ["--not", f"--remotes={remote}"]
         listed = self.git(
-            "rev-list", "--objects", "--no-object-names", "--missing=allow-promisor", *wanted, *excluded, "--"
+            "rev-list",
+            "--objects",
+            "--no-object-names",
+            "--missing=allow-promisor",
+            *_range(wanted, known, remote),
+            "--",
         )
         checked = self.git("cat-file", "--batch-check=%(objectname) %(objecttype)", "--buffer", stdin=listed)
         for line in command.lines(checked):
             oid, _, kind = line.partition(" ")
             if kind == "blob":
                 yield oid
+
+    def boundary(self, wanted: Iterable[str], known: Iterable[str], remote: str | None) -> list[str]:
+        """The commits that a remote has and that new ones are made on; see `new_blobs`."""
+        listed = command.lines(self.git("rev-list", "--boundary", *_range(wanted, known, remote), "--"))
+        return [line.removeprefix("-") for line in listed if line.startswith("-")]
 
     def resolve(self, revision: str, kind: str) -> str:
         """The name of the object of a kind ("commit", "tree") that a revision means.
@@ -234,3 +241,9 @@ class Repository:
         from git.cmd import Git
 
         return Git(self.cwd)
+
+
+def _range(wanted: Iterable[str], known: Iterable[str], remote: str | None) -> list[str]:
+    """The arguments of rev-list for what is wanted, without what is known or behind a remote's tracking branches."""
+    tracking = [] if remote is None else ["--not", f"--remotes={remote}"]
+    return [*wanted, *(f"^{commit}" for commit in known), *tracking]

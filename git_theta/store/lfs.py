@@ -76,8 +76,7 @@ class Lfs:
     @contextmanager
     def _filter_process(self, remote: str | None) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         """A `git lfs filter-process` that has been greeted: the streams to it and from it."""
-        chosen = [] if remote is None else ["-c", f"remote.lfsdefault={remote}"]
-        arguments = ["git", *self._options(), *chosen, "lfs", "filter-process"]
+        arguments = ["git", *self._options(), *self._choose(remote), "lfs", "filter-process"]
         with subprocess.Popen(arguments, cwd=self.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             outgoing, incoming = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
             outgoing.write(frame_texts("git-filter-client", "version=2"))
@@ -92,6 +91,14 @@ class Lfs:
         # A user's include and exclude patterns are about paths, and objects of ours have none.
         settings = [f"lfs.storage={self.store.root}", "lfs.fetchinclude=", "lfs.fetchexclude="]
         return [word for setting in settings for word in ("-c", setting)]
+
+    def _choose(self, remote: str | None) -> list[str]:
+        """The settings that make git-lfs ask a certain remote: it prefers the one that the current branch follows."""
+        if remote is None:
+            return []
+        status, output, _ = command.attempt(["symbolic-ref", "--quiet", "--short", "HEAD"], cwd=self.cwd)
+        branch = ["-c", f"branch.{command.lines(output)[0]}.remote={remote}"] if status == 0 else []
+        return ["-c", f"remote.lfsdefault={remote}", *branch]
 
     def _require(self, purpose: str) -> None:
         if command.attempt(["lfs", "version"], cwd=self.cwd)[0]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,31 +41,57 @@ class Transfer:
         for neighbour in filter(None, (self._path_of(self.url(name)) for name in remotes)):
             if missing:
                 missing = self._copy_from(neighbour, missing)
-        if missing and any(self._uses_lfs(name, self.url(name)) for name in remotes):
-            Lfs(self.repository.cwd, self.store).fetch(missing, remote)
-            missing = [ref for ref in missing if not self.store.has(ref)]
+        lfs = [name for name in remotes if self._uses_lfs(name, self.url(name))]
+        # First as git-lfs chooses by itself, then each remote by name.
+        for name in lfs if remote else [None, *lfs][: len(lfs) and len(lfs) + 1]:
+            if missing:
+                Lfs(self.repository.cwd, self.store).fetch(missing, name)
+                missing = [ref for ref in missing if not self.store.has(ref)]
         return missing
 
-    def push(self, refs: Iterable[ObjectRef], remote: str, url: str) -> None:
-        """Take objects to a remote, which may be a name or a URL.
+    def push(self, refs: Iterable[ObjectRef], remote: str, url: str, there: Callable[[], Container[str]]) -> None:
+        """Take objects to a remote.
+
+        Args:
+            refs: the objects.
+            remote: a name or a URL.
+            url: of the remote.
+            there: gives the names of objects that the remote has for sure. It is asked only if some are not here.
 
         Raises:
-            TransferError: an object is neither here nor there, or could not be uploaded.
+            TransferError: an object is neither here nor there and cannot be fetched, or could not be uploaded.
             StoreError: a store cannot be read or written.
         """
         neighbour = self._path_of(url)
-        wanted = list(refs)
         if neighbour is None or self._uses_lfs(remote, url):
-            Lfs(self.repository.cwd, self.store).push(remote, wanted)
-            return
+            self._push_by_lfs(list(refs), remote, there)
+        else:
+            self._copy_to(list(refs), remote, store_of(neighbour))
+
+    def _push_by_lfs(self, refs: list[ObjectRef], remote: str, there: Callable[[], Container[str]]) -> None:
+        """Git-lfs passes over what is not here without a word, so that has to be looked after before."""
+        lost = [ref for ref in refs if not self.store.has(ref)]
+        if lost:
+            known = there()
+            self._bring([ref for ref in lost if ref.oid not in known], remote)
+        here = [ref for ref in refs if self.store.has(ref)]
+        if here:
+            Lfs(self.repository.cwd, self.store).push(remote, here)
+
+    def _copy_to(self, refs: list[ObjectRef], remote: str, target: ObjectStore) -> None:
         try:
-            missing = copy(wanted, self.store, store_of(neighbour))
+            lost = copy(refs, self.store, target)
+            self._bring(lost, remote)
+            copy(lost, self.store, target)
         except ObjectError as error:
             raise TransferError(f"{error}: 'git theta fetch --verify' may replace it") from error
-        if missing:
+
+    def _bring(self, lost: list[ObjectRef], remote: str) -> None:
+        left = self.fetch(lost) if lost else []
+        if left:
             raise TransferError(
-                f"{len(missing)} of {len(wanted)} objects are neither here nor at {remote} "
-                f"(the first is {missing[0].oid}): get them with 'git theta fetch' and push again"
+                f"{len(left)} objects are neither here nor at {remote}, and no remote has them "
+                f"(the first is {left[0].oid}): push from where they were committed"
             )
 
     def remotes(self) -> list[str]:

@@ -108,7 +108,7 @@ def test_objects_that_are_nowhere_are_a_failure(tracked: Repo, remote: Repo, cou
     shutil.rmtree(tracked.path / ".git/theta/objects")
     done = tracked.verb("push", "origin", check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"{count} of {count} objects are neither here nor at origin" in done.stderr
+    assert f"{count} objects are neither here nor at origin" in done.stderr
     assert remote.objects() == {}
 
 

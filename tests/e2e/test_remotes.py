@@ -171,6 +171,64 @@ def test_object_that_is_nowhere_fails_the_push(author: Repo, bare: Path) -> None
     assert Repo(bare).git("for-each-ref").stdout == ""
 
 
+@pytest.fixture
+def without_objects(author: Repo, bare: Path, server: Server, tmp_path: Path) -> Repo:
+    """A clone that has metadata files only, and has merged two branches that the remote has."""
+    author.git("config", "remote.origin.lfsurl", server.url)
+    author.git("checkout", "-q", "-b", "side")
+    author.write(FILE, safetensors_bytes({**groups(0), "layer.2.weight": groups(1)["layer.2.weight"]}))
+    author.commit("side")
+    author.git("push", "-q", "origin", "main", "side")
+    skip = {"GIT_THETA_SKIP_SMUDGE": "1"}
+    setting = f"remote.origin.lfsurl={server.url}"
+    Repo.run("git", "clone", "-q", "-c", setting, str(bare), "clone", cwd=tmp_path, env=skip)
+    other = Repo(tmp_path / "clone")
+    other.git("commit", "-q", "--allow-empty", "-m", "so that it is a merge", env=skip)
+    other.git("merge", "-q", "--no-edit", "origin/side", env=skip)
+    assert object_names(other.path / ".git") == set()
+    return other
+
+
+def test_merge_without_objects_is_pushed_to_where_they_are(without_objects: Repo, server: Server) -> None:
+    before = set(server.objects())
+    without_objects.git("push", "-q", "origin", "main")
+    assert set(server.objects()) == before
+    assert object_names(without_objects.path / ".git") == set()
+
+
+def test_merge_without_objects_brings_them_to_a_new_server(without_objects: Repo, tmp_path: Path) -> None:
+    second = Server(tmp_path / "second-server")
+    try:
+        Repo.init(tmp_path / "second.git", "--bare")
+        without_objects.git("config", "remote.second.url", str(tmp_path / "second.git"))
+        without_objects.git("config", "remote.second.lfsurl", second.url)
+        without_objects.git("push", "-q", "second", "main")
+        assert len(second.objects()) == len(set(second.objects()) & object_names(without_objects.path / ".git")) > 0
+    finally:
+        second.stop()
+
+
+def test_objects_that_nobody_has_stop_the_push_to_a_new_server(
+    without_objects: Repo, server: Server, tmp_path: Path
+) -> None:
+    second = Server(tmp_path / "second-server")
+    try:
+        for path in server.objects().values():
+            path.unlink()
+        Repo.init(tmp_path / "second.git", "--bare")
+        without_objects.git("config", "remote.second.url", str(tmp_path / "second.git"))
+        without_objects.git("config", "remote.second.lfsurl", second.url)
+        pushed = without_objects.git("push", "-q", "second", "main", check=False)
+        assert pushed.returncode != 0
+        assert Repo(tmp_path / "second.git").git("for-each-ref").stdout == ""
+    finally:
+        second.stop()
+
+
+def test_clone_that_never_stored_anything_has_the_hook(without_objects: Repo) -> None:
+    assert (without_objects.path / ".git/hooks/pre-push").exists()
+
+
 def test_damaged_object_does_not_travel(author: Repo, bare: Path) -> None:
     victim = max((author.path / ".git/theta/objects").rglob("*"), key=lambda path: path.stat().st_size)
     data = bytearray(victim.read_bytes())
