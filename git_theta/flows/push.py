@@ -20,7 +20,7 @@ def push(
     remote: str,
     url: str,
     wanted: Collection[str],
-    known: Iterable[str],
+    known: Collection[str],
     *,
     everything: bool = False,
 ) -> int:
@@ -42,7 +42,6 @@ def push(
     if not wanted:
         return 0
     tracking = remote if remote in transfer.remotes() and not everything else None
-    known = [commit for commit in known if repository.has_commit(commit)]
     blobs = repository.new_blobs(wanted, known, tracking)
     refs = list({ref.oid: ref for ref in _objects(repository, blobs)}.values())
     if refs:
@@ -51,7 +50,7 @@ def push(
 
 
 def _there(
-    repository: Repository, wanted: Collection[str], known: Iterable[str], tracking: str | None
+    repository: Repository, wanted: Collection[str], known: Collection[str], tracking: str | None
 ) -> Container[str]:
     """The objects in the commits that the remote has and that those being pushed build on."""
     blobs = {

@@ -174,12 +174,9 @@ class Repository:
     def lfs_url(self, remote: str) -> str | None:
         """The LFS server configured for a remote, in git's configuration or in .lfsconfig (git-lfs-config(5))."""
         keys = (f"remote.{remote}.lfspushurl", f"remote.{remote}.lfsurl", "lfs.pushurl", "lfs.url")
-        places: list[tuple[str, ...]] = [()]
-        if self.is_bare:
-            places.append(("--blob", "HEAD:.lfsconfig"))
-        else:
-            places.append(("--file", str(self.worktree / ".lfsconfig")))
-        for place in places:
+        worktree = [] if self.is_bare else [("--file", str(self.worktree / ".lfsconfig"))]
+        # HEAD has it before the worktree, while git clones.
+        for place in ((), *worktree, ("--blob", "HEAD:.lfsconfig")):
             for key in keys:
                 status, output, _ = command.attempt(["config", *place, "--get", key], cwd=self.cwd)
                 if status == 0 and output.strip():
@@ -191,7 +188,7 @@ class Repository:
 
         Args:
             wanted: commits whose history is looked at.
-            known: commits that the remote has.
+            known: commits that the remote has; names of none here are passed over.
             remote: the remote whose tracking branches are known to it as well; None for no remote at all.
         """
         listed = self.git(
@@ -199,7 +196,7 @@ class Repository:
             "--objects",
             "--no-object-names",
             "--missing=allow-promisor",
-            *_range(wanted, known, remote),
+            *self._range(wanted, known, remote),
             "--",
         )
         checked = self.git("cat-file", "--batch-check=%(objectname) %(objecttype)", "--buffer", stdin=listed)
@@ -210,8 +207,13 @@ class Repository:
 
     def boundary(self, wanted: Iterable[str], known: Iterable[str], remote: str | None) -> list[str]:
         """The commits that a remote has and that new ones are made on; see `new_blobs`."""
-        listed = command.lines(self.git("rev-list", "--boundary", *_range(wanted, known, remote), "--"))
+        listed = command.lines(self.git("rev-list", "--boundary", *self._range(wanted, known, remote), "--"))
         return [line.removeprefix("-") for line in listed if line.startswith("-")]
+
+    def _range(self, wanted: Iterable[str], known: Iterable[str], remote: str | None) -> list[str]:
+        """The arguments of rev-list for what is wanted, without what is known or behind a remote's tracking branches."""
+        tracking = [] if remote is None else ["--not", f"--remotes={remote}"]
+        return [*wanted, *(f"^{commit}" for commit in known if self.has_commit(commit)), *tracking]
 
     def resolve(self, revision: str, kind: str) -> str:
         """The name of the object of a kind ("commit", "tree") that a revision means.
@@ -241,9 +243,3 @@ class Repository:
         from git.cmd import Git
 
         return Git(self.cwd)
-
-
-def _range(wanted: Iterable[str], known: Iterable[str], remote: str | None) -> list[str]:
-    """The arguments of rev-list for what is wanted, without what is known or behind a remote's tracking branches."""
-    tracking = [] if remote is None else ["--not", f"--remotes={remote}"]
-    return [*wanted, *(f"^{commit}" for commit in known), *tracking]

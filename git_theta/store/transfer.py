@@ -42,11 +42,21 @@ class Transfer:
             if missing:
                 missing = self._copy_from(neighbour, missing)
         lfs = [name for name in remotes if self._uses_lfs(name, self.url(name))]
-        # First as git-lfs chooses by itself, then each remote by name.
-        for name in lfs if remote else [None, *lfs][: len(lfs) and len(lfs) + 1]:
-            if missing:
-                Lfs(self.repository.cwd, self.store).fetch(missing, name)
-                missing = [ref for ref in missing if not self.store.has(ref)]
+        return self._fetch_by_lfs(missing, lfs if remote else _order(lfs))
+
+    def _fetch_by_lfs(self, missing: list[ObjectRef], remotes: Iterable[str | None]) -> list[ObjectRef]:
+        """Ask one remote after the other; one that cannot be asked only matters if no other has the objects."""
+        problem = None
+        for remote in remotes:
+            if not missing:
+                return []
+            try:
+                Lfs(self.repository.cwd, self.store).fetch(missing, remote)
+            except TransferError as error:
+                problem = problem or error
+            missing = [ref for ref in missing if not self.store.has(ref)]
+        if missing and problem is not None:
+            raise problem
         return missing
 
     def push(self, refs: Iterable[ObjectRef], remote: str, url: str, there: Callable[[], Container[str]]) -> None:
@@ -119,3 +129,10 @@ class Transfer:
         except StoreError:
             return missing  # A remote that cannot be reached has nothing; others may.
         return copy(missing, source, self.store)
+
+
+def _order(remotes: list[str]) -> list[str | None]:
+    """Whom to ask: first the remote that git-lfs chooses by itself (None), then the others by name."""
+    if not remotes:
+        return []
+    return [None] if len(remotes) == 1 else [None, *remotes]
