@@ -211,7 +211,7 @@ class Repository:
         return [line.removeprefix("-") for line in listed if line.startswith("-")]
 
     def _range(self, wanted: Iterable[str], known: Iterable[str], remote: str | None) -> list[str]:
-        """The arguments of rev-list for what is wanted, without what is known or behind a remote's tracking branches."""
+        """The arguments of rev-list: what is wanted, without what is known or behind tracking branches."""
         tracking = [] if remote is None else ["--not", f"--remotes={remote}"]
         return [*wanted, *(f"^{commit}" for commit in known if self.has_commit(commit)), *tracking]
 

@@ -16,7 +16,7 @@ from git_theta.store.serialize import Buffers, Reader, Rows
 SHARED_BYTES: Final = 1 << 22
 """Objects that several groups share hold no more bytes of values than this."""
 
-AHEAD: Final = 2
+AHEAD: Final = 4
 """Blocks that may be asked for before the first of them is used; a block's rows are lost when more are."""
 
 _KEPT: Final = 4
