@@ -439,6 +439,25 @@ def _version(name: str, words: Sequence[str]) -> str:
     return said.removeprefix(f"{name}/").removeprefix("git version ").split()[0]
 
 
+@contextmanager
+def _watching_others(machine: dict[str, str]) -> Iterator[None]:
+    """Note what part of the processors others used meanwhile (Linux only): much of it, and the figures mean little."""
+    begin, others = time.monotonic(), _seconds_of_others()
+    yield
+    if others is not None and (later := _seconds_of_others()) is not None:
+        share = (later - others) / (time.monotonic() - begin) / (os.cpu_count() or 1)
+        machine["others"] = f"other processes took {max(0.0, share):.0%} of the processor time"
+
+
+def _seconds_of_others() -> float | None:
+    """Processor time of all other processes since the machine started."""
+    for line in _lines("/proc/stat")[:1]:
+        user, nice, system, _, _, interrupts, soft_interrupts = (int(word) for word in line.split()[1:8])
+        busy = (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
+        return busy - sum(os.times()[:4])
+    return None
+
+
 def _lines(path: str) -> list[str]:
     try:
         return Path(path).read_text().splitlines()
@@ -531,8 +550,9 @@ def main(work: Path | None, repetitions: int, width: int, depth: int, large: boo
         work.mkdir(parents=True, exist_ok=True)
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=work, prefix="run-"))).resolve()
         stack.enter_context(_isolated(place))
-        results = _measure(work.resolve(), place, repetitions, width, depth, large)
         machine, versions = _machine(), _versions()
+        with _watching_others(machine):
+            results = _measure(work.resolve(), place, repetitions, width, depth, large)
     _print(results, machine, versions)
     if json_file is not None:
         json_file.write_text(json.dumps(_report(results, machine, versions), indent=2) + "\n")

@@ -84,12 +84,23 @@ class Cleaner:
             if _stands_for(metadata, intake):
                 self._restore(metadata, intake)
                 return data
-        cached = self.cache.get(key)
-        if cached is not None and self._restore(parse(cached), intake):
+        cached = self._cached(intake, key)
+        if cached is not None:
             return cached
         data = self._new(intake, path, [metadata for _, metadata in before])
         self.cache.put(key, data)
         return data
+
+    def _cached(self, intake: Intake, key: str) -> bytes | None:
+        """What the cache has, if it is whole: a crash may have left something else there."""
+        data = self.cache.get(key)
+        if data is None:
+            return None
+        try:
+            metadata = parse(data)
+        except MetadataError:
+            return None
+        return data if _stands_for(metadata, intake) and self._restore(metadata, intake) else None
 
     def _restore(self, metadata: Metadata, intake: Intake) -> bool:
         """Make lost objects anew, now that their values are at hand; False if some could not be."""
@@ -99,6 +110,11 @@ class Cleaner:
             ref = entry.update.object
             if ref is not None and ref.oid in lost and entry.update.type == dense.Dense.name:
                 values[ref.oid][ref.start] = _wanted(intake.source, span, entry.digest)
+        skeleton = metadata.skeleton.update
+        if skeleton is not None and skeleton.object is not None and skeleton.object.oid in lost:
+            data = intake.digests.skeleton
+            kept = dense.Wanted(BytesSource(data), 0, len(data), 1, metadata.skeleton.digest)
+            values[skeleton.object.oid][skeleton.object.start] = kept
         restored = [oid for oid in lost if values[oid] and dense.restore(lost[oid], values[oid], self.store)]
         return len(restored) == len(lost)
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from blake3 import blake3
 
 from git_theta import tensors
-from git_theta.errors import CorruptObjectError, ObjectError
+from git_theta.errors import CorruptObjectError, StoreError
 from git_theta.metadata import Entry, Metadata, ObjectRef, Update, content_key
 from git_theta.registry import Family
 from git_theta.store.arrays import AHEAD, Arrays, Block
@@ -152,7 +152,7 @@ def _naming(path: str, name: str, update: Update) -> Iterator[None]:
     """Say of what is wrong with an object where it was needed, and what may help."""
     try:
         yield
-    except ObjectError as error:
+    except StoreError as error:
         oid = update.object.oid if update.object else "(none)"
         raise type(error)(
             f"{path}: group {name!r}: object {oid} cannot be used: {error}; 'git theta fetch --verify' may bring it"

@@ -168,12 +168,22 @@ class ObjectWriter:
             os.fsync(self.descriptor)
             self.store.make_directory(target.parent)
             self.temporary.replace(target)
+            _sync_directory(target.parent)
         return ref
 
     def discard(self) -> None:
         """Close the file, and remove it if it was not published."""
         os.close(self.descriptor)
         self.temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Without this, a power failure could undo the rename."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_if_stale(leftover: Path) -> None:

@@ -252,3 +252,17 @@ def test_one_shot_filters_do_the_same(base: Repo) -> None:
     base.git("checkout", "-q", "HEAD~1")
     assert base.read(FILE) == content
     assert base.git_bytes("cat-file", "blob", f"HEAD:{FILE}") == stored
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"git-theta":1,\n', b"other"])
+def test_damaged_cache_is_no_hindrance(base: Repo, groups: dict[str, np.ndarray], damage: bytes) -> None:
+    content = base.read(FILE)
+    base.write(FILE, safetensors_bytes(changed(groups, "b.weight")))
+    base.commit("second")
+    for path in (base.path / ".git/theta/cache").iterdir():
+        path.write_bytes(damage)
+    base.write(FILE, content)
+    base.commit("back to the first")
+    (base.path / FILE).unlink()
+    base.git("checkout", "--", FILE)
+    assert base.read(FILE) == content

@@ -90,10 +90,12 @@ class Scene:
         return b"".join(bytes(piece) for piece in self.smudger().smudge(metadata, serialize(metadata), PATH))
 
     def fails(self, metadata: Metadata) -> ThetaError:
-        """The error that smudging ends with, instead of ending as if the bytes were right."""
+        """The error that smudging ends with; the last bytes are kept back, so that the rest is seen to be too short."""
         pieces = self.smudger().smudge(metadata, serialize(metadata), PATH)
+        delivered = bytearray()
         with pytest.raises(ThetaError) as caught:
-            list(pieces)
+            drain(pieces, delivered)
+        assert len(delivered) < max(1, metadata.size)
         assert str(caught.value).isprintable()
         assert not self.cache_directory.exists()
         return caught.value
@@ -315,6 +317,15 @@ def test_object_of_the_skeleton_that_is_not_right_is_an_error_that_helps(
     assert_helpful(scene.fails(metadata), "skeleton", ref.oid)
 
 
+def test_skeleton_that_is_another_is_an_error_though_its_object_is_intact(scene: Scene) -> None:
+    metadata = scene.clean(CHECKPOINT, inline=False)
+    wrong = replace(metadata, skeleton=replace(metadata.skeleton, digest="0" * 64))
+    error = scene.fails(wrong)
+    assert isinstance(error, CorruptObjectError)
+    assert_helpful(error, "skeleton", ref_of(metadata, "(skeleton)").oid)
+    assert "values" in str(error)
+
+
 def test_random_damage_is_an_error_or_does_no_harm(scene: Scene) -> None:
     generator = random.Random(0)
     data = safetensors_bytes({"a": np.frombuffer(noise(2000), np.float32), "b": MIDDLE})
@@ -528,6 +539,7 @@ def test_update_that_gives_other_values_is_an_error(scene: Scene, blocks: list[b
     pieces = scene.smudger().smudge(metadata, serialize(metadata), PATH)
     with pytest.raises(ThetaError):
         list(pieces)
+    assert not scene.cache_directory.exists()
 
 
 def test_update_of_an_unknown_type_is_an_error_that_lists_the_known_ones(scene: Scene) -> None:

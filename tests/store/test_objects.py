@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import stat
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -125,10 +126,14 @@ def test_no_descriptor_is_left_open(store: ObjectStore) -> None:
 
 def test_object_is_on_disk_before_it_is_visible(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     synced = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append((os.fstat(descriptor).st_size, files(store))))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append((os.fstat(descriptor), files(store))))
     ref = put(store)
-    assert [size for size, _ in synced] == [len(DATA)]
-    assert store.path(ref.oid).relative_to(store.root) not in synced[0][1]
+    (content, before), (directory, after) = synced
+    assert content.st_size == len(DATA)
+    assert stat.S_ISDIR(directory.st_mode)
+    path = store.path(ref.oid).relative_to(store.root)
+    assert path not in before
+    assert path in after
 
 
 def test_object_cannot_be_written_by_accident(store: ObjectStore) -> None:

@@ -167,6 +167,22 @@ def test_one_reader_reads_several_slices_one_after_the_other() -> None:
         assert equal(np.concatenate(found), LONG[start:stop])
 
 
+def test_chunks_are_held_in_memory_only_while_they_are_needed() -> None:
+    reader = Reader(io.BytesIO(LONG_DATA))
+    blocks = reader.blocks(CHUNK_ROWS + 3, len(LONG), Buffers(2))
+
+    def held() -> list[bytes]:
+        return [key for key in reader._chunks.list().result() if key != b".zarray"]
+
+    first = next(blocks)
+    assert held() == [b"1.0", b"1.1"]
+    first.result()
+    assert held() == []
+    for block in blocks:
+        block.result()
+    assert held() == []
+
+
 def test_going_back_gives_no_wrong_rows() -> None:
     """A reader never goes back: it may refuse to, but it must not hand out zeros for chunks that it has let go."""
     reader = Reader(io.BytesIO(LONG_DATA))
@@ -342,6 +358,9 @@ DESCRIPTIONS = {
     "another key": {"path": "/etc/passwd"},
     "a key missing": {"order": "absent"},
     "shape of no rows": {"shape": [0, 4]},
+    "shape and chunks of no rows": {"shape": [0, 4], "chunks": [0, 1]},
+    "shape and chunks that are negative": {"shape": [-300, 4], "chunks": [-300, 1]},
+    "shape and chunks that are floats": {"shape": [300.0, 4], "chunks": [300.0, 1]},
     "shape of no planes": {"shape": [300, 0]},
     "shape of other rows": {"shape": [301, 4]},
     "shape of more planes": {"shape": [300, 5]},
@@ -362,6 +381,12 @@ DESCRIPTIONS = {
 @pytest.mark.parametrize("changes", DESCRIPTIONS.values(), ids=DESCRIPTIONS.keys())
 def test_array_described_in_another_way_is_refused(changes: dict[str, object]) -> None:
     corrupt(described(**changes))
+
+
+def test_array_of_no_or_too_many_planes_is_refused_though_its_chunks_are_all_there() -> None:
+    corrupt(encoded(rows(10, 17)))
+    zarray = {**json.loads(STORE[".zarray"]), "shape": [300, 0]}
+    corrupt(msgpack.packb({".zarray": json.dumps(zarray).encode()}))
 
 
 def test_the_same_description_written_in_another_way_is_read() -> None:
@@ -409,6 +434,7 @@ CHUNKS = {
     "one too many": msgpack.packb({**STORE, "0.4": b""}),
     "in another order": msgpack.packb({key: STORE[key] for key in (".zarray", "0.1", "0.0", "0.2", "0.3")}),
     "before the description": msgpack.packb({key: STORE[key] for key in ("0.0", ".zarray", "0.1", "0.2", "0.3")}),
+    "behind a description of another name": DATA.replace(b"\xa7.zarray", b"\xa7.ZARRAY"),
     "of another name": msgpack.packb({key.replace("0.3", "0.9"): value for key, value in STORE.items()}),
     "named as bytes": msgpack.packb({key.encode() if key == "0.3" else key: value for key, value in STORE.items()}),
 }
