@@ -15,7 +15,7 @@ class Span:
 
     Attributes:
         name: path of keys (`tensors.join_name`), unique in the file.
-        dtype: a name of `tensors.DTYPE_BITS`.
+        dtype: a name of `tensors.BLOCKS`.
         shape: extents, outermost first; () for a scalar.
         start: offset in bytes of the first value, which lie little-endian in C order up to `stop`.
     """

@@ -1,7 +1,8 @@
 """What everybody knows about a parameter group's values: dtypes, sizes, names and digests.
 
 A group's values are identified by dtype, shape and digest. The dtype names are NumPy's and, beyond NumPy, those of the
-ml_dtypes package, so that the same values have the same identity in every checkpoint format.
+ml_dtypes package, so that the same values have the same identity in every checkpoint format. The quantized types of
+GGUF have the names that GGML gives them, in lower case.
 """
 
 from __future__ import annotations
@@ -12,32 +13,62 @@ from typing import Final
 
 from blake3 import blake3
 
-DTYPE_BITS: Final[dict[str, int]] = {
-    "bool": 8,
-    "uint8": 8,
-    "int8": 8,
-    "uint16": 16,
-    "int16": 16,
-    "uint32": 32,
-    "int32": 32,
-    "uint64": 64,
-    "int64": 64,
-    "float16": 16,
-    "bfloat16": 16,
-    "float32": 32,
-    "float64": 64,
-    "complex64": 64,
-    "complex128": 128,
-    "float8_e4m3fn": 8,
-    "float8_e4m3fnuz": 8,
-    "float8_e5m2": 8,
-    "float8_e5m2fnuz": 8,
-    "float8_e8m0fnu": 8,
-    "float6_e2m3fn": 6,
-    "float6_e3m2fn": 6,
-    "float4_e2m1fn": 4,
+BLOCKS: Final[dict[str, tuple[int, int]]] = {
+    "bool": (1, 1),
+    "uint8": (1, 1),
+    "int8": (1, 1),
+    "uint16": (1, 2),
+    "int16": (1, 2),
+    "uint32": (1, 4),
+    "int32": (1, 4),
+    "uint64": (1, 8),
+    "int64": (1, 8),
+    "float16": (1, 2),
+    "bfloat16": (1, 2),
+    "float32": (1, 4),
+    "float64": (1, 8),
+    "complex64": (1, 8),
+    "complex128": (1, 16),
+    "float8_e3m4": (1, 1),
+    "float8_e4m3": (1, 1),
+    "float8_e4m3b11fnuz": (1, 1),
+    "float8_e4m3fn": (1, 1),
+    "float8_e4m3fnuz": (1, 1),
+    "float8_e5m2": (1, 1),
+    "float8_e5m2fnuz": (1, 1),
+    "float8_e8m0fnu": (1, 1),
+    "float6_e2m3fn": (4, 3),
+    "float6_e3m2fn": (4, 3),
+    "float4_e2m1fn": (2, 1),
+    "q1_0": (128, 18),
+    "q4_0": (32, 18),
+    "q4_1": (32, 20),
+    "q5_0": (32, 22),
+    "q5_1": (32, 24),
+    "q8_0": (32, 34),
+    "q8_1": (32, 40),
+    "q2_k": (256, 84),
+    "q3_k": (256, 110),
+    "q4_k": (256, 144),
+    "q5_k": (256, 176),
+    "q6_k": (256, 210),
+    "q8_k": (256, 292),
+    "iq1_s": (256, 50),
+    "iq1_m": (256, 56),
+    "iq2_xxs": (256, 66),
+    "iq2_xs": (256, 74),
+    "iq2_s": (256, 82),
+    "iq3_xxs": (256, 98),
+    "iq3_s": (256, 110),
+    "iq4_nl": (32, 18),
+    "iq4_xs": (256, 136),
+    "tq1_0": (256, 54),
+    "tq2_0": (256, 66),
+    "mxfp4": (32, 17),
+    "nvfp4": (64, 36),
 }
-"""Bits of one element. Elements of less than a byte lie packed, in the order of the file they came from."""
+"""Elements of a block, and its bytes. Most dtypes have blocks of one element. Elements of less than a byte lie packed,
+in the order of the file they came from; the blocks of GGUF's quantized types hold scales besides."""
 
 MAX_BYTES: Final = 2**62
 """No group and no file is larger; sizes above are taken for an attack or a typing error."""
@@ -49,22 +80,23 @@ def nbytes(dtype: str, shape: tuple[int, ...]) -> int:
     """Bytes that a group of this dtype and shape occupies.
 
     Raises:
-        ValueError: the dtype is unknown, the shape is absurd, or the elements do not fill whole bytes.
+        ValueError: the dtype is unknown, the shape is absurd, or the elements do not fill whole blocks.
     """
-    bits = DTYPE_BITS.get(dtype)
-    if bits is None:
+    if dtype not in BLOCKS:
         raise ValueError(f"unknown dtype {dtype!r}")
+    elements, size = BLOCKS[dtype]
     if len(shape) > MAX_RANK or any(not 0 <= extent < MAX_BYTES for extent in shape):
         raise ValueError(f"impossible shape {list(shape)[:8]}")
-    total = bits * math.prod(shape)
-    if total % 8 or total > 8 * MAX_BYTES:
+    count, rest = divmod(math.prod(shape), elements)
+    if rest or count * size > MAX_BYTES:
         raise ValueError(f"a group of shape {list(shape)[:8]} and dtype {dtype} cannot be stored")
-    return total // 8
+    return count * size
 
 
 def itemsize(dtype: str) -> int:
-    """Bytes between two elements; 1 where several elements share a byte."""
-    return max(1, DTYPE_BITS[dtype] // 8)
+    """Bytes of one element; 1 where several elements share a block."""
+    elements, size = BLOCKS[dtype]
+    return size if elements == 1 else 1
 
 
 def join_name(keys: Iterable[str]) -> str:

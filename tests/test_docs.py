@@ -12,7 +12,7 @@ import pytest
 
 from git_theta import errors
 from git_theta.metadata_file import parse, serialize
-from git_theta.tensors import DTYPE_BITS
+from git_theta.tensors import BLOCKS
 from tests.helpers import Repo
 
 ROOT = Path(__file__).parents[1]
@@ -51,7 +51,7 @@ def test_schema_refuses_what_the_parser_refuses(tracked: Repo, change: dict[str,
 
 
 def test_schema_knows_every_dtype() -> None:
-    assert set(SCHEMA["properties"]["groups"]["items"]["properties"]["dtype"]["enum"]) == set(DTYPE_BITS)
+    assert set(SCHEMA["properties"]["groups"]["items"]["properties"]["dtype"]["enum"]) == set(BLOCKS)
 
 
 def test_every_exit_code_is_documented() -> None:

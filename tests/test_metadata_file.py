@@ -61,10 +61,10 @@ refs = st.builds(ObjectRef, hexes, sizes, sizes)
 
 @st.composite
 def entries(draw: st.DrawFn, name: str, lead: int) -> Entry:
-    dtype = draw(st.sampled_from(list(tensors.DTYPE_BITS)))
+    dtype = draw(st.sampled_from(list(tensors.BLOCKS)))
     shape = tuple(draw(st.lists(st.integers(0, 100), max_size=4)))
-    if tensors.DTYPE_BITS[dtype] < 8:
-        shape = (*shape, 4)
+    if tensors.BLOCKS[dtype][0] > 1:
+        shape = (*shape, tensors.BLOCKS[dtype][0])
     has_values = 0 not in shape
     update = Update(draw(words), draw(refs) if has_values else None)
     return Entry(name, dtype, shape, draw(hexes), lead, update)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from git_theta import tensors
 
-WHOLE_BYTES = [name for name, bits in tensors.DTYPE_BITS.items() if bits % 8 == 0]
+WHOLE_BYTES = [name for name, (elements, _) in tensors.BLOCKS.items() if elements == 1]
+BLOCKS_OF_GGUF = [name for name, (elements, _) in tensors.BLOCKS.items() if elements > 4]
+ELEMENTS = [name for name in tensors.BLOCKS if name not in BLOCKS_OF_GGUF]
 
 extents = st.lists(st.integers(0, 1000), max_size=6).map(tuple)
 keys = st.lists(st.text(), min_size=1, max_size=5)
@@ -25,9 +27,11 @@ def bits_of(name: str) -> int:
     return 8 * np.dtype(name).itemsize if beyond_numpy is None else int(ml_dtypes.finfo(beyond_numpy).bits)
 
 
-@pytest.mark.parametrize("name", tensors.DTYPE_BITS)
+@pytest.mark.parametrize("name", ELEMENTS)
 def test_a_dtype_has_the_bits_that_numpy_or_ml_dtypes_gives_it(name: str) -> None:
-    assert tensors.DTYPE_BITS[name] == bits_of(name)
+    elements, size = tensors.BLOCKS[name]
+    assert 8 * size == elements * bits_of(name)
+    assert elements == 8 // math.gcd(8, bits_of(name)), "the block is the smallest that fills whole bytes"
 
 
 @pytest.mark.parametrize("name", WHOLE_BYTES)
@@ -39,7 +43,7 @@ def test_whole_byte_sizes_are_those_of_numpy(name: str, shape: tuple[int, ...]) 
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
-@given(name=st.sampled_from(list(tensors.DTYPE_BITS)), shape=extents)
+@given(name=st.sampled_from(ELEMENTS), shape=extents)
 def test_sizes_are_exact_or_refused_where_the_last_byte_is_not_full(name: str, shape: tuple[int, ...]) -> None:
     bits = bits_of(name) * math.prod(shape)
     if bits % 8:
@@ -56,7 +60,11 @@ def test_sizes_are_exact_or_refused_where_the_last_byte_is_not_full(name: str, s
         ("float4_e2m1fn", (3, 4), 6),
         ("float6_e2m3fn", (4,), 3),
         ("float6_e3m2fn", (2, 6), 9),
+        ("float4_e2m1fn", (3, 2), 3),
         ("float4_e2m1fn", (3, 0), 0),
+        ("q4_0", (2, 32), 36),
+        ("q6_k", (3, 512), 1260),
+        ("q4_0", (0,), 0),
         ("uint8", (tensors.MAX_BYTES - 1,), tensors.MAX_BYTES - 1),
         ("uint8", (2**31, 2**31), tensors.MAX_BYTES),
     ],
@@ -85,6 +93,10 @@ def test_packed_and_largest_groups_have_their_size(dtype: str, shape: tuple[int,
         ("float4_e2m1fn", (), "cannot be stored"),
         ("float4_e2m1fn", (3,), "cannot be stored"),
         ("float6_e2m3fn", (2,), "cannot be stored"),
+        ("q4_0", (), "cannot be stored"),
+        ("q4_0", (31,), "cannot be stored"),
+        ("q8_k", (2**31, 2**31), "cannot be stored"),
+        ("Q4_0", (32,), "unknown dtype"),
     ],
 )
 def test_impossible_groups_are_refused(dtype: str, shape: tuple[int, ...], reason: str) -> None:
@@ -94,7 +106,12 @@ def test_impossible_groups_are_refused(dtype: str, shape: tuple[int, ...], reaso
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", tensors.DTYPE_BITS)
+@pytest.mark.parametrize("name", BLOCKS_OF_GGUF)
+def test_blocks_of_many_elements_are_kept_byte_by_byte(name: str) -> None:
+    assert tensors.itemsize(name) == 1
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
 def test_the_itemsize_is_a_power_of_two_of_at_most_sixteen(name: str) -> None:
     assert tensors.itemsize(name) == max(1, bits_of(name) // 8)
     assert tensors.itemsize(name) in (1, 2, 4, 8, 16)

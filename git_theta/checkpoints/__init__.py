@@ -16,7 +16,7 @@ class Values:
     """The values of one parameter group.
 
     Attributes:
-        dtype: a name of `tensors.DTYPE_BITS`.
+        dtype: a name of `tensors.BLOCKS`.
         shape: extents, outermost first.
         data: the values, little-endian in C order, `tensors.nbytes(dtype, shape)` bytes.
     """

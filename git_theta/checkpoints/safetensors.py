@@ -82,7 +82,7 @@ class Safetensors:
         for values in groups.values():
             if values.dtype not in _NAMES:
                 raise PluginError(f"safetensors has no dtype {values.dtype}")
-        ordered = sorted(groups.items(), key=lambda item: -tensors.DTYPE_BITS[item[1].dtype])
+        ordered = sorted(groups.items(), key=lambda item: -_element_bytes(item[1].dtype))
         position = 0
         for name, values in ordered:
             stop = position + len(values.data)
@@ -97,6 +97,12 @@ class Safetensors:
         yield len(text).to_bytes(_LENGTH, "little") + text
         for _, values in ordered:
             yield bytes(values.data)
+
+
+def _element_bytes(dtype: str) -> float:
+    """Bytes of one element, of which less than one is a fraction."""
+    elements, size = tensors.BLOCKS[dtype]
+    return size / elements
 
 
 def _header_length(source: Source) -> int:

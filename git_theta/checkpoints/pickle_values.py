@@ -1,0 +1,160 @@
+"""The plain values in a walked pickle, as short texts by path, for people who compare two files."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from blake3 import blake3
+
+from git_theta import tensors
+from git_theta.checkpoints.pickle_objects import Bag, Dict, Global, Record, Unread
+from git_theta.checkpoints.torch_tree import Path, maker_of, members, view
+from git_theta.sources import blocks
+
+_MAX_VALUES: Final = 10_000
+_MAX_VISITS: Final = 100_000
+_MAX_DEPTH: Final = 128
+_MAX_SHOWN: Final = 200
+_MAX_NAME: Final = 1024
+_MAX_TEXT: Final = 1 << 20
+_MAX_LOOKED_AT: Final = 1 << 27
+_SCALARS: Final = {"f4": "<f", "f8": "<d", "f2": "<e", "i8": "<q", "i4": "<i", "i2": "<h", "i1": "<b", "b1": "<?"}
+_SCALAR_MAKERS: Final = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+
+
+def plain_values(root: object) -> dict[str, str]:
+    """The values beside the tensors, by path (`tensors.join_name`), at most 10,000; long ones are cut.
+
+    A value that several paths lead to is there several times, so that nothing seems to vanish when the file changes.
+    That may be without end (a graph of references can have more paths than there are atoms), so it is broken off.
+    """
+    found: dict[str, str] = {}
+    texts = _Texts()
+    visits = 0
+    waiting: list[tuple[object, Iterator[tuple[Path | None, object]]]] = [(None, iter([(None, root)]))]
+    while waiting and len(found) < _MAX_VALUES and visits < _MAX_VISITS and texts.looked_at < _MAX_LOOKED_AT:
+        path, value = next(waiting[-1][1], (None, waiting))
+        if value is waiting:
+            waiting.pop()
+            continue
+        visits += 1
+        text = texts.of(value)
+        if text is not None:
+            keys = path.keys() if path else ["value"]
+            if sum(map(len, keys)) < _MAX_NAME:
+                found.setdefault(tensors.join_name(keys), text)
+        elif len(waiting) < _MAX_DEPTH and all(value is not above for above, _ in waiting):
+            waiting.append((value, _below(path, value)))
+    return found
+
+
+def _below(path: Path | None, value: object) -> Iterator[tuple[Path | None, object]]:
+    return ((path if key is None else Path(path, key), part) for key, part in members(value))
+
+
+class _Texts:
+    """Makes texts of values.
+
+    Attributes:
+        looked_at: how much of the file went into them, and into the digests.
+    """
+
+    def __init__(self) -> None:
+        self.looked_at = 0
+
+    def of(self, value: object) -> str | None:
+        """The text of a value; None for one that its parts tell more of, and for tensors, which have none."""
+        match value:
+            case list() | tuple():
+                text = self._flat(value)
+            case Dict(entries=[]):
+                text = "{}"
+            case Bag(elements=[]):
+                text = "set()"
+            case Record() if view(value) is None:
+                text = self._record(value)
+            case _:
+                text = self._simple(value)
+        return None if text is None else _cut(text)
+
+    def _simple(self, value: object) -> str | None:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value) if value.bit_length() <= 256 else hex(value)
+        if value is None or isinstance(value, bool | float | str | bytes):
+            text = repr(value)
+            self.looked_at += len(text)
+            return text
+        if isinstance(value, Global):
+            return value.path
+        return self._unread(value) if isinstance(value, Unread) else None
+
+    def _unread(self, value: Unread) -> str | None:
+        size = value.stop - value.start
+        self.looked_at += size
+        if self.looked_at > _MAX_LOOKED_AT:
+            return None
+        digest = blake3()
+        for block in blocks(value.source, value.start, value.stop):
+            digest.update(block)
+        return f"<{size} bytes> ({digest.hexdigest()[:8]})"
+
+    def _flat(self, value: list[object] | tuple[object, ...]) -> str | None:
+        """The text of a list or tuple of simple values."""
+        texts = []
+        length = 0
+        for part in value:
+            text = self._simple(part)
+            if text is None or length > _MAX_TEXT:
+                return None
+            texts.append(text)
+            length += len(text) + 2
+        if isinstance(value, list):
+            return f"[{', '.join(texts)}]"
+        return f"({texts[0]},)" if len(texts) == 1 else f"({', '.join(texts)})"
+
+    def _record(self, record: Record) -> str | None:
+        """The text of an object that is made of plain arguments alone."""
+        if record.elements or record.entries or record.state is not None:
+            return None
+        name = maker_of(record)
+        if name in _SCALAR_MAKERS and (number := _scalar(record)) is not None:
+            return number
+        data = _encoded(record)
+        if data is not None:
+            return self._simple(data)
+        args = [self._flat(part) if isinstance(part, tuple) else self._simple(part) for part in record.args]
+        if not name or any(part is None for part in args):
+            return None
+        return f"{name}({', '.join(map(str, args))})"
+
+
+def _encoded(value: object) -> bytes | None:
+    """Bytes, which protocol 2 writes as a text to be encoded in Latin 1."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, Record) and maker_of(value) == "_codecs.encode" and value.args[1:] == ("latin1",):
+        text = value.args[0]
+        if isinstance(text, str) and all(ord(character) < 256 for character in text):
+            return text.encode("latin-1")
+    return None
+
+
+def _scalar(record: Record) -> str | None:
+    """A number of NumPy, read from its dtype and its bytes."""
+    match record.args:
+        case (Record(args=(str(kind), *_)), data) if kind in _SCALARS:
+            content = _encoded(data)
+            form = struct.Struct(_SCALARS[kind])
+            if content is not None and len(content) == form.size:
+                return repr(form.unpack(content)[0])
+    return None
+
+
+def _cut(text: str) -> str:
+    """The text, if it is not too long, else its beginning and a digest that tells whether the rest has changed."""
+    if len(text) <= _MAX_SHOWN:
+        return text
+    digest = blake3(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"{text[: _MAX_SHOWN - 20]}... ({digest})"

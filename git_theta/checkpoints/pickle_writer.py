@@ -1,0 +1,156 @@
+"""Writes a walked pickle again, in protocol 2: the stand-ins become what they stand for, and nothing is called."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from git_theta.checkpoints.pickle_objects import Bag, Dict, Global, Persistent, Record, Unread
+from git_theta.errors import PluginError
+
+_FULL_32: Final = 1 << 32
+
+
+class _Raw(bytes):
+    """Bytes of the pickle itself, told apart from bytes that are a value."""
+
+
+class _Memo:
+    """The step that makes a value known by a number, so that it is written once."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class PickleWriter:
+    """Writes one pickle."""
+
+    def __init__(self, replace: Callable[[object], object]) -> None:
+        """Replace: gives what stands in the place of a part of a value; the part itself, mostly."""
+        self._replace = replace
+        self._memo: dict[int | str, int] = {}
+        self._open: set[int] = set()
+        self._kept: list[object] = []
+
+    def dump(self, root: object) -> bytes:
+        """The pickle of a value.
+
+        Raises:
+            PluginError: it refers to itself in a way that no pickle can.
+        """
+        pieces = [b"\x80\x02"]
+        waiting = [root]
+        while waiting:
+            # Not recursive: the file decides how deeply the values are nested.
+            value = waiting.pop()
+            if isinstance(value, _Raw):
+                pieces.append(value)
+            elif isinstance(value, _Memo):
+                pieces.append(self._remember(value.value))
+            else:
+                waiting += reversed(self._steps(value))
+        return b"".join(pieces) + b"."
+
+    def _remember(self, value: object) -> bytes:
+        key = value.path if isinstance(value, Global) else id(value)
+        self._kept.append(value)  # so that no other value is given its id
+        self._open.discard(id(value))
+        self._memo[key] = index = len(self._memo)
+        return b"q" + bytes([index]) if index < 256 else b"r" + struct.pack("<I", index)
+
+    def _steps(self, value: object) -> list[object]:
+        """The parts that write a value, in order."""
+        index = self._memo.get(value.path if isinstance(value, Global) else id(value))
+        if index is not None:
+            return [_Raw(b"h" + bytes([index]) if index < 256 else b"j" + struct.pack("<I", index))]
+        if isinstance(value, tuple | Record):
+            if id(value) in self._open:
+                raise PluginError("the file's structure refers to itself in a way that cannot be written")
+            self._open.add(id(value))
+        return self._WRITERS[type(value)](self, value)
+
+    def _list(self, value: list[object]) -> list[object]:
+        return [_Raw(b"]"), _Memo(value), *self._batch(value, b"e")]
+
+    def _dict(self, value: Dict) -> list[object]:
+        return [_Raw(b"}"), _Memo(value), *self._batch(value.entries, b"u")]
+
+    def _bag(self, value: Bag) -> list[object]:
+        kind = Global("__builtin__", "frozenset" if value.frozen else "set")
+        return [kind, value.elements, _Raw(b"\x85R"), _Memo(value)]
+
+    def _persistent(self, value: Persistent) -> list[object]:
+        return [value.id, _Raw(b"Q")]
+
+    def _text(self, value: str) -> list[object]:
+        return [_Raw(_text(value.encode())), _Memo(value)]
+
+    def _batch(self, values: list[object] | tuple[()], opcode: bytes) -> list[object]:
+        return [_Raw(b"("), *map(self._replace, values), _Raw(opcode)] if values else []
+
+    def _tuple(self, value: tuple[object, ...]) -> list[object]:
+        if not value:
+            return [_Raw(b")"), _Memo(value)]
+        return [_Raw(b"("), *map(self._replace, value), _Raw(b"t"), _Memo(value)]
+
+    def _record(self, record: Record) -> list[object]:
+        args = record.args if record.how == b"\x92" else (record.args,)
+        steps = [record.maker, *args, _Raw(record.how), _Memo(record)]
+        steps += self._batch(record.elements, b"e") + self._batch(record.entries, b"u")
+        return steps if record.state is None else [*steps, self._replace(record.state), _Raw(b"b")]
+
+    def _global(self, value: Global) -> list[object]:
+        if "\n" in value.path:
+            return [value.module, value.name, _Raw(b"\x93"), _Memo(value)]
+        return [_Raw(f"c{value.module}\n{value.name}\n".encode()), _Memo(value)]
+
+    def _bytes(self, value: bytes | Unread) -> list[object]:
+        if isinstance(value, Unread):
+            data = value.source.read(value.start, value.stop)
+            if value.is_text:
+                return [_Raw(_text(data)), _Memo(value)]
+        else:
+            data = value
+        # Protocol 2 has no bytes; this is how Python writes them.
+        return [Global("_codecs", "encode"), (data.decode("latin-1"), "latin1"), _Raw(b"R"), _Memo(value)]
+
+    def _scalar(self, value: object) -> list[object]:
+        return [_Raw(_scalar(value))]
+
+    _WRITERS: ClassVar[dict[type, Callable[[PickleWriter, Any], list[object]]]] = {
+        list: _list,
+        tuple: _tuple,
+        Dict: _dict,
+        Bag: _bag,
+        Record: _record,
+        Global: _global,
+        Persistent: _persistent,
+        Unread: _bytes,
+        bytes: _bytes,
+        str: _text,
+        **dict.fromkeys((type(None), bool, int, float), _scalar),
+    }
+
+
+def _scalar(value: object) -> bytes:
+    if isinstance(value, float):
+        return b"G" + struct.pack(">d", value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _integer(value)
+    return b"N" if value is None else b"\x88" if value else b"\x89"
+
+
+def _integer(value: int) -> bytes:
+    if 0 <= value < 256:
+        return b"K" + bytes([value])
+    if -(2**31) <= value < 2**31:
+        return b"J" + struct.pack("<i", value)
+    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8a" + bytes([len(data)]) + data if len(data) < 256 else b"\x8b" + struct.pack("<I", len(data)) + data
+
+
+def _text(data: bytes) -> bytes:
+    if len(data) < _FULL_32:
+        return b"X" + struct.pack("<I", len(data)) + data
+    return b"\x8d" + struct.pack("<Q", len(data)) + data

@@ -1,0 +1,228 @@
+"""New torch files: from names and values alone, or in the structure of an old file, whose other content is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from blake3 import blake3
+
+from git_theta import tensors
+from git_theta.checkpoints import Values
+from git_theta.checkpoints.pickle_objects import Dict, Global, Persistent, Record
+from git_theta.checkpoints.pickle_writer import PickleWriter
+from git_theta.checkpoints.torch_spans import STORAGE_TYPES
+from git_theta.checkpoints.torch_tree import inner, key_text, maker_of, members, storage_id, view, walk
+from git_theta.checkpoints.zips import write_stored
+from git_theta.errors import PluginError
+from git_theta.layout import Span
+
+_TOP: Final = "archive"
+_ALIGNMENT: Final = 64
+_MAX_WRAPPED: Final = 8
+_CLASSES: Final = {dtype: name for name, dtype in STORAGE_TYPES.items()}
+_UNTYPED: Final = {
+    **{name: name for name in ("uint16", "uint32", "uint64", "float8_e5m2", "float8_e4m3fn", "float8_e5m2fnuz")},
+    **{name: name for name in ("float8_e4m3fnuz", "float8_e8m0fnu")},
+    "float4_e2m1fn": "float4_e2m1fn_x2",
+}
+"""Torch's names of the dtypes that have no class of storage."""
+
+_DICTIONARIES: Final = ("collections.OrderedDict", "collections.defaultdict", "builtins.dict", "__builtin__.dict")
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """A torch file that was read, and whose structure a new one shall have.
+
+    Attributes:
+        root: what its pickle holds; changed by writing.
+        persistents: all of the pickle's.
+        spans: its groups.
+        keys: of the storages, by the start of their spans.
+    """
+
+    root: object
+    persistents: Sequence[Persistent]
+    spans: Sequence[Span]
+    keys: Mapping[int, str]
+
+
+def write_archive(groups: Mapping[str, Values], old: Old | None) -> Iterator[bytes]:
+    """The bytes of a new file with these groups, in their order.
+
+    Args:
+        groups: by name.
+        old: whose structure is kept: groups that it has not are added where their names say, those that it has
+            beyond these are taken out.
+
+    Raises:
+        PluginError: torch has no such dtype, or the structure has no room for a group.
+    """
+    plan = _Plan(groups, old)
+    data = PickleWriter(plan.replacement).dump(plan.root)
+    members: list[tuple[str, bytes | memoryview]] = [("data.pkl", data), ("byteorder", b"little")]
+    members += ((f"data/{plan.keys[name]}", values.data) for name, values in groups.items())
+    # Torch tells files apart by it, and takes any forty digits.
+    identity = int(blake3(data).hexdigest(), 16) % 10**40
+    members += [("version", b"3\n"), (".data/serialization_id", b"%040d" % identity)]
+    return write_stored(((f"{_TOP}/{name}", content) for name, content in members), _ALIGNMENT)
+
+
+class _Plan:
+    """The structure to write.
+
+    Attributes:
+        root: what the pickle shall hold.
+        keys: of the storage for each group.
+    """
+
+    def __init__(self, groups: Mapping[str, Values], old: Old | None) -> None:
+        self.keys: dict[str, str] = {}
+        self._dropped: set[str] = set()
+        self.root: object = Record(Global("collections", "OrderedDict"), (), b"R")
+        if old is not None:
+            self.root = old.root
+            self._keep(groups, old)
+        fresh = (str(number) for number in range(_next_key(self.keys.values()), 2**62))
+        for name, values in groups.items():
+            if name not in self.keys:
+                self.keys[name] = next(fresh)
+                self._insert(list(tensors.split_name(name)), _tensor(values, self.keys[name]))
+
+    def replacement(self, part: object) -> object:
+        """What stands in the place of a part: nothing for a tensor that is taken out."""
+        return None if self._dropped and self._is_dropped(part) else part
+
+    def _keep(self, groups: Mapping[str, Values], old: Old) -> None:
+        changed: dict[str, Values] = {}
+        for span in old.spans:
+            key = old.keys[span.start]
+            values = groups.get(span.name)
+            if values is None:
+                self._dropped.add(key)
+                continue
+            self.keys[span.name] = key
+            if (values.dtype, values.shape) != (span.dtype, span.shape):
+                changed[key] = values
+        everything = [value for _, value in walk(old.root)]
+        for value in everything:
+            if isinstance(value, Record):
+                _reshape(value, changed)
+                value.maker = _class(value.maker)
+        for persistent in old.persistents:
+            persistent.id = _new_id(persistent, changed)
+        for value in everything if self._dropped else ():
+            if isinstance(value, Dict | Record) and value.entries:
+                value.entries = self._remaining(value.entries)
+
+    def _remaining(self, entries: Sequence[object]) -> list[object]:
+        pairs = zip(entries[::2], entries[1::2], strict=True)
+        return [part for key, value in pairs if not self._is_dropped(value) for part in (key, value)]
+
+    def _is_dropped(self, value: object, depth: int = 0) -> bool:
+        if not isinstance(value, Record) or depth > _MAX_WRAPPED:
+            return False
+        tensor = view(value)
+        if tensor is not None and tensor.storage.key in self._dropped:
+            return True
+        return any(self._is_dropped(part, depth + 1) for _, part in inner(value) or ())
+
+    def _insert(self, keys: list[str], tensor: Record) -> None:
+        """Put a tensor where its name says, else at the top under the whole name."""
+        node = self.root
+        for key in keys[:-1]:
+            below = next((part for name, part in members(node) if name == key), None)
+            if below is None and _is_dictionary(node):
+                below = Dict()
+                _set(node, key, below)
+            node = below
+        if _is_dictionary(node):
+            _set(node, keys[-1], tensor)
+        elif _is_dictionary(self.root):
+            _set(self.root, tensors.join_name(keys), tensor)
+        else:
+            raise PluginError(f"the file has no place for a group named {tensors.join_name(keys)!r}")
+
+
+def _next_key(keys: Iterable[str]) -> int:
+    return max((int(key) for key in keys if key.isdecimal()), default=-1) + 1
+
+
+def _is_dictionary(value: object) -> bool:
+    return isinstance(value, Dict) or maker_of(value) in _DICTIONARIES
+
+
+def _set(target: object, text: str, value: object) -> None:
+    """Set an entry; its key is a number where all the others are."""
+    assert isinstance(target, Dict | Record)
+    entries = list(target.entries)
+    keys = entries[::2]
+    found = next((index for index, key in enumerate(keys) if key_text(key) == text), None)
+    if found is not None:
+        entries[2 * found + 1] = value
+    else:
+        numbers = keys and text.isdecimal() and all(type(key) is int for key in keys)
+        entries += [int(text) if numbers else text, value]
+    target.entries = entries
+
+
+def _storage_id(values: Values, key: str, location: object = "cpu") -> tuple[object, ...]:
+    name = _CLASSES.get(values.dtype)
+    if name is not None:
+        return ("storage", Global("torch", name), key, location, math.prod(values.shape))
+    if values.dtype not in _UNTYPED:
+        raise PluginError(f"torch has no dtype {values.dtype}")
+    return ("storage", Global("torch.storage", "UntypedStorage"), key, location, len(values.data))
+
+
+def _tensor(values: Values, key: str, location: object = "cpu") -> Record:
+    shape = values.shape
+    if values.dtype == "float4_e2m1fn":
+        if not shape or shape[-1] % 2:
+            raise PluginError("torch keeps four-bit numbers in pairs, and the last extent is odd")
+        shape = (*shape[:-1], shape[-1] // 2)
+    strides = tuple(math.prod(shape[index + 1 :]) for index in range(len(shape)))
+    hooks = Record(Global("collections", "OrderedDict"), (), b"R")
+    args = (Persistent(_storage_id(values, key, location)), 0, shape, strides, False, hooks)
+    if values.dtype in _CLASSES:
+        return Record(Global("torch._utils", "_rebuild_tensor_v2"), args, b"R")
+    dtype = Global("torch", _UNTYPED[values.dtype])
+    return Record(Global("torch._utils", "_rebuild_tensor_v3"), (*args, dtype), b"R")
+
+
+def _reshape(record: Record, changed: Mapping[str, Values]) -> None:
+    """Make a tensor whose storage has another size or dtype now a plain tensor of all of its values."""
+    is_subclass = maker_of(record) == "torch._tensor._rebuild_from_type_v2" and len(record.args) == 4
+    inside = (inner(record) or [(None, None)])[0][1] if is_subclass else record
+    tensor = view(inside)
+    if tensor is None or tensor.storage.key not in changed:
+        return
+    plain = _tensor(changed[tensor.storage.key], tensor.storage.key)
+    if is_subclass:
+        record.args = (plain.maker, record.args[1], plain.args, record.args[3])
+    else:
+        record.maker, record.args, record.how, record.state = plain.maker, plain.args, plain.how, None
+
+
+def _class(maker: object) -> object:
+    """The class of a module, which the legacy format names together with its source."""
+    match maker:
+        case Persistent(id=("module", Global() as found, *_)):
+            return found
+        case _:
+            return maker
+
+
+def _new_id(persistent: Persistent, changed: Mapping[str, Values]) -> object:
+    """How the new file names what the old one named so; the legacy format has more to say of a storage."""
+    storage = storage_id(persistent)
+    if not isinstance(persistent.id, tuple) or storage is None:
+        return persistent.id
+    if storage.is_view:
+        raise PluginError("the file has views of storages, which newer files cannot have")
+    if storage.key in changed:
+        return _storage_id(changed[storage.key], storage.key, persistent.id[3])
+    return persistent.id[:5]

@@ -1,0 +1,189 @@
+"""The zip format of torch >= 1.6: a pickle without the values, and every storage as a member of its own.
+
+Read without torch. Written after what torch 2.13 writes, and checked against it.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from git_theta.checkpoints import Values
+from git_theta.checkpoints.pickle_reader import Fuel
+from git_theta.checkpoints.pickle_values import plain_values
+from git_theta.checkpoints.pickles import Walker
+from git_theta.checkpoints.torch_spans import Names, Storages
+from git_theta.checkpoints.zips import STORED, Member, local_header_size, read_directory, read_end, read_entries
+from git_theta.errors import NotThisFormatError, PluginError
+from git_theta.layout import Layout, Span
+from git_theta.sources import BytesSource, Source
+
+_PICKLES: Final = {"data": (), "constants": ("constants",)}
+"""The pickles of an archive, `NAME.pkl`, whose storages are `NAME/KEY`, and what stands before the names of their
+groups. Only TorchScript has constants."""
+
+_VERSIONS: Final = ("version", ".data/version")
+
+
+class TorchZip:
+    """What `torch.save` and `torch.jit.save` write."""
+
+    name = "torch"
+    extensions = (".pt", ".pth", ".bin", ".ckpt")
+
+    def scan(self, source: Source) -> Layout:
+        """Find the parameter groups; see `checkpoints.Format`. Reads nothing of the storages."""
+        archive = Archive(source)
+        fuel, names = Fuel(source.size), Names()
+        spans: list[Span] = []
+        for folder in archive.folders:
+            walker = archive.walker(folder, fuel)
+            storages = Storages(walker.walk(), walker.persistents, names, prefix=_PICKLES[folder])
+            places = archive.storages(folder)
+            if missing := storages.uses.keys() - places.keys():
+                raise NotThisFormatError(f"storage {min(missing)[:80]!r} is missing")
+            spans += (
+                storages.span(key, start, nbytes, is_raw=archive.is_big_endian)
+                for key, (start, nbytes) in places.items()
+            )
+        return Layout(self.name, source.size, tuple(sorted(spans, key=lambda span: (span.start, span.stop))))
+
+    def values(self, source: Source) -> Mapping[str, str]:
+        """The plain values beside the tensors, by path, shortened; for comparisons.
+
+        Raises:
+            NotThisFormatError: see `scan`.
+        """
+        archive = Archive(source)
+        return plain_values(archive.walker("data", Fuel(source.size)).walk())
+
+    def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
+        """The bytes of a new file; keeps the structure and the plain values of the old. See `checkpoints.Format`."""
+        from git_theta.checkpoints.torch_writer import Old, write_archive
+
+        if skeleton is None:
+            return write_archive(groups, None)
+        source = fill_with_zeros(skeleton)
+        archive = Archive(source)
+        if archive.is_big_endian or len(archive.folders) > 1:
+            raise PluginError("a torch file that is big-endian or has code cannot be written with other groups")
+        walker = archive.walker("data", Fuel(source.size))
+        root = walker.walk()
+        return write_archive(groups, Old(root, walker.persistents, self.scan(source).spans, archive.keys()))
+
+
+class Archive:
+    """The members of a torch file that matter here.
+
+    Attributes:
+        folders: those of `_PICKLES` that it has.
+        is_big_endian: the order of bytes in its values.
+    """
+
+    def __init__(self, source: Source) -> None:
+        """Read the directory.
+
+        Raises:
+            NotThisFormatError: this is no torch file.
+        """
+        self._source = source
+        self._members = _without_top(read_directory(source))
+        if "data.pkl" not in self._members or not any(name in self._members for name in _VERSIONS):
+            raise NotThisFormatError("a zip file, but not one of torch")
+        self.folders = [folder for folder in _PICKLES if f"{folder}.pkl" in self._members]
+        order = "little"
+        if "byteorder" in self._members:
+            start, stop = self._content("byteorder")
+            order = source.read(start, min(stop, start + 8)).decode("latin-1")
+        if order not in ("little", "big"):
+            raise NotThisFormatError("it has an unknown order of bytes")
+        self.is_big_endian = order == "big"
+
+    def walker(self, folder: str, fuel: Fuel) -> Walker:
+        """Walks the pickle whose storages are in a folder."""
+        return Walker(self._source, *self._content(f"{folder}.pkl"), fuel)
+
+    def storages(self, folder: str) -> dict[str, tuple[int, int]]:
+        """The start and the size of each storage in a folder, by key, in file order."""
+        found = {}
+        for name in self._members:
+            if name.startswith(f"{folder}/") and name != f"{folder}/":
+                start, stop = self._content(name)
+                found[name.removeprefix(f"{folder}/")] = start, stop - start
+        return found
+
+    def keys(self) -> dict[int, str]:
+        """The key of the storage that starts at each offset."""
+        return {start: key for key, (start, _) in self.storages("data").items()}
+
+    def _content(self, name: str) -> tuple[int, int]:
+        member, start = self._members[name]
+        if member.method != STORED:
+            raise NotThisFormatError(f"{name[:80]!r} is compressed")
+        return start, start + member.size
+
+
+def _without_top(members: list[tuple[Member, int]]) -> dict[str, tuple[Member, int]]:
+    """The members by their names within the one folder that holds them all."""
+    found = {}
+    tops = set()
+    for member, start in members:
+        top, slash, name = member.name.partition("/")
+        if not slash:
+            raise NotThisFormatError("a zip file, but not one of torch")
+        tops.add(top)
+        found[name] = member, start
+    if len(tops) != 1:
+        raise NotThisFormatError("a zip file, but not one of torch")
+    return found
+
+
+class _Filled:
+    """A skeleton with zeros where the values were."""
+
+    def __init__(self, skeleton: bytes, holes: list[tuple[int, int]]) -> None:
+        """Holes: where they start in the file, and their sizes, in file order."""
+        self._skeleton = skeleton
+        self._starts = [0]
+        self._places = [0]
+        self._lengths: list[int] = []
+        for start, nbytes in holes:
+            self._lengths.append(start - self._starts[-1])
+            self._places.append(self._places[-1] + self._lengths[-1])
+            self._starts.append(start + nbytes)
+        self._lengths.append(len(skeleton) - self._places[-1])
+        self.size = self._starts[-1] + self._lengths[-1]
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from start up to stop."""
+        data = bytearray(stop - start)
+        index = bisect.bisect_right(self._starts, start) - 1
+        while index < len(self._starts) and self._starts[index] < stop:
+            begin = self._starts[index]
+            low, high = max(start, begin), min(stop, begin + self._lengths[index])
+            if low < high:
+                place = self._places[index] - begin
+                data[low - start : high - start] = self._skeleton[place + low : place + high]
+            index += 1
+        return bytes(data)
+
+
+def fill_with_zeros(skeleton: bytes) -> Source:
+    """A source that scans as the file did which the skeleton is of.
+
+    The directory is at the end of the skeleton as of the file, and says where the storages were.
+
+    Raises:
+        NotThisFormatError: it is not the skeleton of a torch file.
+    """
+    source = BytesSource(skeleton)
+    holes: list[tuple[int, int]] = []
+    shift = 0
+    folders = tuple(f"{folder}/" for folder in _PICKLES)
+    for member in sorted(read_entries(source, read_end(source)), key=lambda member: member.header):
+        if member.size and member.name.partition("/")[2].startswith(folders):
+            start = member.header + local_header_size(source, member.header - shift)
+            holes.append((start, member.size))
+            shift += member.size
+    return _Filled(skeleton, holes)

@@ -1,0 +1,136 @@
+"""What is particular to the format of torch before 1.6; what it has in common is in test_torch_zip.py."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from git_theta.checkpoints import Values
+from git_theta.checkpoints.torch_legacy import TorchLegacy
+from git_theta.errors import NotThisFormatError, PluginError
+from git_theta.sources import BytesSource
+from tests.checkpoints.test_torch_zip import groups_of, load, save, scan, shapes, skeleton_of, storage, tensor, written
+
+if TYPE_CHECKING:
+    from git_theta.layout import Span
+
+torch: Any = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+
+
+def stream(
+    content: bytes,
+    storages: dict[str, tuple[int, bytes]],
+    *,
+    keys: object = None,
+    magic: object = 0x1950A86A20F9469CFC6C,
+    version: object = 1001,
+    machine: object = MACHINE,
+) -> bytes:
+    """A file made by hand; of each storage the number of elements and the values."""
+    head = b"".join(pickle.dumps(part, 2) for part in (magic, version, machine))
+    tail = pickle.dumps(list(storages) if keys is None else keys, 2)
+    return head + content + tail + b"".join(struct.pack("<q", count) + data for count, data in storages.values())
+
+
+def refuse(data: bytes, reason: str) -> None:
+    with pytest.raises(NotThisFormatError, match=reason):
+        TorchLegacy().scan(BytesSource(data))
+
+
+def with_view(key: str, numel: int, view: bytes) -> bytes:
+    """The opcodes that name a storage, or (as before torch 0.4) a part of one."""
+    return storage(key=key, numel=numel).removesuffix(b"tQ") + view + b"tQ"
+
+
+ONE = with_view("0", 4, b"N")
+
+
+def test_files_made_by_hand_are_read() -> None:
+    data = stream(tensor(ONE, 0, (2, 2), (2, 1)) + b".", {"0": (4, bytes(16))})
+    (span,) = scan(data, "legacy").spans
+    assert (span.name, span.dtype, span.shape, span.stop) == ("tensor", "float32", (2, 2), len(data))
+
+
+def test_storages_are_in_the_order_of_their_keys() -> None:
+    value = {str(number): torch.full((number,), float(number)) for number in range(1, 20)}
+    data = save(value, "legacy")
+    spans = scan(data, "legacy").spans
+    assert {span.name for span in spans} == set(value)
+    assert all(data[span.start : span.stop] == bytes(value[span.name].untyped_storage()) for span in spans)
+
+
+def test_a_view_of_a_storage_is_no_group_of_its_own() -> None:
+    part = with_view("0", 4, b"(X\x01\0\0\0vK\x01K\x02t")
+    data = stream(tensor(part, 0, (2,), (1,)) + b".", {"0": (4, bytes(16))})
+    assert shapes(data, "legacy") == {"tensor": ("float32", (4,))}
+    with pytest.raises(PluginError, match="views of storages"):
+        TorchLegacy().write(groups_of(data, "legacy"), skeleton_of(data, "legacy"))
+    odd = with_view("0", 4, b"K\x07")
+    refuse(stream(tensor(odd, 0, (2,), (1,)) + b".", {"0": (4, bytes(16))}), "not known")
+
+
+def test_a_storage_that_is_named_before_its_tensor_counts_bytes() -> None:
+    weight = torch.arange(4.0)
+    data = save([weight.untyped_storage(), weight], "legacy")
+    (span,) = scan(data, "legacy").spans
+    assert (span.name, span.dtype, span.shape) == ("1", "uint8", (16,))
+
+
+def test_other_streams_are_refused() -> None:
+    good = tensor(ONE, 0, (4,), (1,)) + b"."
+    storages = {"0": (4, bytes(16))}
+    scan(stream(good, storages), "legacy")
+    refuse(b"", "not a stream")
+    refuse(save({"a": 1}), "not a stream")
+    refuse(pickle.dumps({"a": 1}), "not one of torch")
+    refuse(stream(good, storages, magic=7), "not one of torch")
+    refuse(stream(good, storages, magic=[0x1950A86A20F9469CFC6C]), "not one of torch")
+    refuse(stream(good, storages, version=1002), "unknown version")
+    refuse(stream(good, storages, machine=None), "what machine")
+    refuse(stream(good, storages, keys=7), "no list")
+    refuse(stream(good, storages, keys=[None]), "no list")
+    refuse(stream(good, storages, keys=[]), "does not have")
+    refuse(stream(good, storages, keys=["0", "0"]), "does not have")
+    refuse(stream(good, storages, keys=["1"]), "does not have")
+    refuse(stream(good, {"0": (5, bytes(20))}), "20 bytes, but its pickle says 16")
+    refuse(stream(good, {"0": (-1, b"")}), "but its pickle says")
+    refuse(stream(good, {"0": (4, bytes(15))}), "storages end at")
+    refuse(stream(good, storages) + b"x", "storages end at")
+    refuse(stream(good, storages)[:-20], "cut off")
+    unknown = storage("FutureStorage").removesuffix(b"tQ") + b"NtQ"
+    refuse(stream(unknown + b".", storages), "unknown kind")
+
+
+def test_what_is_behind_the_pickles_does_not_matter() -> None:
+    data = stream(tensor(ONE, 0, (4,), (1,)) + b".", {"0": (4, b"\x80\x02.(((]]}}q\xff.." + bytes(2))})
+    layout = scan(data, "legacy")  # which compares with a scan of zeros
+    assert layout.spans[0].shape == (4,)
+
+
+def test_a_new_file_is_a_zip_file() -> None:
+    groups = {"a": Values("float32", (2,), bytes(8))}
+    data = written(groups, None, "legacy")
+    assert data[:2] == b"PK"
+    assert load(data)["a"].tolist() == [0, 0]
+
+
+def test_whole_modules_are_written_without_their_source() -> None:
+    data = save(torch.nn.Linear(2, 3), "legacy")
+    new = written(groups_of(data, "legacy"), skeleton_of(data, "legacy"), "legacy")
+    assert isinstance(load(new, weights_only=False), torch.nn.Linear)
+
+
+def test_storage_spans_follow_their_counts() -> None:
+    data = save({"a": torch.ones(3, dtype=torch.float64), "b": torch.ones(2, dtype=torch.bool)}, "legacy")
+
+    def count(span: Span) -> int:
+        return int(struct.unpack("<q", data[span.start - 8 : span.start])[0])
+
+    assert {span.name: count(span) for span in scan(data, "legacy").spans} == {"a": 3, "b": 2}
