@@ -5,8 +5,9 @@ A mapped file that somebody truncates kills the process that reads it (SIGBUS); 
 
 from __future__ import annotations
 
+import bisect
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 from git_theta.errors import ChangedWhileReadingError
@@ -39,6 +40,36 @@ class BytesSource:
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from start up to stop."""
         return self._data[start:stop]
+
+
+class HollowSource:
+    """A file of which only a part is known; zeros stand for the rest."""
+
+    def __init__(self, known: bytes, holes: Iterable[tuple[int, int]]) -> None:
+        """Known: the bytes outside of the holes, joined. Holes: start in the file and size, in file order."""
+        self._known = known
+        self._starts = [0]
+        self._places = [0]
+        self._lengths: list[int] = []
+        for start, nbytes in holes:
+            self._lengths.append(start - self._starts[-1])
+            self._places.append(self._places[-1] + self._lengths[-1])
+            self._starts.append(start + nbytes)
+        self._lengths.append(len(known) - self._places[-1])
+        self.size = self._starts[-1] + self._lengths[-1]
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from start up to stop."""
+        data = bytearray(stop - start)
+        index = bisect.bisect_right(self._starts, start) - 1
+        while index < len(self._starts) and self._starts[index] < stop:
+            begin = self._starts[index]
+            low, high = max(start, begin), min(stop, begin + self._lengths[index])
+            if low < high:
+                place = self._places[index] - begin
+                data[low - start : high - start] = self._known[place + low : place + high]
+            index += 1
+        return bytes(data)
 
 
 class FileSource:

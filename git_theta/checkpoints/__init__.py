@@ -27,7 +27,7 @@ class Values:
 
 
 class Format(Protocol):
-    """A checkpoint format: a port with two methods on plain bytes. It runs no code that a file brings."""
+    """A checkpoint format: a port with three methods on plain bytes. It runs no code that a file brings."""
 
     name: str
     extensions: tuple[str, ...]
@@ -37,6 +37,16 @@ class Format(Protocol):
 
         Raises:
             NotThisFormatError: the bytes are not a well-formed file of this format; says why in half a sentence.
+        """
+
+    def values(self, source: Source) -> Mapping[str, str]:
+        """What the file says beside its groups (epochs, settings, comments), as short texts by path, for comparisons.
+
+        Returns:
+            By name (`tensors.join_name`), at most 10,000 texts of some 200 characters; long ones are cut.
+
+        Raises:
+            NotThisFormatError: as in `scan`.
         """
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
@@ -55,4 +65,11 @@ def formats() -> Family[Format]:
 
 _BUILTINS: Final = {
     "safetensors": "git_theta.checkpoints.safetensors:Safetensors",
+    "torch": "git_theta.checkpoints.torch_zip:TorchZip",
+    "torch-legacy": "git_theta.checkpoints.torch_legacy:TorchLegacy",
+    "npy": "git_theta.checkpoints.numpy_files:Npy",
+    "npz": "git_theta.checkpoints.numpy_files:Npz",
+    "gguf": "git_theta.checkpoints.gguf:Gguf",
+    "flax": "git_theta.checkpoints.flax_msgpack:FlaxMsgpack",
 }
+"""In the order in which they are asked. Flax's files have no mark in front, so that format is the last."""

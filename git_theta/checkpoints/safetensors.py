@@ -5,6 +5,7 @@ Written after the specification in the README of huggingface/safetensors and che
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
+from git_theta.checkpoints.texts import MAX_VALUES, quoted
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
 from git_theta.sources import Source
@@ -72,6 +74,12 @@ class Safetensors:
         if position != source.size:
             raise NotThisFormatError(f"{source.size} bytes, but its header describes {position}")
         return Layout(self.name, source.size, tuple(spans))
+
+    def values(self, source: Source) -> Mapping[str, str]:
+        """The `__metadata__`; see `checkpoints.Format`."""
+        header = _parse_header(source.read(_LENGTH, _LENGTH + _header_length(source)))
+        pairs = itertools.islice(header.get(_METADATA, {}).items(), MAX_VALUES)
+        return {tensors.join_name([_METADATA, key]): quoted(text) for key, text in pairs}
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the `__metadata__` of the old one. See `checkpoints.Format`."""

@@ -5,7 +5,6 @@ Read without torch. Written after what torch 2.13 writes, and checked against it
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -17,7 +16,7 @@ from git_theta.checkpoints.torch_spans import Names, Storages
 from git_theta.checkpoints.zips import STORED, Member, local_header_size, read_directory, read_end, read_entries
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
-from git_theta.sources import BytesSource, Source
+from git_theta.sources import BytesSource, HollowSource, Source
 
 _PICKLES: Final = {"data": (), "constants": ("constants",)}
 """The pickles of an archive, `NAME.pkl`, whose storages are `NAME/KEY`, and what stands before the names of their
@@ -139,36 +138,6 @@ def _without_top(members: list[tuple[Member, int]]) -> dict[str, tuple[Member, i
     return found
 
 
-class _Filled:
-    """A skeleton with zeros where the values were."""
-
-    def __init__(self, skeleton: bytes, holes: list[tuple[int, int]]) -> None:
-        """Holes: where they start in the file, and their sizes, in file order."""
-        self._skeleton = skeleton
-        self._starts = [0]
-        self._places = [0]
-        self._lengths: list[int] = []
-        for start, nbytes in holes:
-            self._lengths.append(start - self._starts[-1])
-            self._places.append(self._places[-1] + self._lengths[-1])
-            self._starts.append(start + nbytes)
-        self._lengths.append(len(skeleton) - self._places[-1])
-        self.size = self._starts[-1] + self._lengths[-1]
-
-    def read(self, start: int, stop: int) -> bytes:
-        """The bytes from start up to stop."""
-        data = bytearray(stop - start)
-        index = bisect.bisect_right(self._starts, start) - 1
-        while index < len(self._starts) and self._starts[index] < stop:
-            begin = self._starts[index]
-            low, high = max(start, begin), min(stop, begin + self._lengths[index])
-            if low < high:
-                place = self._places[index] - begin
-                data[low - start : high - start] = self._skeleton[place + low : place + high]
-            index += 1
-        return bytes(data)
-
-
 def fill_with_zeros(skeleton: bytes) -> Source:
     """A source that scans as the file did which the skeleton is of.
 
@@ -186,4 +155,4 @@ def fill_with_zeros(skeleton: bytes) -> Source:
             start = member.header + local_header_size(source, member.header - shift)
             holes.append((start, member.size))
             shift += member.size
-    return _Filled(skeleton, holes)
+    return HollowSource(skeleton, holes)

@@ -20,7 +20,7 @@ from git_theta.checkpoints.digests import Digester, Digests, digest_again
 from git_theta.checkpoints.scan import Scan
 from git_theta.errors import ChangedWhileReadingError, StoreError
 from git_theta.layout import Layout
-from git_theta.sources import FileSource, Source, blocks
+from git_theta.sources import FileSource, HollowSource, Source, blocks
 
 Scanner = Callable[[Source], Scan]
 
@@ -34,25 +34,11 @@ class Intake:
     digests: Digests
 
 
-class SkeletonSource:
+class SkeletonSource(HollowSource):
     """A file of which only the skeleton is known; zeros stand for the values of the groups."""
 
     def __init__(self, layout: Layout, skeleton: bytes) -> None:
-        self.size = layout.size
-        self._pieces = []
-        position = 0
-        for start, stop in layout.literals():
-            self._pieces.append((start, skeleton[position : position + stop - start]))
-            position += stop - start
-
-    def read(self, start: int, stop: int) -> bytes:
-        """The bytes from start up to stop."""
-        data = bytearray(stop - start)
-        for begin, piece in self._pieces:
-            low, high = max(start, begin), min(stop, begin + len(piece))
-            if low < high:
-                data[low - start : high - start] = piece[low - begin : high - begin]
-        return bytes(data)
+        super().__init__(skeleton, ((span.start, span.nbytes) for span in layout.spans))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,6 +151,20 @@ class Repository:
         asked = list(paths)
         found = command.fields(self.git("check-attr", "--stdin", "-z", "filter", stdin=self._terminated(asked)))
         return [path for path, value in zip(asked, found[2::3], strict=True) if value == "theta"]
+
+    def attributes(self, path: str, names: Sequence[str]) -> dict[str, str]:
+        """Those of the attributes of a path (from the top) that have a text as value, by name.
+
+        An attribute that is merely set, unset or not mentioned is left out.
+
+        Raises:
+            GitError: git takes one of the names for no attribute.
+        """
+        if not names:
+            return {}
+        found = command.fields(self.git("check-attr", "--stdin", "-z", *names, stdin=self._terminated([path])))
+        values = dict(zip(found[1::3], found[2::3], strict=True))
+        return {name: value for name, value in values.items() if value not in ("set", "unset", "unspecified", "")}
 
     def attribute_files(self) -> list[Path]:
         """Every file of attributes that this worktree has, the strongest (info/attributes) last."""

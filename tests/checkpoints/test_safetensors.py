@@ -583,3 +583,14 @@ def test_writing_and_scanning_gives_the_groups_again(groups: dict[str, Values]) 
     expected = {name: (value.dtype, value.shape, value.data) for name, value in groups.items()}
     assert ours(data).groups == expected
     assert library(data).groups == expected
+
+
+def test_comments_are_the_values() -> None:
+    comments = {"format": "pt", "a/b": "x" * 1000, "line\n": "\x1b"}
+    data = safetensors.numpy.save({"a": np.ones(2, np.float32)}, comments)
+    shown = Safetensors().values(BytesSource(data))
+    assert shown["__metadata__/format"] == "'pt'"
+    assert shown["__metadata__/a~1b"].startswith("'xxx")
+    assert len(shown["__metadata__/a~1b"]) <= 200
+    assert shown["__metadata__/line\n"] == "'\\x1b'"
+    assert Safetensors().values(BytesSource(safetensors.numpy.save({"a": np.ones(2, np.float32)}))) == {}

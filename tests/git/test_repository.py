@@ -258,6 +258,37 @@ class TestTracked:
         assert Repository.discover(repo.path / "sub").tracked(["a.bin", "b"]) == ["a.bin"]
 
 
+class TestAttributes:
+    def test_only_those_with_a_text_as_value(self, repo: Repo) -> None:
+        repo.write(".gitattributes", "*.pt theta-format=torch theta-update -merge !diff eol= other=a:b\n")
+        names = ["theta-format", "theta-update", "merge", "diff", "eol", "other", "nowhere"]
+        found = Repository.discover(repo.path).attributes("a.pt", names)
+        assert found == {"theta-format": "torch", "other": "a:b"}
+        assert Repository.discover(repo.path).attributes("a.bin", names) == {}
+
+    def test_only_those_that_were_asked_for(self, repo: Repo) -> None:
+        repo.write(".gitattributes", "* a=1 b=2\n")
+        assert Repository.discover(repo.path).attributes("x", ["b"]) == {"b": "2"}
+        assert Repository.discover(repo.path).attributes("x", []) == {}
+
+    def test_the_path_is_from_the_top_and_the_nearest_file_counts(self, repo: Repo) -> None:
+        repo.write(".gitattributes", "* theta-format=npz\n")
+        repo.write("sub/.gitattributes", "*.pt theta-format=torch\n")
+        for folder in (repo.path, repo.path / "sub"):
+            found = Repository.discover(folder)
+            assert found.attributes("sub/a.pt", ["theta-format"]) == {"theta-format": "torch"}
+            assert found.attributes("a.pt", ["theta-format"]) == {"theta-format": "npz"}
+
+    @pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+    def test_path_with_an_odd_name(self, repo: Repo, name: str) -> None:
+        repo.write(".gitattributes", "* theta-format=torch\n")
+        assert Repository.discover(repo.path).attributes(name, ["theta-format"]) == {"theta-format": "torch"}
+
+    def test_what_is_no_attribute_is_an_error(self, repo: Repo) -> None:
+        with pytest.raises(GitError, match="check-attr failed"):
+            Repository.discover(repo.path).attributes("x", ["no name"])
+
+
 class TestAttributeFiles:
     def test_all_there_are_and_the_strongest_last(self, repo: Repo) -> None:
         for path in (".gitattributes", "sub/.gitattributes", "new/.gitattributes", ".git/info/attributes"):
