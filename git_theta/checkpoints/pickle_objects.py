@@ -48,6 +48,16 @@ class Unread:
     is_text: bool
 
 
+class Escaped(str):
+    """A text that is not quite UTF-8, with escapes where it is not.
+
+    Attributes:
+        data: as it stands in the file.
+    """
+
+    data: bytes
+
+
 @dataclass(slots=True, eq=False)
 class Persistent:
     """An object outside the pickle, and how the pickle names it."""

@@ -12,17 +12,18 @@ _MAX_LINE: Final = 1 << 12
 _LINE: Final = 16
 _FUEL: Final = 1 << 27
 _FILE_PER_FUEL: Final = 16
+_MAX_SHARE: Final = 1 << 30
 
 
 class Fuel:
     """What walking the pickles of one file may cost, roughly in bytes of memory; an opcode costs 64 at least.
 
-    That bounds memory and time together: a file of any size can have a pickle of 128 MiB of objects, and a very large
-    file, which may well have very many tensors, a sixteenth of its size.
+    That bounds memory and time together: a file of any size can have a pickle of 128 MiB of objects, which suffices for
+    30,000 tensors, and a very large file, which may well have more, a sixteenth of its size beyond (1 GiB at most).
     """
 
     def __init__(self, file_size: int) -> None:
-        self._left = _FUEL + file_size // _FILE_PER_FUEL
+        self._left = _FUEL + min(file_size // _FILE_PER_FUEL, _MAX_SHARE)
 
     def burn(self, amount: int) -> None:
         """Use some of it.
@@ -83,7 +84,12 @@ class PickleReader:
         return visible(data[:-1])
 
     def _number(self, size: int) -> int:
-        return int.from_bytes(self._take(size), "little")
+        at = self._at
+        self._at = stop = at + size
+        if stop > len(self._buffer):
+            self._at = at
+            return int.from_bytes(self._take(size), "little")
+        return self._buffer[at] if size == 1 else int.from_bytes(self._buffer[at:stop], "little")
 
 
 def visible(data: bytes) -> str:

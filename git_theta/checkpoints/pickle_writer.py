@@ -1,4 +1,7 @@
-"""Writes a walked pickle again, in protocol 2: the stand-ins become what they stand for, and nothing is called."""
+"""Writes a walked pickle again: the stand-ins become what they stand for, and nothing is called.
+
+In protocol 2, which torch writes, or in 4 if there are classes within classes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
-from git_theta.checkpoints.pickle_objects import Bag, Dict, Global, Persistent, Record, Unread
+from git_theta.checkpoints.pickle_objects import Bag, Dict, Escaped, Global, Persistent, Record, Unread
 from git_theta.errors import PluginError
 
 _FULL_32: Final = 1 << 32
@@ -29,7 +32,8 @@ class PickleWriter:
     def __init__(self, replace: Callable[[object], object]) -> None:
         """Replace: gives what stands in the place of a part of a value; the part itself, mostly."""
         self._replace = replace
-        self._memo: dict[int | str, int] = {}
+        self._memo: dict[int | tuple[str, str], int] = {}
+        self._protocol = 2
         self._open: set[int] = set()
         self._kept: list[object] = []
 
@@ -39,7 +43,7 @@ class PickleWriter:
         Raises:
             PluginError: it refers to itself in a way that no pickle can.
         """
-        pieces = [b"\x80\x02"]
+        pieces: list[bytes] = []
         waiting = [root]
         while waiting:
             # Not recursive: the file decides how deeply the values are nested.
@@ -50,10 +54,10 @@ class PickleWriter:
                 pieces.append(self._remember(value.value))
             else:
                 waiting += reversed(self._steps(value))
-        return b"".join(pieces) + b"."
+        return b"\x80" + bytes([self._protocol]) + b"".join(pieces) + b"."
 
     def _remember(self, value: object) -> bytes:
-        key = value.path if isinstance(value, Global) else id(value)
+        key = _key(value)
         self._kept.append(value)  # so that no other value is given its id
         self._open.discard(id(value))
         self._memo[key] = index = len(self._memo)
@@ -61,7 +65,7 @@ class PickleWriter:
 
     def _steps(self, value: object) -> list[object]:
         """The parts that write a value, in order."""
-        index = self._memo.get(value.path if isinstance(value, Global) else id(value))
+        index = self._memo.get(_key(value))
         if index is not None:
             return [_Raw(b"h" + bytes([index]) if index < 256 else b"j" + struct.pack("<I", index))]
         if isinstance(value, tuple | Record):
@@ -84,7 +88,8 @@ class PickleWriter:
         return [value.id, _Raw(b"Q")]
 
     def _text(self, value: str) -> list[object]:
-        return [_Raw(_text(value.encode())), _Memo(value)]
+        data = value.data if isinstance(value, Escaped) else value.encode()
+        return [_Raw(_text(data)), _Memo(value)]
 
     def _batch(self, values: list[object] | tuple[()], opcode: bytes) -> list[object]:
         return [_Raw(b"("), *map(self._replace, values), _Raw(opcode)] if values else []
@@ -101,6 +106,9 @@ class PickleWriter:
         return steps if record.state is None else [*steps, self._replace(record.state), _Raw(b"b")]
 
     def _global(self, value: Global) -> list[object]:
+        if "." in value.name:
+            # A class within a class: readers look for these from protocol 4 on.
+            self._protocol = 4
         if "\n" in value.path:
             return [value.module, value.name, _Raw(b"\x93"), _Memo(value)]
         return [_Raw(f"c{value.module}\n{value.name}\n".encode()), _Memo(value)]
@@ -128,9 +136,14 @@ class PickleWriter:
         Persistent: _persistent,
         Unread: _bytes,
         bytes: _bytes,
-        str: _text,
+        **dict.fromkeys((str, Escaped), _text),
         **dict.fromkeys((type(None), bool, int, float), _scalar),
     }
+
+
+def _key(value: object) -> int | tuple[str, str]:
+    """What tells a value apart: a name by what it says, anything else by which it is."""
+    return (value.module, value.name) if isinstance(value, Global) else id(value)
 
 
 def _scalar(value: object) -> bytes:

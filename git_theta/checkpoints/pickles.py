@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import ClassVar, Final
 
-from git_theta.checkpoints.pickle_objects import Bag, Dict, Global, Persistent, Record, Unread
+from git_theta.checkpoints.pickle_objects import Bag, Dict, Escaped, Global, Persistent, Record, Unread
 from git_theta.checkpoints.pickle_reader import Fuel, PickleReader, visible
 from git_theta.errors import NotThisFormatError
 from git_theta.sources import Source
@@ -51,10 +51,18 @@ class Walker(PickleReader):
         """
         burn, handlers = self._fuel.burn, self._HANDLERS
         try:
-            while (opcode := self._take(1)) != b".":
+            while True:
+                # `_take(1)` without the call: most of the time goes by here.
+                at = self._at
+                if at == len(self._buffer):
+                    self._refill(1)
+                    at = 0
+                opcode = self._buffer[at : at + 1]
+                self._at = at + 1
+                if opcode == b".":
+                    return self._stack.pop()
                 burn(_STEP)
                 handlers[opcode](self, opcode)
-            return self._stack.pop()
         except (LookupError, ValueError) as error:
             raise NotThisFormatError(f"its pickle is malformed before byte {self.position}") from error
 
@@ -112,7 +120,9 @@ class Walker(PickleReader):
             if not is_text:
                 return data
         self._fuel.burn(_ESCAPED * len(data))
-        return visible(data)
+        text = Escaped(visible(data))
+        text.data = data
+        return text
 
     def _byte_array(self, _: bytes) -> None:
         self._string(b"\x8e")

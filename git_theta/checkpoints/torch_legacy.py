@@ -39,7 +39,7 @@ class TorchLegacy:
         The pickles do not say where they end, so up to 64 KiB behind them may be read, and are not looked at.
         """
         stream = _read(source)
-        storages = Storages(stream.root, stream.persistents, Names())
+        storages = Storages(stream.root, stream.persistents, Names(), are_counted=True)
         if storages.uses.keys() != set(stream.keys) or len(stream.keys) != len(storages.uses):
             raise NotThisFormatError("it does not have the storages that its pickle names")
         spans: list[Span] = []
@@ -71,7 +71,7 @@ class TorchLegacy:
             return write_archive(groups, None)
         source = BytesSource(skeleton)
         stream = _read(source)
-        storages = Storages(stream.root, stream.persistents, Names())
+        storages = Storages(stream.root, stream.persistents, Names(), are_counted=True)
         # The values are not at hand, but the pickle tells their sizes, and any offsets will do.
         spans = []
         position = 0

@@ -58,9 +58,17 @@ packed into bytes, and are kept as bytes."""
 
 @dataclass(slots=True)
 class Use:
-    """What a pickle says of a storage: how it is named at its first mention, and which tensors use it."""
+    """What a pickle says of a storage: how it is named at its first mention, and which tensors use it.
+
+    Attributes:
+        id: its first mention.
+        label: what tells it apart if no tensor names it, if not its key.
+        name: of the first tensor that uses it.
+        views: the tensors that use it.
+    """
 
     id: StorageId
+    label: str | None = None
     name: str | None = None
     views: set[View] = field(default_factory=set)
 
@@ -108,7 +116,13 @@ class Storages:
     """
 
     def __init__(
-        self, root: object, persistents: Iterable[Persistent], names: Names, *, prefix: tuple[str, ...] = ()
+        self,
+        root: object,
+        persistents: Iterable[Persistent],
+        names: Names,
+        *,
+        prefix: tuple[str, ...] = (),
+        are_counted: bool = False,
     ) -> None:
         """Look at every tensor of a pickle.
 
@@ -117,6 +131,8 @@ class Storages:
             persistents: all of its persistent objects.
             names: those that are taken, and will be.
             prefix: stands before the path of every tensor.
+            are_counted: whether storages without a tensor are named by their turn, as their keys are addresses of
+                memory, which are others in the next file.
 
         Raises:
             NotThisFormatError: the pickle contradicts itself.
@@ -127,7 +143,7 @@ class Storages:
         for persistent in persistents:
             storage = storage_id(persistent)
             if storage is not None:
-                self.uses.setdefault(storage.key, Use(storage))
+                self.uses.setdefault(storage.key, Use(storage, str(len(self.uses)) if are_counted else None))
         for path, value in walk(root):
             tensor = view(value)
             if tensor is None:
@@ -153,7 +169,9 @@ class Storages:
         declared = _declared_nbytes(use.id)
         if declared not in (None, nbytes):
             raise NotThisFormatError(f"storage {key[:80]!r} has {nbytes} bytes, but its pickle says {declared}")
-        name = use.name or self._names.new([*self._prefix, "storage", key])
+        name = use.name
+        if name is None:  # not `or`: a tensor may have the empty name
+            name = self._names.new([*self._prefix, "storage", use.label or key])
         if name is None:
             raise NotThisFormatError("the key of a storage is too long")
         for dtype, shape in [] if is_raw else _shapes(use, nbytes):

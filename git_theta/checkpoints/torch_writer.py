@@ -22,6 +22,7 @@ from git_theta.layout import Span
 _TOP: Final = "archive"
 _ALIGNMENT: Final = 64
 _MAX_WRAPPED: Final = 8
+_MAX_DIGITS: Final = 19
 _CLASSES: Final = {dtype: name for name, dtype in STORAGE_TYPES.items()}
 _UNTYPED: Final = {
     **{name: name for name in ("uint16", "uint32", "uint64", "float8_e5m2", "float8_e4m3fn", "float8_e5m2fnuz")},
@@ -82,11 +83,14 @@ class _Plan:
     def __init__(self, groups: Mapping[str, Values], old: Old | None) -> None:
         self.keys: dict[str, str] = {}
         self._dropped: set[str] = set()
+        self._indexed: dict[int, dict[str, object]] = {}
+        self._numbered: dict[int, bool] = {}
         self.root: object = Record(Global("collections", "OrderedDict"), (), b"R")
         if old is not None:
             self.root = old.root
             self._keep(groups, old)
-        fresh = (str(number) for number in range(_next_key(self.keys.values()), 2**62))
+        # Beyond the keys of what is taken out, too: these stand for nothing from here on.
+        fresh = (str(number) for number in range(_next_key({*self.keys.values(), *self._dropped}), 2**62))
         for name, values in groups.items():
             if name not in self.keys:
                 self.keys[name] = next(fresh)
@@ -134,17 +138,55 @@ class _Plan:
         """Put a tensor where its name says, else at the top under the whole name."""
         node = self.root
         for key in keys[:-1]:
-            below = next((part for name, part in members(node) if name == key), None)
-            if below is None and _is_dictionary(node):
+            below = self._parts(node).get(key)
+            if below is None:
                 below = Dict()
-                _set(node, key, below)
+                if not self._put(node, key, below):
+                    break
             node = below
-        if _is_dictionary(node):
-            _set(node, keys[-1], tensor)
-        elif _is_dictionary(self.root):
-            _set(self.root, tensors.join_name(keys), tensor)
         else:
-            raise PluginError(f"the file has no place for a group named {tensors.join_name(keys)!r}")
+            if self._put(node, keys[-1], tensor):
+                return
+        name = tensors.join_name(keys)
+        if not self._put(self.root, name, tensor):
+            raise PluginError(f"the file has no place for a group named {name!r}")
+
+    def _parts(self, node: object) -> dict[str, object]:
+        """What a part of the structure consists of, by key. Looked up once, or writing would take quadratic time."""
+        found = self._indexed.get(id(node))
+        if found is None:
+            self._indexed[id(node)] = found = {}
+            for name, part in members(node):
+                if name is not None:
+                    found.setdefault(name, part)
+        return found
+
+    def _put(self, node: object, key: str, value: object) -> bool:
+        """Set an entry of a dictionary, or append to a list; false where neither can be."""
+        parts = self._parts(node)
+        if isinstance(node, list):
+            if key != str(len(node)):
+                return False
+            node.append(value)
+        elif isinstance(node, Dict | Record) and _is_dictionary(node):
+            node.entries = node.entries or []
+            place = _place(node.entries, key) if key in parts else None
+            if place is None:
+                node.entries += [self._key(node, node.entries, key), value]
+            else:
+                node.entries[place] = value
+        else:
+            return False
+        parts[key] = value
+        return True
+
+    def _key(self, node: object, entries: Sequence[object], text: str) -> object:
+        """The key of a new entry; a number where all the others are."""
+        is_number = len(text) < _MAX_DIGITS and text.isdecimal() and str(int(text)) == text
+        if id(node) not in self._numbered:
+            self._numbered[id(node)] = bool(entries) and all(type(key) is int for key in entries[::2])
+        self._numbered[id(node)] &= is_number
+        return int(text) if self._numbered[id(node)] else text
 
 
 def _next_key(keys: Iterable[str]) -> int:
@@ -155,18 +197,9 @@ def _is_dictionary(value: object) -> bool:
     return isinstance(value, Dict) or maker_of(value) in _DICTIONARIES
 
 
-def _set(target: object, text: str, value: object) -> None:
-    """Set an entry; its key is a number where all the others are."""
-    assert isinstance(target, Dict | Record)
-    entries = list(target.entries)
-    keys = entries[::2]
-    found = next((index for index, key in enumerate(keys) if key_text(key) == text), None)
-    if found is not None:
-        entries[2 * found + 1] = value
-    else:
-        numbers = keys and text.isdecimal() and all(type(key) is int for key in keys)
-        entries += [int(text) if numbers else text, value]
-    target.entries = entries
+def _place(entries: Sequence[object], text: str) -> int | None:
+    """Where the value to a key is among the entries."""
+    return next((index + 1 for index in range(0, len(entries), 2) if key_text(entries[index]) == text), None)
 
 
 def _storage_id(values: Values, key: str, location: object = "cpu") -> tuple[object, ...]:
@@ -178,7 +211,7 @@ def _storage_id(values: Values, key: str, location: object = "cpu") -> tuple[obj
     return ("storage", Global("torch.storage", "UntypedStorage"), key, location, len(values.data))
 
 
-def _tensor(values: Values, key: str, location: object = "cpu") -> Record:
+def _tensor(values: Values, key: str, location: object = "cpu", *, has_gradient: bool = False) -> Record:
     shape = values.shape
     if values.dtype == "float4_e2m1fn":
         if not shape or shape[-1] % 2:
@@ -186,7 +219,7 @@ def _tensor(values: Values, key: str, location: object = "cpu") -> Record:
         shape = (*shape[:-1], shape[-1] // 2)
     strides = tuple(math.prod(shape[index + 1 :]) for index in range(len(shape)))
     hooks = Record(Global("collections", "OrderedDict"), (), b"R")
-    args = (Persistent(_storage_id(values, key, location)), 0, shape, strides, False, hooks)
+    args = (Persistent(_storage_id(values, key, location)), 0, shape, strides, has_gradient, hooks)
     if values.dtype in _CLASSES:
         return Record(Global("torch._utils", "_rebuild_tensor_v2"), args, b"R")
     dtype = Global("torch", _UNTYPED[values.dtype])
@@ -200,7 +233,10 @@ def _reshape(record: Record, changed: Mapping[str, Values]) -> None:
     tensor = view(inside)
     if tensor is None or tensor.storage.key not in changed:
         return
-    plain = _tensor(changed[tensor.storage.key], tensor.storage.key)
+    values = changed[tensor.storage.key]
+    asked = isinstance(inside, Record) and len(inside.args) > 4 and inside.args[4] is True
+    can_have = "float" in values.dtype or "complex" in values.dtype
+    plain = _tensor(values, tensor.storage.key, has_gradient=asked and can_have)
     if is_subclass:
         record.args = (plain.maker, record.args[1], plain.args, record.args[3])
     else:

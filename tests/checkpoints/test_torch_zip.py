@@ -137,9 +137,12 @@ def raw(tensor: Any) -> bytes:
 
 def example(dtype: str, *shape: int) -> Any:
     """A tensor of a dtype with all sorts of bits."""
-    count = int(np.prod(shape)) * getattr(torch, dtype).itemsize
-    data = np.random.default_rng(3).integers(0, 2 if dtype == "bool" else 256, count, np.uint8)
-    return torch.from_numpy(data).view(getattr(torch, dtype)).reshape(shape)
+    count = int(np.prod(shape))
+    flat = torch.empty(count, dtype=getattr(torch, dtype))
+    data = np.random.default_rng(3).integers(0, 2 if dtype == "bool" else 256, flat.nbytes, np.uint8)
+    if count:
+        flat.view(torch.uint8).copy_(torch.from_numpy(data))
+    return flat.reshape(shape)
 
 
 def training_checkpoint() -> dict[str, Any]:
@@ -219,12 +222,10 @@ def test_keys_of_all_kinds(kind: str) -> None:
         0: one(1),
         1: {"a/b": one(2), "c~": one(3)},
         None: one(4),
-        True: [one(5)],
         (1, "x"): (one(6),),
-        1.5: one(7),
+        1.5: {True: [one(7)]},
     }
-    names = ["0", "True/a~1b", "True/c~0", "None", "(1, x)/0", "1.5"]
-    assert set(shapes(save(value, kind), kind)) <= {*names, "True/0", "1/a~1b", "1/c~0"}
+    assert set(shapes(save(value, kind), kind)) == {"0", "1/a~1b", "1/c~0", "None", "(1, x)/0", "1.5/True/0"}
     assert set(shapes(save({1: one(1), "1": one(2)}, kind), kind)) == {"1", "1#2"}
     assert set(shapes(save({"": one(1), "é": one(2)}, kind), kind)) == {"", "é"}
 
@@ -297,8 +298,13 @@ def test_views_make_a_flat_group(kind: str) -> None:
 
 @every_format
 def test_sparse_tensors(kind: str) -> None:
-    dense = torch.eye(3)
-    value = {"coo": dense.to_sparse(), "csr": dense.to_sparse_csr(), "csc": dense.to_sparse_csc()}
+    # Not made by `to_sparse`, whose parts are views of larger storages in some releases of torch.
+    ends, places, ones = torch.arange(4), torch.arange(3), torch.ones(3)
+    value = {
+        "coo": torch.sparse_coo_tensor(torch.arange(3).repeat(2, 1), ones.clone(), (3, 3)),
+        "csr": torch.sparse_csr_tensor(ends.clone(), places.clone(), ones.clone(), (3, 3)),
+        "csc": torch.sparse_csc_tensor(ends.clone(), places.clone(), ones.clone(), (3, 3)),
+    }
     assert shapes(save(value, kind), kind) == {
         "coo/indices": ("int64", (2, 3)),
         "coo/values": ("float32", (3,)),
@@ -939,7 +945,7 @@ def test_bytes_between_members_are_kept(parts: list[Part]) -> None:
 
 
 def test_large_directories_are_bounded() -> None:
-    many = [Part(f"archive/{number}", b"") for number in range(50_000)]
+    many = [Part(f"archive/{number}", b"") for number in range(20_000)]
     data = make_zip(many)
     tracemalloc.start()
     began = time.process_time()
