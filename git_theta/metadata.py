@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from git_theta import tensors
 from git_theta.layout import Layout, Span
+from git_theta.lsh import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,39 @@ class ObjectRef:
     start: int = 0
 
 
+Parameter = int | float | str | bool | None | tuple["Parameter", ...]
+"""A setting of an update, as JSON has it; lists are tuples."""
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
-    """How to get the values of a group: a type of update, and the object that it applies (none for an empty group)."""
+    """How to get the values of a group. No update refers to a commit: what it builds on is nested in it.
+
+    Attributes:
+        type: of update (`updates.update_types`).
+        object: what it applies, if anything.
+        bases: how to get the values that it changes: none for dense, several for linear.
+        parameters: its settings by name, sorted by name.
+    """
 
     type: str
     object: ObjectRef | None
+    bases: tuple[Update, ...] = ()
+    parameters: tuple[tuple[str, Parameter], ...] = ()
+
+    def parameter(self, name: str) -> Parameter:
+        """The value of a setting; None if it is not set."""
+        return dict(self.parameters).get(name)
+
+    def nested(self) -> Iterator[Update]:
+        """This update and all that it builds on, from the outside inwards."""
+        yield self
+        for base in self.bases:
+            yield from base.nested()
+
+    def objects(self) -> Iterator[ObjectRef]:
+        """The objects that are needed to get the values; one may come twice."""
+        return (update.object for update in self.nested() if update.object is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +82,7 @@ class Entry:
         digest: BLAKE3 of the values (`tensors.digest`).
         lead: bytes of the skeleton that stand right before the values.
         update: how to get the values.
+        signature: what the distance to another version can be estimated from (`lsh`); None for what has no distances.
     """
 
     name: str
@@ -62,6 +91,7 @@ class Entry:
     digest: str
     lead: int
     update: Update
+    signature: Signature | None = None
 
     @property
     def nbytes(self) -> int:
@@ -81,8 +111,8 @@ class Metadata:
     def objects(self) -> Iterator[ObjectRef]:
         """Every object that the checkpoint is made of, each once, in file order."""
         updates = (self.skeleton.update, *(entry.update for entry in self.entries))
-        refs = (update.object for update in updates if update is not None)
-        return iter({ref.oid: ref for ref in refs if ref is not None}.values())
+        refs = (ref for update in updates if update is not None for ref in update.objects())
+        return iter({ref.oid: ref for ref in refs}.values())
 
     def updates(self) -> dict[str, Update]:
         """How to get the values of each digest: of the groups, and of the skeleton if it is not inline."""

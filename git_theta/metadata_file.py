@@ -13,14 +13,17 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final, TypeVar
 
-from git_theta import tensors
+from git_theta import lsh, tensors
 from git_theta.errors import MetadataError
-from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update
+from git_theta.metadata import Entry, Metadata, ObjectRef, Parameter, Skeleton, Update
 
 VERSION: Final = 1
 PREFIX: Final = b'{"git-theta":'
 MAX_BYTES: Final = 1 << 26
 """A metadata file larger than this is refused: 200,000 groups fit in it."""
+
+MAX_NESTED: Final = 64
+"""Updates that one group's values may take, the bases of bases included."""
 
 _ABOUT: Final = (
     "This stands for a model checkpoint that Git-Theta keeps. "
@@ -154,7 +157,7 @@ def _read_skeleton(members: Mapping[str, Any]) -> Skeleton:
     size, digest = _integer(value["size"]), _string(value["digest"], _HEX, "a digest")
     if "base64" not in value:
         update = _read_update(value["update"])
-        if update.object is None:
+        if not any(update.objects()):
             raise ValueError("a skeleton that is not inline needs an object")
         return Skeleton(size, digest, None, update)
     inline = base64.b64decode(str(value["base64"]), validate=True)
@@ -184,33 +187,71 @@ def _read_entry(value: Mapping[str, Any]) -> Entry:
         digest=_string(value["digest"], _HEX, "a digest"),
         lead=_integer(value.get("lead", 0)),
         update=_read_update(value["update"]),
+        signature=lsh.decode(value["signature"]) if "signature" in value else None,
     )
-    if (entry.nbytes == 0) is not (entry.update.object is None):
+    if any(entry.update.objects()) is (entry.nbytes == 0):
         raise ValueError("a group with values needs an object, and one without has none")
     return entry
 
 
 def _read_update(value: object) -> Update:
+    update = _read_nested(value, [])
+    for part in update.nested():
+        if not part.bases and part.object is None and part is not update:
+            raise ValueError("an update builds on nothing")
+    return update
+
+
+def _read_nested(value: object, read: list[None]) -> Update:
+    """Read an update; `read` counts those that were read before in this group."""
+    read.append(None)
+    if len(read) > MAX_NESTED:
+        raise ValueError("too many updates build on each other")
     members = _object(value)
     kind = _string(members["type"], _WORD, "a type of update")
-    if "oid" not in members:
-        return Update(kind, None)
-    oid = _string(members["oid"], _HEX, "an object's name (64 hexadecimal digits)")
-    return Update(kind, ObjectRef(oid, _integer(members["size"]), _integer(members.get("start", 0))))
+    ref = None
+    if "oid" in members:
+        oid = _string(members["oid"], _HEX, "an object's name (64 hexadecimal digits)")
+        ref = ObjectRef(oid, _integer(members["size"]), _integer(members.get("start", 0)))
+    parameters = _object(members["with"]) if "with" in members else {}
+    bases = members.get("bases", [])
+    if not isinstance(bases, list):
+        raise ValueError("bases are a list")
+    return Update(
+        type=kind,
+        object=ref,
+        bases=tuple(_read_nested(base, read) for base in bases),
+        parameters=tuple(sorted((str(name), _parameter(item)) for name, item in parameters.items())),
+    )
+
+
+def _parameter(value: object) -> Parameter:
+    if isinstance(value, list):
+        return tuple(_parameter(item) for item in value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError("a setting of an update is neither a number nor a text nor a list")
 
 
 def _entry_line(entry: Entry) -> str:
     shape = ",".join(map(str, entry.shape))
     lead = f'"lead":{entry.lead},' if entry.lead else ""
+    signature = f'"signature":"{lsh.encode(entry.signature)}",' if entry.signature is not None else ""
     return (
         f'{{"name":{quote(entry.name)},"dtype":"{entry.dtype}","shape":[{shape}],"digest":"{entry.digest}",'
-        f'{lead}"update":{_update_text(entry.update)}}}'
+        f'{signature}{lead}"update":{_update_text(entry.update)}}}'
     )
 
 
 def _update_text(update: Update) -> str:
+    text = f'"type":"{update.type}"'
+    if update.parameters:
+        settings = json.dumps(dict(update.parameters), separators=(",", ":"), allow_nan=False)
+        text += f',"with":{settings}'
     ref = update.object
-    if ref is None:
-        return f'{{"type":"{update.type}"}}'
-    start = f',"start":{ref.start}' if ref.start else ""
-    return f'{{"type":"{update.type}","oid":"{ref.oid}","size":{ref.size}{start}}}'
+    if ref is not None:
+        text += f',"oid":"{ref.oid}","size":{ref.size}'
+        text += f',"start":{ref.start}' if ref.start else ""
+    if update.bases:
+        text += f',"bases":[{",".join(map(_update_text, update.bases))}]'
+    return f"{{{text}}}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import numpy as np
@@ -25,6 +26,10 @@ _KEPT: Final = 4
 class Block(Protocol):
     """Rows that are here, or are on their way."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows."""
+
     def result(self) -> Rows:
         """The rows, an array of shape (rows, itemsize) and dtype uint8.
 
@@ -33,11 +38,16 @@ class Block(Protocol):
         """
 
 
-class _Ready:
+class Ready:
+    """Rows that are here."""
+
     def __init__(self, rows: Rows) -> None:
+        """Args: rows: an array of shape (rows, itemsize)."""
         self._rows = rows
+        self.nbytes = rows.nbytes
 
     def result(self) -> Rows:
+        """The rows."""
         return self._rows
 
 
@@ -46,8 +56,17 @@ class Arrays:
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
-        self._buffers = Buffers(AHEAD + 2)
+        self._idle: list[Buffers] = []
         self._shared: OrderedDict[str, Rows] = OrderedDict()
+
+    @contextmanager
+    def buffers(self) -> Iterator[Buffers]:
+        """Buffers for one sequence of blocks; another sequence that is read at the same time has others."""
+        mine = self._idle.pop() if self._idle else Buffers(AHEAD + 2)
+        try:
+            yield mine
+        finally:
+            self._idle.append(mine)
 
     def blocks(self, ref: ObjectRef, nbytes: int) -> Iterator[Block]:
         """So many bytes of an object's array from the row `ref.start` on, block by block, decoded in the background.
@@ -58,7 +77,7 @@ class Arrays:
             ObjectError: the object is missing or damaged.
         """
         if ref.oid in self._shared:
-            yield _Ready(_rows(self._shared[ref.oid], ref.start, nbytes))
+            yield Ready(_rows(self._shared[ref.oid], ref.start, nbytes))
             return
         with self.store.open(ref) as file:
             reader = Reader(file)
@@ -68,12 +87,13 @@ class Arrays:
                 )
                 if len(self._shared) > _KEPT:
                     self._shared.popitem(last=False)
-                yield _Ready(_rows(self._shared[ref.oid], ref.start, nbytes))
+                yield Ready(_rows(self._shared[ref.oid], ref.start, nbytes))
                 return
             count, rest = divmod(nbytes, reader.itemsize)
             if rest:
                 raise CorruptObjectError(f"its elements have {reader.itemsize} bytes, which do not divide {nbytes}")
-            yield from reader.blocks(ref.start, ref.start + count, self._buffers)
+            with self.buffers() as buffers:
+                yield from reader.blocks(ref.start, ref.start + count, buffers)
 
 
 def _rows(array: Rows, start: int, nbytes: int) -> Rows:

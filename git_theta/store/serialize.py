@@ -87,6 +87,7 @@ class PendingBlock:
 
         self._future = tensorstore.array(buffer).write(array)
         self._buffer = buffer
+        self.nbytes = buffer.nbytes
         self._chunks = chunks
         self._keys = keys
 

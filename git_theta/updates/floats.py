@@ -1,0 +1,55 @@
+"""Values as floats to compute with, and back, the same on every machine.
+
+Only elementwise operations of IEEE 754 are used on them, in float32 (float64 for float64 values), and results are
+rounded once, to nearest, ties to even. NaNs that come out are made the one quiet NaN: which one a processor makes
+differs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from git_theta.store.serialize import Rows
+
+Floats = npt.NDArray[np.floating[Any]]
+
+WORKING: Final = {"float16": "<f4", "bfloat16": "<f4", "float32": "<f4", "float64": "<f8"}
+"""What is computed in, for each dtype that can be computed with."""
+
+_HALF: Final = 0x7FFF
+_QUIET_BFLOAT16: Final = 0x7FC0
+
+
+def widen(rows: Rows, dtype: str) -> Floats:
+    """Values given as rows of bytes, as a flat array to compute with; exact. It may be a view of the rows."""
+    flat = rows.reshape(-1)
+    if dtype == "bfloat16":
+        bits = flat.view("<u2").astype("<u4")
+        np.left_shift(bits, 16, out=bits)
+        return bits.view("<f4")
+    if dtype == "float16":
+        return flat.view("<f2").astype("<f4")
+    return flat.view(WORKING[dtype])
+
+
+def narrow(values: Floats, dtype: str, out: Rows) -> None:
+    """Round values (flat, of the working dtype, lost by this) to a dtype, into rows of bytes."""
+    np.copyto(values, np.nan, where=np.isnan(values))
+    flat = out.reshape(-1)
+    if dtype == "bfloat16":
+        bits = values.view("<u4")
+        nans = np.isnan(values)
+        odd = (bits >> 16) & 1
+        np.add(odd, _HALF, out=odd)
+        np.add(bits, odd, out=bits)
+        np.right_shift(bits, 16, out=bits)
+        np.copyto(bits, _QUIET_BFLOAT16, where=nans)
+        flat.view("<u2")[...] = bits
+    elif dtype == "float16":
+        with np.errstate(over="ignore", under="ignore"):
+            flat.view("<f2")[...] = values
+    else:
+        flat.view(WORKING[dtype])[...] = values

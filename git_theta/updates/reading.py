@@ -1,0 +1,151 @@
+"""Read a group's values through its update and all that it builds on, block by block, in the background."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Final, TypeVar
+
+import numpy as np
+
+from git_theta import tensors
+from git_theta.errors import CorruptObjectError
+from git_theta.metadata import ObjectRef, Update
+from git_theta.registry import Family
+from git_theta.store.arrays import AHEAD, Arrays, Block, Ready
+from git_theta.store.serialize import BLOCK_ROWS, Rows
+from git_theta.updates import Group, UpdateType
+
+_THREADS: Final = 2
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Reads values. Not for several threads at once; each can have its own."""
+
+    def __init__(self, arrays: Arrays, types: Family[UpdateType]) -> None:
+        """Args: arrays: of the store; types: of updates."""
+        self._arrays = arrays
+        self._types = types
+
+    def values(self, update: Update, group: Group) -> Iterator[Block]:
+        """A group's values as arrays of shape (elements, itemsize), in blocks of BLOCK_ROWS elements.
+
+        A block's rows are lost when more than AHEAD further blocks have been asked for.
+
+        Raises:
+            ObjectError: an object is missing or damaged, or an update does not fit the group.
+        """
+        blocks = self._types.get(update.type).blocks(update, group, self)
+        return aligned(blocks, group.nbytes, block_nbytes(group))
+
+    def payload(self, ref: ObjectRef | None, nbytes: int, size: int) -> Iterator[Block]:
+        """So many bytes of an object's array from the row `ref.start` on, in blocks of a size in bytes.
+
+        Raises:
+            ObjectError: the object is missing or damaged, or there is none.
+        """
+        return aligned(self._arrays.blocks(required(ref), nbytes), nbytes, size)
+
+    def whole(self, ref: ObjectRef | None, nbytes: int) -> bytes:
+        """The same all at once, for what is small.
+
+        Raises:
+            ObjectError: the object is missing or damaged, or there is none.
+        """
+        return b"".join(block.result().tobytes() for block in self._arrays.blocks(required(ref), nbytes))
+
+    @contextmanager
+    def computing(self) -> Iterator[Computing]:
+        """For a sequence of blocks that are computed in the background."""
+        with self._arrays.buffers() as buffers:
+            yield lambda work, nbytes, itemsize: Pending(
+                self._pool.submit(_filled, work, buffers.next(nbytes // itemsize, itemsize)), nbytes
+            )
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        # Work waits for other work of the pool, but only for what was begun before it, so it never waits for itself.
+        return ThreadPoolExecutor(_THREADS)
+
+
+Computing = Callable[[Callable[[Rows], None], int, int], Block]
+"""Begins a block: from what fills an array of shape (rows, itemsize), from its bytes, and from its itemsize."""
+
+
+class Pending:
+    """Rows that are being computed."""
+
+    def __init__(self, future: Future[Rows], nbytes: int) -> None:
+        """Args: future: of the rows; nbytes: that they have."""
+        self._future = future
+        self.nbytes = nbytes
+
+    def result(self) -> Rows:
+        """The rows.
+
+        Raises:
+            ObjectError: what they are computed from cannot be used.
+        """
+        return self._future.result()
+
+
+def block_nbytes(group: Group) -> int:
+    """Bytes of each block of a group's values but the last."""
+    return BLOCK_ROWS * tensors.itemsize(group.dtype)
+
+
+def required(ref: ObjectRef | None) -> ObjectRef:
+    """The object that an update must have.
+
+    Raises:
+        CorruptObjectError: it has none.
+    """
+    if ref is None:
+        raise CorruptObjectError("the update names no object")
+    return ref
+
+
+def ahead(parts: Iterator[T]) -> Iterator[T]:
+    """The same parts, a few of them begun before the first is asked for, so that they are decoded meanwhile."""
+    begun: deque[T] = deque()
+    for part in parts:
+        begun.append(part)
+        if len(begun) > AHEAD:
+            yield begun.popleft()
+    yield from begun
+
+
+def aligned(blocks: Iterator[Block], nbytes: int, size: int) -> Iterator[Block]:
+    """The same bytes in blocks of a size (the last may be shorter). Blocks that have it are passed on as they are."""
+    done = 0
+    for block in blocks:
+        if block.nbytes != min(size, nbytes - done):
+            yield from _cut(block, blocks, size)
+            return
+        yield block
+        done += block.nbytes
+
+
+def _cut(first: Block, blocks: Iterator[Block], size: int) -> Iterator[Block]:
+    rest = _bytes(first)
+    while rest.nbytes:
+        while rest.nbytes < size and (block := next(blocks, None)) is not None:
+            rest = np.concatenate([rest, _bytes(block)])
+        yield Ready(rest[:size])
+        rest = rest[size:]
+        if not rest.nbytes and (block := next(blocks, None)) is not None:
+            rest = _bytes(block)
+
+
+def _bytes(block: Block) -> Rows:
+    return block.result().copy().reshape(-1, 1)
+
+
+def _filled(work: Callable[[Rows], None], buffer: Rows) -> Rows:
+    work(buffer)
+    return buffer
