@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 from blake3 import blake3
 
 from git_theta.errors import ChangedWhileReadingError
+from git_theta.lsh import Signer
 from git_theta.metadata import ObjectRef, Update
 from git_theta.sources import Source, blocks
-from git_theta.store.arrays import SHARED_BYTES, Arrays, Block
-from git_theta.store.objects import ObjectStore, ObjectWriter
-from git_theta.store.serialize import BLOCK_ROWS, Rows, encode
-
-SMALL_BYTES: Final = 1 << 16
-"""Groups below this size share an object."""
-
-_THREADS: Final = 3
+from git_theta.store.arrays import Block
+from git_theta.store.objects import ObjectStore
+from git_theta.store.serialize import BLOCK_ROWS, Rows
+from git_theta.updates import Group
+from git_theta.updates.payloads import Payload, encode_batch, keep_payloads, starts
+from git_theta.updates.reading import Reader, block_nbytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Wanted:
-    """Values to keep: nbytes of a source from start on, whose digest is known."""
+    """Values to keep, a payload: nbytes of a source from start on, whose digest is known.
+
+    Attributes:
+        signer: is given the values as they are read to be written; None where no signature is wanted.
+    """
 
     source: Source
     start: int
     nbytes: int
     itemsize: int
     digest: str
+    signer: Signer | None = None
+
+    def rows(self) -> Iterator[Rows]:
+        """The values; fails after the last block, before an object of them is published, if they are not the ones."""
+        hasher = blake3()
+        stop = self.start + self.nbytes
+        for block in blocks(self.source, self.start, stop, BLOCK_ROWS * self.itemsize):
+            hasher.update(block)
+            if self.signer is not None:
+                self.signer.feed(block)
+            yield np.frombuffer(block, np.uint8).reshape(-1, self.itemsize)
+        if hasher.hexdigest() != self.digest:
+            raise ChangedWhileReadingError("the file changed while it was added: try again when nothing writes to it")
 
 
 class Dense:
@@ -40,9 +53,13 @@ class Dense:
 
     name = "dense"
 
-    def blocks(self, update: Update, nbytes: int, arrays: Arrays) -> Iterator[Block]:
+    def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block; see `updates.UpdateType`."""
-        return iter(()) if update.object is None else arrays.blocks(update.object, nbytes)
+        return reader.payload(update.object, group.nbytes, block_nbytes(group)) if group.nbytes else iter(())
+
+    def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - the group alone says it
+        """Bytes of the values."""
+        return group.nbytes
 
 
 def keep(values: Iterable[Wanted], store: ObjectStore) -> Mapping[str, Update]:
@@ -56,12 +73,8 @@ def keep(values: Iterable[Wanted], store: ObjectStore) -> Mapping[str, Update]:
         StoreError: the store cannot be written.
     """
     distinct = {wanted.digest: wanted for wanted in values}
-    batches = list(_batches(distinct.values()))
-    with ThreadPoolExecutor(_THREADS) as pool:
-        written = pool.map(lambda batch: _write(batch, store), batches)
-        kept = {wanted.digest: ref for placed in written for wanted, ref in placed}
-    empty = {wanted.digest: Update(Dense.name, None) for wanted in distinct.values() if not wanted.nbytes}
-    return {digest: Update(Dense.name, ref) for digest, ref in kept.items()} | empty
+    kept = keep_payloads(distinct.values(), store)
+    return {digest: Update(Dense.name, kept.get(wanted)) for digest, wanted in distinct.items()}
 
 
 def restore(ref: ObjectRef, values: Mapping[int, Wanted], store: ObjectStore) -> bool:
@@ -78,69 +91,12 @@ def restore(ref: ObjectRef, values: Mapping[int, Wanted], store: ObjectStore) ->
     """
     # A group of another dtype may have found its bytes in the object, so any of the itemsizes may be the object's.
     for itemsize in dict.fromkeys(wanted.itemsize for wanted in values.values()):
-        batch = [replace(values[start], itemsize=itemsize) for start in sorted(values)]
-        if any(wanted.nbytes % itemsize for wanted in batch) or list(_starts(batch)) != sorted(values):
+        batch: list[Payload] = [replace(values[start], itemsize=itemsize) for start in sorted(values)]
+        if any(wanted.nbytes % itemsize for wanted in values.values()) or list(starts(batch)) != sorted(values):
             continue
         with store.writing() as writer:
-            _encode(batch, writer)
+            encode_batch(batch, writer)
             if writer.oid == ref.oid:
                 writer.publish()
                 return True
     return False
-
-
-def _batches(values: Iterable[Wanted]) -> Iterator[list[Wanted]]:
-    """What goes into one object each: large groups alone, small ones of one itemsize together."""
-    small: dict[int, list[Wanted]] = defaultdict(list)
-    filled: dict[int, int] = defaultdict(int)
-    for wanted in values:
-        itemsize = wanted.itemsize
-        if wanted.nbytes >= SMALL_BYTES:
-            yield [wanted]
-        elif wanted.nbytes:
-            if filled[itemsize] + wanted.nbytes > SHARED_BYTES:
-                yield small.pop(itemsize)
-                filled[itemsize] = 0
-            small[itemsize].append(wanted)
-            filled[itemsize] += wanted.nbytes
-    yield from small.values()
-
-
-def _write(batch: list[Wanted], store: ObjectStore) -> list[tuple[Wanted, ObjectRef]]:
-    with store.writing() as writer:
-        _encode(batch, writer)
-        ref = writer.publish()
-    return [(wanted, replace(ref, start=start)) for wanted, start in zip(batch, _starts(batch), strict=True)]
-
-
-def _encode(batch: list[Wanted], writer: ObjectWriter) -> None:
-    itemsize = batch[0].itemsize
-    total = sum(wanted.nbytes for wanted in batch)
-    rows = _joined(batch) if len(batch) > 1 else _rows(batch[0])
-    for piece in encode(rows, total // itemsize, itemsize):
-        writer.write(piece)
-
-
-def _starts(batch: list[Wanted]) -> Iterator[int]:
-    """The row at which each of the values begins when they are laid end to end."""
-    start = 0
-    for wanted in batch:
-        yield start
-        start += wanted.nbytes // wanted.itemsize
-
-
-def _joined(batch: list[Wanted]) -> Iterator[Rows]:
-    """Small groups laid end to end, in blocks as `encode` wants them."""
-    joined = np.concatenate([block for wanted in batch for block in _rows(wanted)])
-    return (joined[start : start + BLOCK_ROWS] for start in range(0, len(joined), BLOCK_ROWS))
-
-
-def _rows(wanted: Wanted) -> Iterator[Rows]:
-    """The values as rows; fails after the last block, before the object is published, if they are not the ones."""
-    hasher = blake3()
-    stop = wanted.start + wanted.nbytes
-    for block in blocks(wanted.source, wanted.start, stop, BLOCK_ROWS * wanted.itemsize):
-        hasher.update(block)
-        yield np.frombuffer(block, np.uint8).reshape(-1, wanted.itemsize)
-    if hasher.hexdigest() != wanted.digest:
-        raise ChangedWhileReadingError("the file changed while it was added: try again when nothing writes to it")

@@ -1,0 +1,38 @@
+"""The delta update: every value's difference to the base, as `words` defines it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from git_theta import tensors
+from git_theta.metadata import Update
+from git_theta.store.arrays import Block
+from git_theta.store.serialize import Rows
+from git_theta.updates import Group
+from git_theta.updates.reading import Reader, block_nbytes
+from git_theta.updates.single import base_of
+from git_theta.updates.words import Words, add, words_of
+
+
+class Delta:
+    """The delta update."""
+
+    name = "delta"
+
+    def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
+        """The group's values, block by block; see `updates.UpdateType`."""
+        words, itemsize = words_of(group.dtype), tensors.itemsize(group.dtype)
+        bases = reader.values(base_of(update), group)
+        codes = reader.payload(update.object, group.nbytes, block_nbytes(group))
+        with reader.computing() as compute:
+            for base, code in zip(bases, codes, strict=True):
+                yield compute(partial(_add, base, code, words), base.nbytes, itemsize)
+
+    def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - the group alone says it
+        """Bytes of the differences."""
+        return group.nbytes
+
+
+def _add(base: Block, code: Block, words: Words, out: Rows) -> None:
+    add(words.view(base.result()), words.view(code.result()), words, words.view(out))

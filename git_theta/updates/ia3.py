@@ -1,0 +1,90 @@
+"""The ia3 update: the base times a vector, broadcast as NumPy does it (Liu et al. 2022, arXiv 2205.05638)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from git_theta import tensors
+from git_theta.errors import CorruptObjectError
+from git_theta.metadata import Update
+from git_theta.store.arrays import Block
+from git_theta.store.serialize import Rows
+from git_theta.updates import Group
+from git_theta.updates.floats import WORKING, Floats, narrow, widen
+from git_theta.updates.reading import Reader
+from git_theta.updates.single import base_of
+
+_STEP: Final = 1 << 15
+
+
+class Ia3:
+    """The ia3 update."""
+
+    name = "ia3"
+
+    def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
+        """The group's values, block by block; see `updates.UpdateType`."""
+        shape, kept = _settings(update, group)
+        data = reader.whole(update.object, self.payload_nbytes(update, group))
+        scaling = Scaling.of(widen(np.frombuffer(data, np.uint8), kept).reshape(shape), group)
+        start = 0
+        with reader.computing() as compute:
+            for base in reader.values(base_of(update), group):
+                yield compute(partial(_apply, scaling, base, start), base.nbytes, tensors.itemsize(group.dtype))
+                start += base.nbytes // tensors.itemsize(group.dtype)
+
+    def payload_nbytes(self, update: Update, group: Group) -> int:
+        """Bytes of the vector."""
+        shape, kept = _settings(update, group)
+        return math.prod(shape) * tensors.itemsize(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What a group is multiplied with: an array of the group's shape, mostly a broadcast one, and the group's dtype."""
+
+    factors: Floats
+    dtype: str
+
+    @classmethod
+    def of(cls, vector: Floats, group: Group) -> Scaling:
+        """From a vector whose shape broadcasts to the group's."""
+        return cls(np.broadcast_to(vector.astype(WORKING[group.dtype], copy=False), group.shape), group.dtype)
+
+    def multiply(self, base: Rows, start: int, out: Rows) -> None:
+        """Base times factors for the elements from `start` on, as many as base has."""
+        values = widen(base, self.dtype)
+        with np.errstate(all="ignore"):
+            for position in range(0, len(values), _STEP):
+                part = values[position : position + _STEP]
+                scaled = self.factors.flat[start + position : start + position + len(part)]
+                np.multiply(part, scaled, out=scaled)
+                narrow(scaled, self.dtype, out[position : position + len(part)])
+
+
+def is_broadcastable(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array of a shape can be broadcast to the target."""
+    if len(shape) > len(target):
+        return False
+    return all(mine in (1, theirs) for mine, theirs in zip(reversed(shape), reversed(target), strict=False))
+
+
+def _settings(update: Update, group: Group) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype of the vector."""
+    shape, kept = update.parameter("shape"), update.parameter("dtype")
+    if not isinstance(kept, str) or kept not in WORKING or group.dtype not in WORKING:
+        raise CorruptObjectError(f"an ia3 update cannot give values of dtype {group.dtype}")
+    extents = tuple(extent for extent in shape if type(extent) is int) if isinstance(shape, tuple) else None
+    if extents is None or extents != shape or not is_broadcastable(extents, group.shape):
+        raise CorruptObjectError("the ia3 update's vector does not fit the group")
+    return extents, kept
+
+
+def _apply(scaling: Scaling, base: Block, start: int, out: Rows) -> None:
+    scaling.multiply(base.result(), start, out)

@@ -1,0 +1,74 @@
+"""The linear update: a weighted sum of stored groups. It has no object: a merge by averaging costs no bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from git_theta import tensors
+from git_theta.errors import CorruptObjectError
+from git_theta.metadata import Update
+from git_theta.store.arrays import Block
+from git_theta.store.serialize import Rows
+from git_theta.updates import Group
+from git_theta.updates.floats import WORKING, narrow, widen
+from git_theta.updates.reading import Reader
+
+_STEP: Final = 1 << 15
+
+
+class Linear:
+    """The linear update."""
+
+    name = "linear"
+
+    def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
+        """The group's values, block by block; see `updates.UpdateType`."""
+        weights = _weights(update, group)
+        sequences = [reader.values(base, group) for base in update.bases]
+        with reader.computing() as compute:
+            for parts in zip(*sequences, strict=True):
+                work = partial(_apply, parts, weights, group.dtype)
+                yield compute(work, parts[0].nbytes, tensors.itemsize(group.dtype))
+
+    def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - there is no payload
+        """No bytes."""
+        return 0
+
+
+def weighted_sum(parts: Sequence[Rows], weights: Sequence[float], dtype: str, out: Rows) -> None:
+    """The sum of weight times values, in the order given, computed in float32 at least and rounded once.
+
+    Args:
+        parts: values of a dtype as rows of bytes.
+        weights: one for each part; they are rounded to what is computed in.
+        dtype: of the values, one of `floats.WORKING`.
+        out: rows of the same shape.
+    """
+    working = np.dtype(WORKING[dtype]).type
+    with np.errstate(all="ignore"):
+        for start in range(0, len(out), _STEP):
+            place = slice(start, start + _STEP)
+            total = widen(parts[0][place], dtype) * working(weights[0])
+            for part, weight in zip(parts[1:], weights[1:], strict=True):
+                np.add(total, widen(part[place], dtype) * working(weight), out=total)
+            narrow(total, dtype, out[place])
+
+
+def _weights(update: Update, group: Group) -> list[float]:
+    weights = update.parameter("weights")
+    if group.dtype not in WORKING:
+        raise CorruptObjectError(f"a linear update cannot give values of dtype {group.dtype}")
+    if not isinstance(weights, tuple) or not update.bases or len(weights) != len(update.bases):
+        raise CorruptObjectError("the linear update has not one weight for each base")
+    found = [float(weight) for weight in weights if isinstance(weight, int | float)]
+    if len(found) != len(weights):
+        raise CorruptObjectError("a weight of the linear update is no number")
+    return found
+
+
+def _apply(parts: Sequence[Block], weights: Sequence[float], dtype: str, out: Rows) -> None:
+    weighted_sum([part.result() for part in parts], weights, dtype, out)

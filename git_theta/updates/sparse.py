@@ -1,0 +1,98 @@
+"""The sparse update: the base with some values changed.
+
+Its object has a row for each changed word (`words`): the number of unchanged ones before it as a 32-bit number, then
+the zigzag code of its difference to the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from git_theta import tensors
+from git_theta.errors import CorruptObjectError
+from git_theta.metadata import Update
+from git_theta.store.arrays import Block
+from git_theta.store.serialize import Rows
+from git_theta.updates import Group
+from git_theta.updates.reading import Reader
+from git_theta.updates.single import base_of, count_parameter
+from git_theta.updates.words import Numbers, Words, add, words_of
+
+MAX_COUNT: Final = 1 << 22
+"""Changed words that an update may have; all of them are in memory at once."""
+
+MAX_GAP: Final = (1 << 32) - 1
+_GAP: Final = 4
+
+Places = npt.NDArray[np.int64]
+
+
+class Sparse:
+    """The sparse update."""
+
+    name = "sparse"
+
+    def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
+        """The group's values, block by block; see `updates.UpdateType`."""
+        words, itemsize = words_of(group.dtype), tensors.itemsize(group.dtype)
+        count = count_parameter(update, "count", MAX_COUNT)
+        places, codes = unpack(reader.whole(update.object, row_nbytes(words) * count), words)
+        if places[-1] >= group.nbytes // words.size:
+            raise CorruptObjectError("the sparse update changes values past the end")
+        start = 0
+        with reader.computing() as compute:
+            for base in reader.values(base_of(update), group):
+                stop = start + base.nbytes // words.size
+                first, last = np.searchsorted(places, (start, stop))
+                changes = places[first:last] - start, codes[first:last]
+                yield compute(partial(_apply, base, changes, words), base.nbytes, itemsize)
+                start = stop
+
+    def payload_nbytes(self, update: Update, group: Group) -> int:
+        """Bytes of places and differences."""
+        return count_parameter(update, "count", MAX_COUNT) * row_nbytes(words_of(group.dtype))
+
+
+def row_nbytes(words: Words) -> int:
+    """Bytes of a row: a gap and a code."""
+    return _GAP + words.size
+
+
+def pack(places: Places, codes: Numbers, words: Words) -> Rows:
+    """The rows for changed words: their places, ascending, and their codes.
+
+    Returns:
+        An array of shape (count, 4 + size of a word).
+
+    Raises:
+        ValueError: two places are further apart than a gap can say.
+    """
+    gaps = np.diff(places, prepend=-1) - 1
+    if gaps.size and gaps.max() > MAX_GAP:
+        raise ValueError("two changes are too far apart")
+    rows = np.empty((len(places), row_nbytes(words)), np.uint8)
+    rows[:, :_GAP] = gaps.astype("<u4").view(np.uint8).reshape(-1, _GAP)
+    rows[:, _GAP:] = np.ascontiguousarray(codes, words.dtype).view(np.uint8).reshape(-1, words.size)
+    return rows
+
+
+def unpack(data: bytes, words: Words) -> tuple[Places, Numbers]:
+    """Undo `pack`."""
+    rows = np.frombuffer(data, np.uint8).reshape(-1, row_nbytes(words))
+    gaps: npt.NDArray[np.unsignedinteger[Any]] = np.ascontiguousarray(rows[:, :_GAP]).view("<u4").reshape(-1)
+    places = np.cumsum(gaps.astype(np.int64) + 1) - 1
+    return places, np.ascontiguousarray(rows[:, _GAP:]).view(words.dtype).reshape(-1)
+
+
+def _apply(base: Block, changes: tuple[Places, Numbers], words: Words, out: Rows) -> None:
+    places, codes = changes
+    np.copyto(out, base.result())
+    numbers = words.view(out)
+    changed = numbers[places]
+    add(changed, codes, words, changed)
+    numbers[places] = changed
