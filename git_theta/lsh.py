@@ -1,28 +1,30 @@
 """Locality-sensitive signatures: how far two versions of a group moved apart, told without the values of either.
 
-The hash is that of Datar et al. (2004) for Euclidean distance: the values are projected on 16 random directions, and each
-projection is told by the number of its bucket, 1e-8 wide. As Van Durme and Lall (2010) propose, the directions are read
-from one fixed pool of 10,000 normals, so they need no memory that grows with the group.
+The hash is that of Datar et al. (2004) for Euclidean distance: the values are projected on 16 random directions, and
+each projection is told by the number of its bucket, 1e-8 wide. As Van Durme and Lall (2010) propose, the directions
+are read from one fixed pool of 10,000 normals, so they need no memory that grows with the group.
 
-A direction is as long as the group. It reads the pool again for each block of 10,000 values, through its own permutation;
-each block is rotated by a seeded offset, and has a seeded sign; and each place in a block has a seeded sign too. Directions that
-share all offsets and signs (eight do, so there are two *folds*) let the blocks be added up first, and be projected once
-at the end: two additions for a value instead of 16 products. The seeds keep structured differences apart: a
-constant shift, a column of a matrix, the same change in every block. Two values whose changes are equal and cancel
-in one fold, which has a chance of 1 in 20,000, are still told by the other.
+A direction is as long as the group, and reads the pool again and again through its own permutation. The values are
+taken in blocks of 60,000. Each place in a block has a seeded sign; each block is rotated by a seeded offset and has a
+seeded sign; so has each of the six parts of a block, which read the pool once each. Eight directions share all of these
+signs and offsets. That makes two *folds*, in which the blocks are added up first and projected once, at the end: two
+additions for each value, instead of 16 products. The seeds keep structured differences apart (a constant shift, a
+column of a matrix, the same change in every block). Two changed values may meet in one place of a fold, and cancel: one
+chance in 20,000. The other fold still tells them.
 
-Signatures stand in metadata files, so they must be the same on every machine. Therefore nothing here calls a BLAS or a
-reduction whose order NumPy may choose: all sums are elementwise IEEE operations on doubles, in an order that the positions of the
-values alone decide, and the pool is rounded so far that the last bits of a logarithm do not matter. Rounding moves a projection by some
-1e-15 of the norm of the values, so signatures tell less than a bucket up to norms of about a million.
-
-A signature only estimates. What a group is, and whether it changed, is the business of its digest.
+Signatures stand in metadata files, so they should be the same on every machine. Hence no BLAS and no reduction whose
+order NumPy may choose: all sums are elementwise IEEE operations on doubles, in an order that depends on nothing but
+the number of values. The pool is rounded so far that the last bits of a logarithm do not matter. Rounding moves
+a projection by some 1e-15 of the norm of the values, which is less than a bucket up to norms of about a million. If a
+machine should round in another way after all, little is lost: a signature only estimates. What a group is, and whether
+it changed, is the business of its digest.
 """
 
 from __future__ import annotations
 
 import base64
 import math
+import struct
 from functools import cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -42,6 +44,7 @@ WIDTH: Final = 1e-8
 """The width of a bucket, in the unit of the values."""
 
 _FOLDS: Final = 2
+_BLOCK: Final = 6 * POOL
 _LIMIT: Final = 2**63
 _POOL_STEP: Final = 2.0**-20
 _FLOATS: Final = {
@@ -63,8 +66,8 @@ def supports(dtype: str) -> bool:
 class Signer:
     """Makes the signature of one group from its values, which it takes from the first to the last.
 
-    How the bytes are cut makes no difference. A signer belongs to one thread at a time; several may run at once. It holds
-    about half a megabyte.
+    How the bytes are cut makes no difference. A signer belongs to one thread at a time; several may run at once. It
+    holds some two megabytes, less if the group is small.
     """
 
     def __init__(self, dtype: str) -> None:
@@ -83,12 +86,12 @@ class Signer:
         self._bits = np.dtype(bits)
         self._floats = np.dtype(floats)
         self._signs = _signs(bits)
-        self._flipped = np.empty(POOL, self._bits)
-        self._widened = np.empty(POOL, "<u4") if self._narrow else self._flipped
-        self._values = np.empty(POOL, np.float64)
-        self._sums = np.zeros((_FOLDS, POOL), np.float64)
+        self._flipped = np.empty(_BLOCK, self._bits)
+        self._widened = np.empty(_BLOCK, "<u4") if self._narrow else self._flipped
+        self._values = np.empty(_BLOCK, np.float64)
+        self._sums = np.zeros((_FOLDS, _BLOCK), np.float64)
         self._blocks = 0
-        self._rest = np.empty(POOL * self._bits.itemsize, np.uint8)
+        self._rest = np.empty(_BLOCK * self._bits.itemsize, np.uint8)
         self._held = 0
 
     def feed(self, block: bytes | memoryview | npt.NDArray[np.uint8]) -> None:
@@ -119,7 +122,8 @@ class Signer:
         """The signature of what was fed so far.
 
         Returns:
-            The numbers of the 16 buckets; None if a value is NaN or infinite, or a bucket's number has more than 63 bits.
+            The numbers of the 16 buckets; None if a value is NaN or infinite, or a number has more than 63
+            bits.
 
         Raises:
             ValueError: the bytes end inside a number.
@@ -128,18 +132,18 @@ class Signer:
         if odd:
             raise ValueError("the values end in the middle of an element")
         # As long as there is one block, which is not rotated, the other places of the sums are empty.
-        used = POOL if self._blocks else count
+        used = _BLOCK if self._blocks else count
         sums = self._sums[:, :used].copy()
         with np.errstate(all="ignore"):
             if count:
                 self._add(self._rest[: self._held].view(self._bits), sums)
-            buckets = np.floor(_project(sums) / WIDTH + _dither())
+            buckets = np.floor(_project(_folded(sums)) / WIDTH + _dither())
             if not bool(np.all(np.abs(buckets) < _LIMIT)):
                 return None
         return tuple(int(bucket) for bucket in buckets)
 
     def _add(self, bits: npt.NDArray[np.unsignedinteger], sums: npt.NDArray[np.float64]) -> None:
-        """Add a block, of at most 10,000 numbers, to the sums of each fold: with signs, and rotated."""
+        """Add a block, of at most 60,000 numbers, to the sums of each fold."""
         count = bits.size
         flipped = np.bitwise_xor(bits, self._signs[:count], out=self._flipped[:count])
         widened = self._widened[:count]
@@ -147,22 +151,16 @@ class Signer:
             np.left_shift(flipped, 16, out=widened, dtype=np.uint32)
         values = self._values[:count]
         np.copyto(values, widened.view(self._floats))
-        for row, (offset, negative) in zip(sums, _moves(self._blocks), strict=True):
-            accumulate = np.subtract if negative else np.add
-            head = min(count, POOL - offset)
-            target = row[offset : offset + head]
-            accumulate(target, values[:head], out=target)
-            if head < count:
-                target = row[: count - head]
-                accumulate(target, values[head:], out=target)
+        for row, move in zip(sums, _moves("block", self._blocks, _BLOCK), strict=True):
+            _accumulate(row, values, move)
 
 
 def distance(a: Signature, b: Signature) -> float:
     """The estimated Euclidean distance of the values of two groups of one shape and dtype.
 
-    It is the root mean square of the projections' differences; its standard error is 18 %. Bucket numbers are whole, and
-    that adds to the mean square of the differences: 1/6 if the groups are buckets apart; nearer, the mean square grows in proportion to the
-    distance. Both cases meet smoothly at 0.4 buckets, with 1 / (2 pi) instead of 1/6.
+    It is the root mean square of the projections' differences; its standard error is 18 %. That bucket numbers are
+    whole adds 1/6 to their mean square if the groups are more than half a bucket apart; if they are nearer, the mean
+    square grows in proportion to the distance. Both cases meet smoothly at 0.4 buckets with 1 / (2 pi) for the 1/6.
 
     Returns:
         The distance, in the unit of the values; 0.0 if, and only if, the signatures are equal.
@@ -209,24 +207,51 @@ def decode(text: str) -> Signature:
     return signature
 
 
+def _accumulate(row: npt.NDArray[np.float64], values: npt.NDArray[np.float64], move: tuple[int, bool]) -> None:
+    """Add values to a row, or subtract them, from an offset on; what goes beyond the row's end begins at its start."""
+    offset, negative = move
+    operation = np.subtract if negative else np.add
+    head = min(values.size, row.size - offset)
+    target = row[offset : offset + head]
+    operation(target, values[:head], out=target)
+    if head < values.size:
+        target = row[: values.size - head]
+        operation(target, values[head:], out=target)
+
+
+def _folded(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The sums of each fold, (2, n), added up to the length of the pool at most."""
+    if sums.shape[1] <= POOL:
+        return sums
+    folded = np.zeros((_FOLDS, POOL), np.float64)
+    for part, start in enumerate(range(0, sums.shape[1], POOL)):
+        for row, long, move in zip(folded, sums, _moves("part", part, POOL), strict=True):
+            _accumulate(row, long[start : start + POOL], move)
+    return folded
+
+
 def _project(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The 16 projections of the sums of each fold, (2, n): products, added up by halves in one order everywhere."""
     used = sums.shape[1]
+    if used == 0:
+        return np.zeros(PROJECTIONS, np.float64)
     products = _directions()[:, :, :used] * sums[:, None, :]
     while used > 1:
         half = (used + 1) // 2
         products[:, :, : used - half] += products[:, :, half:used]
         used = half
-    return products[:, :, :1].sum(axis=2).ravel()
+    return products[:, :, 0].ravel()
 
 
-def _moves(block: int) -> list[tuple[int, bool]]:
-    """For each fold, how far a block is rotated and whether it is subtracted; the first block lies as it is."""
-    if block == 0:
-        return [(0, False)] * _FOLDS
-    seed = int.from_bytes(_random(f"block {block}", 8 * _FOLDS), "little")
-    words = [seed >> (64 * fold) & 0xFFFF_FFFF_FFFF_FFFF for fold in range(_FOLDS)]
-    return [((word >> 1) % POOL, bool(word & 1)) for word in words]
+def _moves(kind: str, number: int, length: int) -> tuple[tuple[int, bool], ...]:
+    """For each fold, how far a block or a part of one is rotated, and whether it is subtracted.
+
+    The first stays as it is, so that a small group has few sums.
+    """
+    if number == 0:
+        return ((0, False),) * _FOLDS
+    words = struct.unpack(f"<{_FOLDS}Q", _random(f"{kind} {number}", 8 * _FOLDS))
+    return tuple(((word >> 1) % length, bool(word & 1)) for word in words)
 
 
 @cache
@@ -242,7 +267,7 @@ def _directions() -> npt.NDArray[np.float64]:
     """What each direction reads from the pool for a block: (2, 8, 10000), by fold and by direction of it."""
     keys = np.frombuffer(_random("directions", 8 * PROJECTIONS * POOL), "<u8").reshape(_FOLDS, -1, POOL)
     # The keys differ from each other, so that every way to sort them gives the same order.
-    directions = _pool()[keys.argsort(axis=2)]
+    directions: npt.NDArray[np.float64] = _pool()[keys.argsort(axis=2)]
     directions.flags.writeable = False
     return directions
 
@@ -251,8 +276,8 @@ def _directions() -> npt.NDArray[np.float64]:
 def _signs(bits: str) -> npt.NDArray[np.unsignedinteger]:
     """What turns the signs of a block: for each of its places, in bits of this dtype, the sign bit or nothing."""
     dtype = np.dtype(bits)
-    chosen = np.unpackbits(np.frombuffer(_random("signs", POOL // 8), np.uint8)).astype(dtype)
-    signs = np.left_shift(chosen, 8 * dtype.itemsize - 1, dtype=dtype)
+    chosen = np.unpackbits(np.frombuffer(_random("signs", _BLOCK // 8), np.uint8)).astype(dtype)
+    signs: npt.NDArray[np.unsignedinteger] = np.left_shift(chosen, 8 * dtype.itemsize - 1, dtype=dtype)
     signs.flags.writeable = False
     return signs
 
