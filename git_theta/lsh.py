@@ -5,8 +5,8 @@ each projection is told by the number of its bucket, 1e-8 wide. As Van Durme and
 are read from one fixed pool of 10,000 normals, so they need no memory that grows with the group.
 
 A direction is as long as the group, and reads the pool again and again through its own permutation. The values are
-taken in blocks of 60,000. Each place in a block has a seeded sign; each block is rotated by a seeded offset and has a
-seeded sign; so has each of the six parts of a block, which read the pool once each. Eight directions share all of these
+taken in blocks of 30,000. Each place in a block has a seeded sign; each block is rotated by a seeded offset and has a
+seeded sign; so has each of the three parts of a block, which read the pool once each. Eight directions share all of these
 signs and offsets. That makes two *folds*, in which the blocks are added up first and projected once, at the end: two
 additions for each value, instead of 16 products. The seeds keep structured differences apart (a constant shift, a
 column of a matrix, the same change in every block). Two changed values may meet in one place of a fold, and cancel: one
@@ -44,7 +44,9 @@ WIDTH: Final = 1e-8
 """The width of a bucket, in the unit of the values."""
 
 _FOLDS: Final = 2
-_BLOCK: Final = 6 * POOL
+_BLOCK: Final = 3 * POOL
+_STEP: Final = 500
+"""Places that are projected at once: so few that the memory for it need not be asked of the system."""
 _LIMIT: Final = 2**63
 _POOL_STEP: Final = 2.0**-20
 _FLOATS: Final = {
@@ -67,7 +69,7 @@ class Signer:
     """Makes the signature of one group from its values, which it takes from the first to the last.
 
     How the bytes are cut makes no difference. A signer belongs to one thread at a time; several may run at once. It
-    holds some two megabytes, less if the group is small.
+    holds about a megabyte.
     """
 
     def __init__(self, dtype: str) -> None:
@@ -143,7 +145,7 @@ class Signer:
         return tuple(int(bucket) for bucket in buckets)
 
     def _add(self, bits: npt.NDArray[np.unsignedinteger], sums: npt.NDArray[np.float64]) -> None:
-        """Add a block, of at most 60,000 numbers, to the sums of each fold."""
+        """Add a block, of at most 30,000 numbers, to the sums of each fold."""
         count = bits.size
         flipped = np.bitwise_xor(bits, self._signs[:count], out=self._flipped[:count])
         widened = self._widened[:count]
@@ -235,12 +237,17 @@ def _project(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     used = sums.shape[1]
     if used == 0:
         return np.zeros(PROJECTIONS, np.float64)
-    products = _directions()[:, :, :used] * sums[:, None, :]
-    while used > 1:
-        half = (used + 1) // 2
-        products[:, :, : used - half] += products[:, :, half:used]
-        used = half
-    return products[:, :, 0].ravel()
+    directions = _directions()
+    totals = np.zeros((_FOLDS, PROJECTIONS // _FOLDS, min(used, _STEP)), np.float64)
+    for start in range(0, used, _STEP):
+        stop = min(start + _STEP, used)
+        totals[:, :, : stop - start] += directions[:, :, start:stop] * sums[:, None, start:stop]
+    width = totals.shape[2]
+    while width > 1:
+        half = (width + 1) // 2
+        totals[:, :, : width - half] += totals[:, :, half:width]
+        width = half
+    return totals[:, :, 0].ravel()
 
 
 def _moves(kind: str, number: int, length: int) -> tuple[tuple[int, bool], ...]:
