@@ -26,7 +26,6 @@ import base64
 import math
 import struct
 from functools import cache
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
@@ -264,6 +263,8 @@ def _moves(kind: str, number: int, length: int) -> tuple[tuple[int, bool], ...]:
 @cache
 def _pool() -> npt.NDArray[np.float64]:
     """The pool: the quantiles of the normal distribution in 10,000 even steps, as multiples of 2**-20."""
+    from statistics import NormalDist  # 10 ms to import, and most runs sign nothing
+
     quantile = NormalDist().inv_cdf
     upper = [round(quantile((POOL + 2 * step + 1) / (2 * POOL)) / _POOL_STEP) for step in range(POOL // 2)]
     return np.array([*upper, *(-value for value in upper)], np.float64) * _POOL_STEP

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from git_theta import tensors
 from git_theta.layout import Layout, Span
-from git_theta.lsh import Signature
+
+if TYPE_CHECKING:
+    from git_theta.lsh import Signature
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from blake3 import blake3
 
 from git_theta.errors import ChangedWhileReadingError
-from git_theta.lsh import Signer
+from git_theta.lsh import Signature, Signer
 from git_theta.metadata import ObjectRef, Update
 from git_theta.sources import Source, blocks
 from git_theta.store.arrays import Block
@@ -25,7 +25,8 @@ class Wanted:
     """Values to keep, a payload: nbytes of a source from start on, whose digest is known.
 
     Attributes:
-        signer: is given the values as they are read to be written; None where no signature is wanted.
+        sign: the dtype that a signature is made for; None where none is wanted.
+        signatures: by digest; the signature is put there once all values have been read.
     """
 
     source: Source
@@ -33,19 +34,23 @@ class Wanted:
     nbytes: int
     itemsize: int
     digest: str
-    signer: Signer | None = None
+    sign: str | None = None
+    signatures: MutableMapping[str, Signature | None] = field(default_factory=dict)
 
     def rows(self) -> Iterator[Rows]:
         """The values; fails after the last block, before an object of them is published, if they are not the ones."""
         hasher = blake3()
+        signer = Signer(self.sign) if self.sign and self.digest not in self.signatures else None
         stop = self.start + self.nbytes
         for block in blocks(self.source, self.start, stop, BLOCK_ROWS * self.itemsize):
             hasher.update(block)
-            if self.signer is not None:
-                self.signer.feed(block)
+            if signer is not None:
+                signer.feed(block)
             yield np.frombuffer(block, np.uint8).reshape(-1, self.itemsize)
         if hasher.hexdigest() != self.digest:
             raise ChangedWhileReadingError("the file changed while it was added: try again when nothing writes to it")
+        if signer is not None:
+            self.signatures[self.digest] = signer.signature()
 
 
 class Dense:

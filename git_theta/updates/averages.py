@@ -1,0 +1,76 @@
+"""Find out whether new values are a weighted sum of the versions that a merge brings together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+
+from git_theta import tensors
+from git_theta.store.serialize import Rows
+from git_theta.updates import Group
+from git_theta.updates.floats import WORKING, widen
+from git_theta.updates.linear import weighted_sum
+from git_theta.updates.plans import Change, Plan, Prediction, Stored
+from git_theta.updates.reading import Reader
+
+_SAMPLE: Final = 1 << 14
+_EXACT_SHARE: Final = 0.5
+_DECIMALS: Final = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A prediction: a weighted sum of others."""
+
+    group: Group
+    parts: tuple[Prediction, ...]
+    weights: tuple[float, ...]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The linear update."""
+        return Plan("linear", None, tuple(part.plan for part in self.parts), (("weights", self.weights),))
+
+    def rows(self, reader: Reader) -> Iterator[Rows]:
+        """The values in blocks; see `plans.Prediction`."""
+        itemsize = tensors.itemsize(self.group.dtype)
+        for parts in zip(*(part.rows(reader) for part in self.parts), strict=True):
+            out = np.empty((parts[0].nbytes // itemsize, itemsize), np.uint8)
+            weighted_sum([part.reshape(out.shape) for part in parts], self.weights, self.group.dtype, out)
+            yield out
+
+
+def predictions(change: Change, reader: Reader) -> Iterator[Sum]:
+    """Weighted sums of two versions that give the first of the new values, mostly to the bit.
+
+    Raises:
+        UnusableBaseError: a version cannot be read.
+    """
+    if change.group.dtype not in WORKING:
+        return
+    stored = [Stored(change.group, base) for base in change.bases]
+    new = next(change.wanted.rows())[:_SAMPLE]
+    heads = [next(version.rows(reader))[:_SAMPLE].copy() for version in stored] if len(stored) > 1 else []
+    for one, two in itertools.combinations(range(len(heads)), 2):
+        for weight in _weights(new, heads[one], heads[two], change.group.dtype):
+            weights = (weight, 1 - weight)
+            out = np.empty_like(new)
+            weighted_sum([heads[one], heads[two]], weights, change.group.dtype, out)
+            if np.count_nonzero((out == new).all(axis=1)) >= _EXACT_SHARE * len(new):
+                yield Sum(change.group, (stored[one], stored[two]), weights)
+                return
+
+
+def _weights(new: Rows, one: Rows, two: Rows, dtype: str) -> Iterator[float]:
+    """Likely weights of the first of two versions: the best fit, rounded to few decimals or not."""
+    with np.errstate(all="ignore"):
+        values, first, second = (widen(rows, dtype).astype(np.float64) for rows in (new, one, two))
+        apart = first - second
+        fit = float(np.dot(values - second, apart) / np.dot(apart, apart))
+    if np.isfinite(fit) and abs(fit) < 100:
+        yield from dict.fromkeys([*(round(fit, decimals) for decimals in _DECIMALS), round(3 * fit) / 3, fit])

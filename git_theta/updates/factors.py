@@ -1,0 +1,160 @@
+"""Find the low-rank factors of a change from the weights alone, by a randomized range finder.
+
+After Halko, Martinsson and Tropp (2011, SIAM Review 53): the change D is multiplied with a few random vectors, an
+orthonormal basis Q of the result spans what matters of D, and the singular values of the small matrix Q^T D tell the
+rank: they fall to the level of rounding noise behind it. All in float64; factors are rounded after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from git_theta import tensors
+from git_theta.store.serialize import Rows
+from git_theta.updates import Group
+from git_theta.updates.floats import WORKING, Floats, narrow, widen
+from git_theta.updates.low_rank import Product, matrix_shape
+from git_theta.updates.payloads import Array
+from git_theta.updates.plans import Change, Plan, Prediction
+from git_theta.updates.reading import Reader
+
+MAX_RANK: Final = 128
+_SAMPLE: Final = (128, 512)
+_OVERSAMPLING: Final = 10
+_DROP: Final = 3.0
+"""Singular values of noise lie within this factor of their median."""
+
+_NOISE_SHARE: Final = 0.05
+_SEED: Final = 20260114
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LowRankOf:
+    """A prediction: another prediction plus a product of factors.
+
+    Attributes:
+        base: what the product is added to.
+        group: of the values.
+        factors: both factors laid end to end, R (rows, rank) first, as they are kept: of dtype `kept`.
+        rank: columns of R.
+        kept: a name of `floats.WORKING`.
+    """
+
+    base: Prediction
+    group: Group
+    factors: Rows
+    rank: int
+    kept: str
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The low-rank update."""
+        return Plan("low-rank", Array(self.factors), (self.base.plan,), (("dtype", self.kept), ("rank", self.rank)))
+
+    def rows(self, reader: Reader) -> Iterator[Rows]:
+        """The values in blocks; see `plans.Prediction`."""
+        product = Product.of(widen(self.factors, self.kept), self.rank, self.group)
+        start = 0
+        for base in self.base.rows(reader):
+            out = np.empty((base.nbytes // tensors.itemsize(self.group.dtype), tensors.itemsize(self.group.dtype)), np.uint8)
+            product.add(base, start, out)
+            yield out
+            start += len(out)
+
+
+def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[LowRankOf]:
+    """The low-rank updates that may explain a change, none if it has no low rank.
+
+    Raises:
+        UnusableBaseError: the base cannot be read.
+    """
+    rows, columns = matrix_shape(change.group.shape)
+    if len(change.group.shape) not in (2, 4) or change.group.dtype not in WORKING or min(rows, columns) < 4:
+        return
+    rank = _sampled_rank(change, base, reader)
+    if not rank:
+        return
+    found = _factors(change, base, reader, min(rank + _OVERSAMPLING, rows, columns))
+    if found is None:
+        return
+    left, right = found
+    for kept in _kept_dtypes(change.group.dtype):
+        yield LowRankOf(base, change.group, rounded(left, right, kept), left.shape[1], kept)
+
+
+def rounded(left: Matrix, right: Matrix, kept: str) -> Rows:
+    """Factors as they are kept, laid end to end: an array of shape (elements, itemsize)."""
+    flat: Floats = np.concatenate([left.reshape(-1), right.reshape(-1)]).astype(WORKING[kept])
+    out = np.empty((len(flat), tensors.itemsize(kept)), np.uint8)
+    narrow(flat, kept, out)
+    return out
+
+
+def _kept_dtypes(dtype: str) -> tuple[str, ...]:
+    """Rounding the factors to 16 bits leaves more to correct than it saves, unless the values have no more bits."""
+    if dtype == "float64":
+        return ("float64",)
+    return ("float32",) if dtype == "float32" else ("float32", "bfloat16")
+
+
+def _sampled_rank(change: Change, base: Prediction, reader: Reader) -> int:
+    """The rank of the change in a part of the first block; 0 if it has no low one."""
+    columns = matrix_shape(change.group.shape)[1]
+    first = next(_chunks(change, base, reader), None)
+    if first is None:
+        return 0
+    height, width = min(_SAMPLE[0], len(first)), min(_SAMPLE[1], columns)
+    part = first[np.linspace(0, len(first) - 1, height).astype(int)]
+    part = part[:, np.linspace(0, columns - 1, width).astype(int)]
+    if not np.isfinite(part).all() or not part.any():
+        return 0
+    values = np.linalg.svd(part, compute_uv=False)
+    rank = int(np.count_nonzero(values > _DROP * np.median(values)))
+    noise = float(np.square(values[rank:]).sum() / np.square(values).sum())
+    return rank if rank < len(values) / 2.5 and rank <= MAX_RANK and noise < _NOISE_SHARE else 0
+
+
+def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tuple[Matrix, Matrix] | None:
+    """R and C in float64; None if the change has no low rank after all."""
+    rows, columns = matrix_shape(change.group.shape)
+    test = np.random.default_rng(_SEED).standard_normal((columns, width))
+    sketch = np.concatenate([chunk @ test for chunk in _chunks(change, base, reader)])
+    if len(sketch) != rows or not np.isfinite(sketch).all():
+        return None
+    basis, _ = np.linalg.qr(sketch)
+    small = np.zeros((basis.shape[1], columns))
+    start = 0
+    for chunk in _chunks(change, base, reader):
+        small += basis[start : start + len(chunk)].T @ chunk
+        start += len(chunk)
+    left, values, right = np.linalg.svd(small, full_matrices=False)
+    # Behind the rank come singular values of noise: as many as were sampled in excess.
+    noise = float(np.median(values[-_OVERSAMPLING // 2 :]))
+    rank = int(np.count_nonzero(values > _DROP * noise))
+    if not 0 < rank < min(rows, columns):
+        return None
+    root = np.sqrt(values[:rank])
+    return (basis @ left[:, :rank]) * root, root[:, None] * right[:rank]
+
+
+def _chunks(change: Change, base: Prediction, reader: Reader) -> Iterator[Matrix]:
+    """New values minus the base's, some rows of the matrix at a time."""
+    columns = matrix_shape(change.group.shape)[1]
+    rest: npt.NDArray[np.floating[Any]] = np.empty(0)
+    with np.errstate(all="ignore"):
+        for new, old in zip(change.wanted.rows(), base.rows(reader), strict=True):
+            dtype = change.group.dtype
+            flat = np.subtract(widen(new, dtype), widen(old, dtype), dtype=np.float64)
+            flat = np.concatenate([rest, flat]) if len(rest) else flat
+            whole = len(flat) // columns * columns
+            rest = flat[whole:]
+            if whole:
+                yield flat[:whole].reshape(-1, columns)

@@ -1,0 +1,149 @@
+"""What is decided about a group's values before anything is written: plans, which become updates when it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from blake3 import blake3
+
+from git_theta import tensors
+from git_theta.errors import StoreError
+from git_theta.metadata import ObjectRef, Parameter, Update
+from git_theta.registry import Family
+from git_theta.store.serialize import Rows, encode
+from git_theta.updates import Group, UpdateType
+from git_theta.updates.dense import Wanted
+from git_theta.updates.payloads import Payload, UnusableBaseError
+from git_theta.updates.reading import Reader, ahead
+
+PREDICTING: Final = ("low-rank", "ia3", "linear")
+"""Types of update whose result is not quite the one wanted; the delta or sparse update on top of one belongs to it."""
+
+_SAMPLE_ROWS: Final = 1 << 17
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """An earlier version of a group: how to get its values, their digest, and its signature if it has one."""
+
+    update: Update
+    digest: str
+    signature: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A group whose values are new: the values, and the earlier versions of the same dtype and shape, nearest first."""
+
+    group: Group
+    wanted: Wanted
+    bases: tuple[Base, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An update to be: its object is not written yet, and its bases may be plans, too."""
+
+    type: str
+    payload: Payload | None = None
+    bases: tuple[Plan | Update, ...] = ()
+    parameters: tuple[tuple[str, Parameter], ...] = ()
+
+    def payloads(self) -> Iterator[Payload]:
+        """What has to be written."""
+        if self.payload is not None:
+            yield self.payload
+        for base in self.bases:
+            if isinstance(base, Plan):
+                yield from base.payloads()
+
+    def update(self, refs: Mapping[Payload, ObjectRef | None]) -> Update | None:
+        """The update, when its payloads have been written; None if one of them could not be."""
+        bases = [base.update(refs) if isinstance(base, Plan) else base for base in self.bases]
+        ref = None if self.payload is None else refs.get(self.payload)
+        if (ref is None and self.payload is not None and self.payload.nbytes) or None in bases:
+            return None
+        return Update(self.type, ref, tuple(base for base in bases if base is not None), self.parameters)
+
+
+class Prediction(Protocol):
+    """What a group's values may be compared with: those of a base, or what an update makes of one."""
+
+    plan: Plan | Update
+
+    def rows(self, reader: Reader) -> Iterator[Rows]:
+        """The values in blocks, each gone when the next comes.
+
+        Raises:
+            UnusableBaseError: they cannot be had, or are not the ones that were expected.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The values of a base, as they are. They are verified on the way."""
+
+    group: Group
+    base: Base
+
+    @property
+    def plan(self) -> Plan | Update:
+        """The base's update."""
+        return self.base.update
+
+    def rows(self, reader: Reader) -> Iterator[Rows]:
+        """The values in blocks; see `Prediction`."""
+        hasher = blake3()
+        try:
+            for block in ahead(reader.values(self.base.update, self.group)):
+                rows = block.result()
+                hasher.update(rows.reshape(-1).data)
+                yield rows
+        except StoreError as error:
+            raise UnusableBaseError(str(error)) from error
+        if hasher.hexdigest() != self.base.digest:
+            raise UnusableBaseError("it does not have the values that the metadata file promises")
+
+
+def length(update: Update) -> int:
+    """How many versions an update goes back to: a type that predicts and its correction count as one."""
+    if not update.bases:
+        return 0
+    below = max(length(base) for base in update.bases)
+    is_correction = update.type in ("delta", "sparse") and update.bases[0].type in PREDICTING
+    return below if is_correction else below + 1
+
+
+def chain_nbytes(update: Update, group: Group, types: Family[UpdateType]) -> int:
+    """Bytes that an update needs beyond the dense values that it goes back to, at the most."""
+    total = 0
+    for part in update.nested():
+        if part.bases and part.object is not None:
+            total += min(part.object.size, types.get(part.type).payload_nbytes(part, group))
+    return total
+
+
+def stored_nbytes(rows: Rows, total: int) -> int:
+    """Bytes that an array takes in an object, as a sample of it tells.
+
+    Args:
+        rows: of shape (n, itemsize), of which the first ones are looked at.
+        total: bytes of the whole array.
+    """
+    sample = rows[:_SAMPLE_ROWS]
+    if not len(sample):
+        return 0
+    kept = sum(len(piece) for piece in encode([sample], len(sample), sample.shape[1]))
+    return kept * total // sample.nbytes
+
+
+def nested_count(parts: Sequence[Update]) -> int:
+    """The updates that these are made of."""
+    return sum(1 for part in parts for _ in part.nested())
+
+
+def elements(group: Group) -> int:
+    """Elements of a group, as far as they have bytes of their own."""
+    return group.nbytes // tensors.itemsize(group.dtype)
