@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from blake3 import blake3
 
@@ -14,14 +13,13 @@ from git_theta import tensors
 from git_theta.errors import CorruptObjectError, StoreError
 from git_theta.metadata import Entry, Metadata, ObjectRef, Update, content_key
 from git_theta.registry import Family
-from git_theta.store.arrays import AHEAD, Arrays, Block
+from git_theta.store.arrays import Arrays, Block
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
-from git_theta.updates import UpdateType
+from git_theta.updates import Group, UpdateType
+from git_theta.updates.reading import Reader, ahead
 
 _SKELETON: Final = "(skeleton)"
-
-T = TypeVar("T")
 
 Fetch = Callable[[Iterable[ObjectRef]], None]
 
@@ -60,9 +58,9 @@ class Smudger:
             ThetaError: an object is missing or damaged; names path, group and object.
         """
         self.provide(metadata, path)
-        arrays = Arrays(self.store)
+        reader = Reader(Arrays(self.store), self.update_types)
         hasher, done = blake3(), 0
-        for part in _ahead(self._parts(metadata, arrays, path)):
+        for part in ahead(self._parts(metadata, reader, path)):
             entry = part.entry
             if entry is None:
                 yield part.literal
@@ -91,54 +89,43 @@ class Smudger:
             return
         self.fetch(missing)
         for name, update in _named_updates(metadata):
-            if update.object is not None:
-                with _naming(path, name, update), self.store.open(update.object):
-                    pass
+            for part in update.nested():
+                if part.object is not None:
+                    with _naming(path, name, part), self.store.open(part.object):
+                        pass
 
-    def _parts(self, metadata: Metadata, arrays: Arrays, path: str) -> Iterator[_Part]:
+    def _parts(self, metadata: Metadata, reader: Reader, path: str) -> Iterator[_Part]:
         """The pieces of the file in order."""
-        skeleton = self._skeleton(metadata, arrays, path)
+        skeleton = self._skeleton(metadata, reader, path)
         position = 0
         for entry in metadata.entries:
             if entry.lead:
                 yield _Part(None, None, skeleton[position : position + entry.lead])
                 position += entry.lead
             with _naming(path, entry.name, entry.update):
-                for block in self._blocks(entry.update, entry.nbytes, arrays):
+                for block in reader.values(entry.update, Group(entry.dtype, entry.shape)):
                     yield _Part(entry, block)
             yield _Part(entry, None)
         yield _Part(None, None, skeleton[position:])
 
-    def _skeleton(self, metadata: Metadata, arrays: Arrays, path: str) -> bytes:
+    def _skeleton(self, metadata: Metadata, reader: Reader, path: str) -> bytes:
         kept = metadata.skeleton
         if kept.inline is not None:
             return kept.inline
         assert kept.update is not None
         with _naming(path, _SKELETON, kept.update):
-            skeleton = b"".join(bytes(block.result()) for block in self._blocks(kept.update, kept.size, arrays))
+            blocks = reader.values(kept.update, Group("uint8", (kept.size,)))
+            skeleton = b"".join(bytes(block.result()) for block in blocks)
             self._check(kept.update, kept.digest, tensors.digest(skeleton))
         return skeleton
-
-    def _blocks(self, update: Update, nbytes: int, arrays: Arrays) -> Iterator[Block]:
-        return self.update_types.get(update.type).blocks(update, nbytes, arrays)
 
     def _check(self, update: Update, wanted: str, found: str) -> None:
         """Values are verified by their digest, end to end. Only when it is wrong does the object's name matter."""
         if found == wanted:
             return
-        if update.object is not None:
-            self.store.verify(update.object)
+        for ref in update.objects():
+            self.store.verify(ref)
         raise CorruptObjectError("it does not hold the values that the metadata file promises")
-
-
-def _ahead(parts: Iterator[T]) -> Iterator[T]:
-    """The same parts, a few of them begun before the first is asked for, so that they are decoded meanwhile."""
-    begun: deque[T] = deque()
-    for part in parts:
-        begun.append(part)
-        if len(begun) > AHEAD:
-            yield begun.popleft()
-    yield from begun
 
 
 def _named_updates(metadata: Metadata) -> Iterator[tuple[str, Update]]:

@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 
-from git_theta import tensors
 from git_theta.store.serialize import Rows
 from git_theta.updates import Group
 from git_theta.updates.floats import WORKING, widen
@@ -38,10 +37,9 @@ class Sum:
 
     def rows(self, reader: Reader) -> Iterator[Rows]:
         """The values in blocks; see `plans.Prediction`."""
-        itemsize = tensors.itemsize(self.group.dtype)
         for parts in zip(*(part.rows(reader) for part in self.parts), strict=True):
-            out = np.empty((parts[0].nbytes // itemsize, itemsize), np.uint8)
-            weighted_sum([part.reshape(out.shape) for part in parts], self.weights, self.group.dtype, out)
+            out = np.empty_like(parts[0])
+            weighted_sum(list(parts), self.weights, self.group.dtype, out)
             yield out
 
 

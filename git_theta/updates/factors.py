@@ -64,7 +64,7 @@ class LowRankOf:
         product = Product.of(widen(self.factors, self.kept), self.rank, self.group)
         start = 0
         for base in self.base.rows(reader):
-            out = np.empty((base.nbytes // tensors.itemsize(self.group.dtype), tensors.itemsize(self.group.dtype)), np.uint8)
+            out = np.empty_like(base)
             product.add(base, start, out)
             yield out
             start += len(out)

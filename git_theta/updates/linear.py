@@ -71,4 +71,4 @@ def _weights(update: Update, group: Group) -> list[float]:
 
 
 def _apply(parts: Sequence[Block], weights: Sequence[float], dtype: str, out: Rows) -> None:
-    weighted_sum([part.result() for part in parts], weights, dtype, out)
+    weighted_sum([part.result().reshape(out.shape) for part in parts], weights, dtype, out)

@@ -55,7 +55,7 @@ class Array:
     @property
     def itemsize(self) -> int:
         """Bytes of a row."""
-        return self.array.shape[1]
+        return int(self.array.shape[1])
 
     @property
     def nbytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -16,7 +16,7 @@ from git_theta.store.serialize import Rows, encode
 from git_theta.updates import Group, UpdateType
 from git_theta.updates.dense import Wanted
 from git_theta.updates.payloads import Payload, UnusableBaseError
-from git_theta.updates.reading import Reader, ahead
+from git_theta.updates.reading import Reader, results
 
 PREDICTING: Final = ("low-rank", "ia3", "linear")
 """Types of update whose result is not quite the one wanted; the delta or sparse update on top of one belongs to it."""
@@ -71,7 +71,9 @@ class Plan:
 class Prediction(Protocol):
     """What a group's values may be compared with: those of a base, or what an update makes of one."""
 
-    plan: Plan | Update
+    @property
+    def plan(self) -> Plan | Update:
+        """What gives the values."""
 
     def rows(self, reader: Reader) -> Iterator[Rows]:
         """The values in blocks, each gone when the next comes.
@@ -97,10 +99,9 @@ class Stored:
         """The values in blocks; see `Prediction`."""
         hasher = blake3()
         try:
-            for block in ahead(reader.values(self.base.update, self.group)):
-                rows = block.result()
+            for rows in results(reader.values(self.base.update, self.group)):
                 hasher.update(rows.reshape(-1).data)
-                yield rows
+                yield rows.reshape(-1, tensors.itemsize(self.group.dtype))
         except StoreError as error:
             raise UnusableBaseError(str(error)) from error
         if hasher.hexdigest() != self.base.digest:
@@ -139,11 +140,6 @@ def stored_nbytes(rows: Rows, total: int) -> int:
     return kept * total // sample.nbytes
 
 
-def nested_count(parts: Sequence[Update]) -> int:
-    """The updates that these are made of."""
-    return sum(1 for part in parts for _ in part.nested())
-
-
-def elements(group: Group) -> int:
-    """Elements of a group, as far as they have bytes of their own."""
-    return group.nbytes // tensors.itemsize(group.dtype)
+def nested_count(update: Update) -> int:
+    """The updates that one is made of."""
+    return sum(1 for _ in update.nested())

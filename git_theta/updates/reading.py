@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,10 +14,11 @@ from typing import Final, TypeVar
 import numpy as np
 
 from git_theta import tensors
-from git_theta.errors import CorruptObjectError
+from git_theta.errors import CorruptObjectError, StoreError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.registry import Family
 from git_theta.store.arrays import AHEAD, Arrays, Block, Ready
+from git_theta.store.objects import ObjectStore
 from git_theta.store.serialize import BLOCK_ROWS, Rows
 from git_theta.updates import Group, UpdateType
 
@@ -94,6 +97,23 @@ class Pending:
         return self._future.result()
 
 
+class Readers:
+    """A reader for each thread."""
+
+    def __init__(self, store: ObjectStore, types: Family[UpdateType]) -> None:
+        """Args: store: that is read; types: of updates."""
+        self.types = types
+        self._store = store
+        self._local = threading.local()
+
+    def mine(self) -> Reader:
+        """The reader of this thread."""
+        reader: Reader | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = self._local.reader = Reader(Arrays(self._store), self.types)
+        return reader
+
+
 def block_nbytes(group: Group) -> int:
     """Bytes of each block of a group's values but the last."""
     return BLOCK_ROWS * tensors.itemsize(group.dtype)
@@ -118,6 +138,25 @@ def ahead(parts: Iterator[T]) -> Iterator[T]:
         if len(begun) > AHEAD:
             yield begun.popleft()
     yield from begun
+
+
+def results(blocks: Iterator[Block]) -> Iterator[Rows]:
+    """The rows of blocks, a few of them begun ahead, each gone when the next is asked for.
+
+    Whoever stops early can go on at once with other blocks: none is being written to any more.
+    """
+    begun: deque[Block] = deque()
+    try:
+        for block in blocks:
+            begun.append(block)
+            if len(begun) > AHEAD:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for block in begun:
+            with contextlib.suppress(StoreError):
+                block.result()
 
 
 def aligned(blocks: Iterator[Block], nbytes: int, size: int) -> Iterator[Block]:

@@ -8,11 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from git_theta.errors import ChangedWhileReadingError
 from git_theta.store.serialize import BLOCK_ROWS, Rows
 from git_theta.updates.payloads import Array, UnusableBaseError
 from git_theta.updates.plans import Change, Plan, Prediction, stored_nbytes
-from git_theta.updates.reading import Reader
+from git_theta.updates.reading import Readers, block_nbytes
 from git_theta.updates.sparse import MAX_COUNT, Places, pack
 from git_theta.updates.words import Numbers, Words, add, difference, words_of
 
@@ -44,7 +43,7 @@ class Differences:
 
     change: Change
     prediction: Prediction
-    reader: Reader
+    readers: Readers
 
     @property
     def itemsize(self) -> int:
@@ -59,11 +58,11 @@ class Differences:
     def rows(self) -> Iterator[Rows]:
         """The codes in blocks; see `payloads.Payload`."""
         words = words_of(self.change.group.dtype)
-        predicted = self.prediction.rows(self.reader)
+        predicted = self.prediction.rows(self.readers.mine())
+        room = np.empty((2, min(self.nbytes, block_nbytes(self.change.group)) // words.size), words.dtype)
         for new, base in zip(self.change.wanted.rows(), predicted, strict=True):
-            codes = np.empty(new.nbytes // words.size, words.dtype)
+            codes, check = room[:, : new.nbytes // words.size]
             difference(words.view(new), words.view(base), words, codes)
-            check = np.empty_like(codes)
             add(words.view(base), codes, words, check)
             if not np.array_equal(check, words.view(new)):
                 raise UnusableBaseError("the difference cannot be undone")
@@ -72,7 +71,7 @@ class Differences:
                 yield rows[start : start + BLOCK_ROWS]
 
 
-def fit_residual(change: Change, prediction: Prediction, reader: Reader) -> Residual:
+def fit_residual(change: Change, prediction: Prediction, readers: Readers) -> Residual:
     """Find out how to keep a change on top of a prediction.
 
     Raises:
@@ -84,7 +83,7 @@ def fit_residual(change: Change, prediction: Prediction, reader: Reader) -> Resi
     places: list[Places] = []
     codes: list[Numbers] = []
     count = done = 0
-    pairs = zip(change.wanted.rows(), prediction.rows(reader), strict=True)
+    pairs = zip(change.wanted.rows(), prediction.rows(readers.mine()), strict=True)
     for new, base in pairs:
         found = np.empty(new.nbytes // words.size, words.dtype)
         difference(words.view(new), words.view(base), words, found)
@@ -94,7 +93,7 @@ def fit_residual(change: Change, prediction: Prediction, reader: Reader) -> Resi
             share = _changed_share(pairs, words, (len(changed), len(found)))
             sample = found.view(np.uint8).reshape(-1, words.size)
             nbytes = int(stored_nbytes(sample, change.group.nbytes) * share)
-            plan = Plan("delta", Differences(change, prediction, reader), (prediction.plan,))
+            plan = Plan("delta", Differences(change, prediction, readers), (prediction.plan,))
             return Residual(plan, nbytes, is_delta=True)
         places.append(changed + done)
         codes.append(found[changed])

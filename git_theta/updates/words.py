@@ -21,10 +21,8 @@ Numbers = npt.NDArray[np.signedinteger[Any]]
 _STEP: Final = 1 << 16
 """Numbers that are worked on at once, so that what is in between stays in the processor's cache."""
 
-_FLOATS: Final = {
-    **{"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 4, "complex128": 8},
-    **dict.fromkeys((name for name in tensors.BLOCKS if name.startswith("float8_") and "e8m0" not in name), 1),
-}
+_FLOATS: Final = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 4, "complex128": 8}
+"""Bytes of the floats that values of these dtypes are, or are made of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,170 @@
+"""Choose the smallest lossless way to keep each changed group, and keep it.
+
+The change is looked at block by block: as long as few values differ, it is sparse. As soon as a block differs all over,
+no more is read of it, and samples tell whether a merge, a low rank or a scaling explains it, or else whether
+differences are smaller than the values themselves. Everything is tried on what it would write, and undone and compared
+before it is accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from git_theta.errors import ChangedWhileReadingError
+from git_theta.metadata import Update
+from git_theta.metadata_file import MAX_NESTED
+from git_theta.store.objects import ObjectStore
+from git_theta.updates import averages, factors, plans, scales
+from git_theta.updates.payloads import UnusableBaseError, keep_payloads
+from git_theta.updates.plans import Change, Plan, Prediction, Stored
+from git_theta.updates.reading import Readers
+from git_theta.updates.residual import Residual, fit_residual
+
+AUTO: Final = "auto"
+KINDS: Final = (AUTO, "dense", "delta", "sparse", "low-rank", "ia3", "linear")
+"""What may be asked for. A type that does not fit a group's change gives way to the cheapest that does."""
+
+MIN_BYTES: Final = 1 << 10
+"""Smaller groups are always kept whole: the line that would tell of an update is as long."""
+
+_THREADS: Final = 2
+_GAIN: Final = 0.92
+"""An update must be smaller than dense by this factor to be worth a chain."""
+
+_TINY: Final = 1 / 16
+"""An update this small, in parts of dense, is taken without looking for a smaller one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a chain of updates: versions that it goes back to (theta.maxchain)."""
+
+    length: int = 8
+
+
+def keep(
+    changes: Sequence[Change], store: ObjectStore, readers: Readers, limits: Limits, kind: str = AUTO
+) -> Mapping[str, Update]:
+    """Keep changed groups; returns the update for each digest.
+
+    Args:
+        changes: no two of one digest.
+        store: where the objects go.
+        readers: give the values of bases.
+        limits: of chains.
+        kind: one of `KINDS`; what is asked for where it fits.
+
+    Raises:
+        ChangedWhileReadingError: a source no longer has the values that were digested.
+        StoreError: the store cannot be written.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        chosen = list(pool.map(lambda change: choose(change, readers, limits, kind), changes))
+    refs = dict(keep_payloads((payload for plan in chosen for payload in plan.payloads()), store))
+    found = {change.wanted.digest: plan.update(refs) for change, plan in zip(changes, chosen, strict=True)}
+    left = [change.wanted for change in changes if found[change.wanted.digest] is None]
+    refs |= keep_payloads(left, store)
+    dense = {wanted.digest: Plan("dense", wanted).update(refs) for wanted in left}
+    return {digest: update for digest, update in (found | dense).items() if update is not None}
+
+
+def choose(change: Change, readers: Readers, limits: Limits, kind: str = AUTO) -> Plan:
+    """The cheapest way to keep one change, of the kind asked for if that fits."""
+    dense = Plan("dense", change.wanted)
+    if kind == "dense" or not change.bases or (change.group.nbytes < MIN_BYTES and kind == AUTO):
+        return dense
+    try:
+        return _Choice(change, readers, limits, kind).best() or dense
+    except UnusableBaseError:
+        return dense
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A way to keep a change: bytes of its own, and the updates that it builds on."""
+
+    plan: Plan
+    nbytes: int
+    bases: tuple[Update, ...]
+
+
+class _Choice:
+    """The search for the cheapest way to keep one change."""
+
+    def __init__(self, change: Change, readers: Readers, limits: Limits, kind: str) -> None:
+        self._change = change
+        self._readers = readers
+        self._limits = limits
+        self._kind = kind
+        self._stored = Stored(change.group, change.bases[0])
+        first = next(change.wanted.rows(), None)
+        if first is None:
+            raise UnusableBaseError("there are no values")
+        self._dense_nbytes = plans.stored_nbytes(first, change.group.nbytes)
+
+    def best(self) -> Plan | None:
+        """The plan; None if nothing is cheaper than dense."""
+        plain = self._option(self._stored, fit_residual(self._change, self._stored, self._readers))
+        if plain is not None and self._is_settled(plain):
+            return plain.plan
+        options = [option for option in [plain, *self._predicted()] if option is not None]
+        fitting = [option for option in options if self._is_allowed(option)]
+        asked = [option for option in fitting if self._kind in (AUTO, _kind_of(option.plan))]
+        cheapest = min(asked or fitting, key=lambda option: option.nbytes, default=None)
+        return cheapest.plan if cheapest is not None else None
+
+    def _is_settled(self, option: _Option) -> bool:
+        is_asked = self._kind in (AUTO, option.plan.type)
+        return is_asked and option.nbytes < self._dense_nbytes * _TINY and self._is_allowed(option)
+
+    def _predicted(self) -> Iterator[_Option | None]:
+        """What the other kinds make of the change, the likeliest first, until one leaves next to nothing."""
+        for predictions in self._searches():
+            for prediction in predictions():
+                residual = fit_residual(self._change, prediction, self._readers)
+                option = self._option(prediction, residual)
+                yield option
+                if option is not None and option.nbytes < self._dense_nbytes * _TINY:
+                    return
+
+    def _searches(self) -> Iterator[Callable[[], Iterator[Prediction]]]:
+        reader, change = self._readers.mine(), self._change
+        yield lambda: averages.predictions(change, reader)
+        yield lambda: factors.predictions(change, self._stored, reader)
+        yield lambda: scales.predictions(change, self._stored, reader)
+
+    def _option(self, prediction: Prediction, residual: Residual) -> _Option | None:
+        plan = residual.plan if residual.plan is not None else prediction.plan
+        if not isinstance(plan, Plan):
+            raise ChangedWhileReadingError("two versions of a group have other digests but the same values")
+        own = 0
+        if isinstance(prediction.plan, Plan):
+            own = sum(payload.nbytes for payload in prediction.plan.payloads())
+        return _Option(plan, own + residual.nbytes, _updates_below(plan))
+
+    def _is_allowed(self, option: _Option) -> bool:
+        """Whether the chain stays within its bounds, and is smaller than dense by what makes it worth having."""
+        group, types = self._change.group, self._readers.types
+        chain = sum(plans.chain_nbytes(base, group, types) for base in option.bases)
+        length = 1 + max((plans.length(base) for base in option.bases), default=0)
+        nested = 2 + sum(plans.nested_count(base) for base in option.bases)
+        if length > self._limits.length or nested > MAX_NESTED:
+            return False
+        return option.nbytes + chain < self._dense_nbytes * _GAIN
+
+
+def _updates_below(plan: Plan) -> tuple[Update, ...]:
+    """The updates that are stored already and that a plan builds on."""
+    found: list[Update] = []
+    for base in plan.bases:
+        found += [base] if isinstance(base, Update) else _updates_below(base)
+    return tuple(found)
+
+
+def _kind_of(plan: Plan) -> str:
+    """The type of a plan; of a correction on top of a prediction, the prediction's."""
+    base = plan.bases[0] if plan.bases else None
+    return base.type if isinstance(base, Plan) else plan.type

@@ -1,0 +1,101 @@
+"""Find the vector that a group was multiplied with, from the weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from git_theta import tensors
+from git_theta.store.serialize import Rows
+from git_theta.updates import Group
+from git_theta.updates.floats import WORKING, narrow, widen
+from git_theta.updates.ia3 import Scaling
+from git_theta.updates.low_rank import matrix_shape
+from git_theta.updates.payloads import Array
+from git_theta.updates.plans import Change, Plan, Prediction
+from git_theta.updates.reading import Reader
+
+_EXACT_SHARE: Final = 0.5
+_SAMPLE_ROWS: Final = 64
+
+Vector = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A prediction: another one times a vector.
+
+    Attributes:
+        base: what is multiplied.
+        group: of the values.
+        vector: of a shape that broadcasts to the group's, in the dtype that is computed in.
+    """
+
+    base: Prediction
+    group: Group
+    vector: Vector
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The ia3 update."""
+        kept = "float64" if self.vector.dtype.itemsize == 8 else "float32"
+        flat = np.ascontiguousarray(self.vector).reshape(-1)
+        payload = np.empty((len(flat), tensors.itemsize(kept)), np.uint8)
+        narrow(flat.copy(), kept, payload)
+        return Plan("ia3", Array(payload), (self.base.plan,), (("dtype", kept), ("shape", self.vector.shape)))
+
+    def rows(self, reader: Reader) -> Iterator[Rows]:
+        """The values in blocks; see `plans.Prediction`."""
+        scaling = Scaling.of(self.vector, self.group)
+        start = 0
+        for base in self.base.rows(reader):
+            out = np.empty_like(base)
+            scaling.multiply(base, start, out)
+            yield out
+            start += len(out)
+
+
+def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[Scaled]:
+    """The scalings by a vector along the last extent, or along the first, that give most of the first values.
+
+    Raises:
+        UnusableBaseError: the base cannot be read.
+    """
+    group = change.group
+    if group.dtype not in WORKING or len(group.shape) < 2:
+        return
+    height, width = matrix_shape(group.shape)
+    new, old = next(change.wanted.rows()), next(base.rows(reader)).copy()
+    whole = len(new) // width
+    if not whole:
+        return
+    values, before = (widen(rows[: whole * width], group.dtype).reshape(whole, width) for rows in (new, old))
+    if whole == height or height > whole >= _SAMPLE_ROWS:
+        columns = _ratios(values, before, 0)
+        if _explains(values, before * columns, group.dtype):
+            yield Scaled(base, group, columns.reshape(1, *group.shape[1:]))
+    if whole == height:
+        scales = _ratios(values, before, 1)
+        if _explains(values, before * scales[:, None], group.dtype):
+            yield Scaled(base, group, scales.reshape(-1, *(1 for _ in group.shape[1:])))
+
+
+def _ratios(new: Vector, old: Vector, axis: int) -> Vector:
+    """What each line along an axis was multiplied with, told by its largest value, where rounding matters least."""
+    place = np.expand_dims(np.abs(old).argmax(axis), axis)
+    with np.errstate(all="ignore"):
+        ratios = np.take_along_axis(new, place, axis).astype(np.float64) / np.take_along_axis(old, place, axis)
+    found: Vector = np.nan_to_num(ratios.reshape(-1), nan=1.0, posinf=1.0, neginf=1.0).astype(old.dtype)
+    return found
+
+
+def _explains(new: Vector, predicted: Vector, dtype: str) -> bool:
+    """Whether most of the values, rounded to the dtype, are the predicted ones or nearly so."""
+    with np.errstate(all="ignore"):
+        near = np.isclose(new, predicted, rtol={"bfloat16": 1e-2, "float16": 2e-3}.get(dtype, 1e-5), atol=0)
+    return bool(np.count_nonzero(near) >= _EXACT_SHARE * new.size)
