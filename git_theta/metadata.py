@@ -117,12 +117,9 @@ class Metadata:
         refs = (ref for update in updates if update is not None for ref in update.objects())
         return iter({ref.oid: ref for ref in refs}.values())
 
-    def updates(self) -> dict[str, Update]:
-        """How to get the values of each digest: of the groups, and of the skeleton if it is not inline."""
-        found = {entry.digest: entry.update for entry in self.entries}
-        if self.skeleton.update is not None:
-            found[self.skeleton.digest] = self.skeleton.update
-        return found
+    def by_name(self) -> dict[str, Entry]:
+        """The groups by name."""
+        return {entry.name: entry for entry in self.entries}
 
     def layout(self) -> Layout:
         """Where the groups lie in the checkpoint."""

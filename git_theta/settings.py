@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+MAX_CHAIN: Final = 32
+"""The longest chain of updates that can be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +16,9 @@ class Settings:
     Attributes:
         strict: refuse a file that no format claims, instead of keeping it whole with a warning (theta.strict).
         skip_smudge: leave metadata files in the worktree on checkout (GIT_THETA_SKIP_SMUDGE, install --skip-smudge).
+        max_chain: versions that the values of a group may go back to before they are kept whole (theta.maxchain).
     """
 
     strict: bool = False
     skip_smudge: bool = False
+    max_chain: int = 8

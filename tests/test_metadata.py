@@ -63,18 +63,6 @@ def test_group_equal_to_the_skeleton_does_not_hide_its_object() -> None:
     assert sorted(oids(metadata(entry("a", "same", ref(1)), skeleton=skeleton))) == [ref(1).oid, ref(9).oid]
 
 
-def test_updates_are_found_by_the_digest_of_the_values() -> None:
-    first, second = entry("a", "A", ref(1)), entry("b", "B", ref(2))
-    assert metadata(first, second).updates() == {first.digest: first.update, second.digest: second.update}
-
-
-def test_updates_have_the_skeleton_unless_it_is_inline() -> None:
-    update = Update("dense", ref(9))
-    skeleton = Skeleton(5, tensors.digest(b"skeleton"), None, update)
-    assert metadata(skeleton=skeleton).updates() == {skeleton.digest: update}
-    assert metadata().updates() == {}
-
-
 def test_the_layout_puts_each_group_after_its_lead() -> None:
     checkpoint = metadata(
         entry("a", "A", ref(1), lead=7), entry("b", "", None, shape=(0, 3)), entry("c", "C", ref(2), lead=1)

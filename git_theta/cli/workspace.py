@@ -14,7 +14,7 @@ from git_theta.errors import GitError, TransferError
 from git_theta.git import hooks
 from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
-from git_theta.settings import Settings
+from git_theta.settings import MAX_CHAIN, Settings
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
 from git_theta.store.transfer import Transfer
@@ -62,13 +62,14 @@ class Workspace:
         """What the user has set, the environment before the configuration.
 
         Raises:
-            GitError: a setting is neither true nor false.
+            GitError: a setting is not what it can be.
         """
         configured = self.repository.settings()
         skip = os.environ.get("GIT_THETA_SKIP_SMUDGE", "0")
         return Settings(
             strict=_boolean("theta.strict", configured.get("strict", "false")),
             skip_smudge=_boolean("GIT_THETA_SKIP_SMUDGE", skip),
+            max_chain=_number("theta.maxchain", configured.get("maxchain", "8"), MAX_CHAIN),
         )
 
     @cached_property
@@ -111,6 +112,12 @@ class Workspace:
             self.transfer.fetch(refs)
         except TransferError as error:
             complain(f"warning: {error}")
+
+
+def _number(name: str, text: str, limit: int) -> int:
+    if not text.strip().isdecimal() or int(text) > limit:
+        raise GitError(f"{name} is {text!r}, which is no number from 0 to {limit}")
+    return int(text)
 
 
 def _boolean(name: str, text: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,20 @@ from git_theta import tensors
 from git_theta.checkpoints import Format
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
-from git_theta.errors import MetadataError, NotThisFormatError
+from git_theta.errors import MetadataError, NotThisFormatError, PluginError
 from git_theta.flows import known
 from git_theta.flows.intake import Intake, take
+from git_theta.flows.keeping import Keeper, skeleton_wanted, wanted
 from git_theta.git.repository import Repository
-from git_theta.layout import Span
-from git_theta.metadata import Entry, Metadata, Skeleton, Update, content_key
+from git_theta.metadata import Entry, Metadata, Skeleton, content_key
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
 from git_theta.registry import Family
 from git_theta.settings import Settings
-from git_theta.sources import BytesSource, Source
+from git_theta.sources import Source
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import dense
+from git_theta.updates.choose import AUTO, KINDS, Limits
 
 _INLINE_BYTES: Final = 1 << 16
 
@@ -81,8 +82,7 @@ class Cleaner:
         """The one that stands for these very bytes already, if there is one, else a new one."""
         before = list(known.at_path(self.repository, path))
         for data, metadata in before:
-            if _stands_for(metadata, intake):
-                self._restore(metadata, intake)
+            if _stands_for(metadata, intake) and self._restore(metadata, intake):
                 return data
         cached = self._cached(intake, key)
         if cached is not None:
@@ -109,12 +109,10 @@ class Cleaner:
         for entry, span in zip(metadata.entries, metadata.layout().spans, strict=True):
             ref = entry.update.object
             if ref is not None and ref.oid in lost and entry.update.type == dense.Dense.name:
-                values[ref.oid][ref.start] = _wanted(intake.source, span, entry.digest)
+                values[ref.oid][ref.start] = wanted(intake.source, span, entry.digest)
         skeleton = metadata.skeleton.update
         if skeleton is not None and skeleton.object is not None and skeleton.object.oid in lost:
-            data = intake.digests.skeleton
-            kept = dense.Wanted(BytesSource(data), 0, len(data), 1, metadata.skeleton.digest)
-            values[skeleton.object.oid][skeleton.object.start] = kept
+            values[skeleton.object.oid][skeleton.object.start] = skeleton_wanted(intake.digests.skeleton)
         restored = [oid for oid in lost if values[oid] and dense.restore(lost[oid], values[oid], self.store)]
         return len(restored) == len(lost)
 
@@ -126,47 +124,31 @@ class Cleaner:
         skeleton = intake.digests.skeleton
         skeleton_digest = tensors.digest(skeleton)
         is_large = len(skeleton) > _INLINE_BYTES
-        updates = self._updates(intake, before, {skeleton_digest: skeleton} if is_large else {})
+        keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain))
+        kept = keeper.keep(intake, path, before, skeleton if is_large else None, self._kind(path))
         layout = intake.scan.layout
         entries = tuple(
-            Entry(span.name, span.dtype, span.shape, digest, lead, updates[digest])
+            Entry(span.name, span.dtype, span.shape, digest, lead, kept[digest].update, kept[digest].signature)
             for span, lead, digest in zip(layout.spans, layout.leads(), intake.digests.groups, strict=True)
         )
-        kept = Skeleton(
+        kept_skeleton = Skeleton(
             size=len(skeleton),
             digest=skeleton_digest,
             inline=None if is_large else skeleton,
-            update=updates[skeleton_digest] if is_large else None,
+            update=kept[skeleton_digest].update if is_large else None,
         )
-        return serialize(Metadata(layout.format, layout.size, kept, entries))
+        return serialize(Metadata(layout.format, layout.size, kept_skeleton, entries))
 
-    def _updates(self, intake: Intake, before: Sequence[Metadata], large: Mapping[str, bytes]) -> Mapping[str, Update]:
-        """An update for each digest of the intake: one that is known if possible, else a newly stored one."""
-        found = self._known(dict.fromkeys([*intake.digests.groups, *large]).keys(), before)
-        new = [dense.Wanted(BytesSource(data), 0, len(data), 1, digest) for digest, data in large.items()]
-        new += [
-            _wanted(intake.source, span, digest)
-            for span, digest in zip(intake.scan.layout.spans, intake.digests.groups, strict=True)
-        ]
-        new = [values for values in new if values.digest not in found]
-        if not new:
-            return found
-        return {**found, **dense.keep(new, self.store)}
+    def _kind(self, path: str) -> str:
+        """The type of update that the attribute theta-update asks for.
 
-    def _known(self, wanted: Set[str], before: Sequence[Metadata]) -> Mapping[str, Update]:
-        """Updates of earlier versions and of other files for these digests, as far as their objects are here."""
-        found: dict[str, Update] = {}
-        for metadata in reversed(before):
-            found |= {digest: update for digest, update in metadata.updates().items() if digest in wanted}
-        if wanted - found.keys():
-            found |= known.elsewhere(self.repository, wanted - found.keys())
-        refs = {update.object for update in found.values() if update.object is not None}
-        lost = {ref.oid for ref in refs if not self.store.has(ref)}
-        return {key: update for key, update in found.items() if update.object is None or update.object.oid not in lost}
-
-
-def _wanted(source: Source, span: Span, digest: str) -> dense.Wanted:
-    return dense.Wanted(source, span.start, span.nbytes, tensors.itemsize(span.dtype), digest)
+        Raises:
+            PluginError: there is no such type.
+        """
+        kind = self.repository.attributes(path, ("theta-update",)).get("theta-update", AUTO)
+        if kind not in KINDS:
+            raise PluginError(f"theta-update={kind} names no type of update; known are: {', '.join(KINDS)}")
+        return kind
 
 
 def _checked(first: bytes, content: Iterator[bytes]) -> bytes:

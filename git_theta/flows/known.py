@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from git_theta.errors import GitError, MetadataError
 from git_theta.git.repository import Repository
-from git_theta.metadata import Metadata, Update
+from git_theta.metadata import Entry, Metadata
 from git_theta.metadata_file import is_metadata, parse
 
 _DIGEST: Final = re.compile(rb'"digest":"([0-9a-f]{64})"')
@@ -21,9 +21,17 @@ def at_path(repository: Repository, path: str) -> Iterator[tuple[bytes, Metadata
         yield from _read(repository, oid)
 
 
-def elsewhere(repository: Repository, wanted: Collection[str]) -> Mapping[str, Update]:
-    """Updates for groups of these digests, from any tracked checkpoint of the index or HEAD."""
-    found: dict[str, Update] = {}
+def heads(repository: Repository, path: str) -> Iterator[Metadata]:
+    """What a path is in HEAD and, during a merge, in the commit that is merged: what a change is best compared with."""
+    for revision in ("HEAD", "MERGE_HEAD"):
+        for oid in repository.tree_blobs(revision, path).values():
+            for _, metadata in _read(repository, oid):
+                yield metadata
+
+
+def elsewhere(repository: Repository, wanted: Collection[str]) -> list[Entry]:
+    """Groups of these digests, one for each that there is, in any tracked checkpoint of the index or HEAD."""
+    found: dict[str, Entry] = {}
     index = repository.index_blobs()
     head = repository.tree_blobs("HEAD")
     paths = repository.tracked(dict.fromkeys([*index, *head]))
@@ -33,10 +41,9 @@ def elsewhere(repository: Repository, wanted: Collection[str]) -> Mapping[str, U
         if not missing:
             break
         for _, metadata in _read(repository, oid, missing):
-            entries = {entry.digest: entry.update for entry in metadata.entries if entry.digest in missing}
-            found.update(entries)
-            missing -= entries.keys()
-    return found
+            found |= {entry.digest: entry for entry in metadata.entries if entry.digest in missing}
+            missing -= found.keys()
+    return list(found.values())
 
 
 def _read(repository: Repository, oid: str, wanted: Collection[str] | None = None) -> Iterator[tuple[bytes, Metadata]]:

@@ -21,8 +21,9 @@ from git_theta.layout import Layout, Span
 from git_theta.sources import BLOCK, BytesSource, FileSource, Source
 from git_theta.store.arrays import Arrays
 from git_theta.store.objects import ObjectStore
-from git_theta.updates import update_types
+from git_theta.updates import Group, update_types
 from git_theta.updates.dense import Wanted, keep
+from git_theta.updates.reading import Reader
 from tests.helpers import safetensors_bytes
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Scene:
         for span, lead, digest in zip(layout.spans, layout.leads(), digests.groups, strict=True):
             file += digests.skeleton[position : position + lead]
             position += lead
-            blocks = update_types().get(kept[digest].type).blocks(kept[digest], span.nbytes, Arrays(self.store))
+            blocks = Reader(Arrays(self.store), update_types()).values(kept[digest], Group(span.dtype, span.shape))
             file += b"".join(block.result().tobytes() for block in blocks)
         return file + digests.skeleton[position:]
 

@@ -27,7 +27,8 @@ from git_theta.store.arrays import SHARED_BYTES
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import UpdateType, update_types
-from git_theta.updates.dense import SMALL_BYTES, Wanted, keep
+from git_theta.updates.dense import Wanted, keep
+from git_theta.updates.payloads import SMALL_BYTES
 from tests.helpers import model, safetensors_bytes
 
 if TYPE_CHECKING:

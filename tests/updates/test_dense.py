@@ -14,11 +14,14 @@ from git_theta import tensors
 from git_theta.errors import ChangedWhileReadingError, MissingObjectError, StoreError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.sources import BytesSource, FileSource
+from git_theta.store import serialize
 from git_theta.store.arrays import SHARED_BYTES, Arrays
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS, Reader
-from git_theta.updates import update_types
-from git_theta.updates.dense import SMALL_BYTES, Wanted, keep, restore
+from git_theta.store.serialize import BLOCK_ROWS
+from git_theta.updates import Group, update_types
+from git_theta.updates.dense import Wanted, keep, restore
+from git_theta.updates.payloads import SMALL_BYTES
+from git_theta.updates.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +42,8 @@ def noise(size: int, seed: int = 0) -> bytes:
 
 
 def read(update: Update, nbytes: int, store: ObjectStore, arrays: Arrays | None = None) -> bytes:
-    blocks = update_types().get(update.type).blocks(update, nbytes, arrays or Arrays(store))
+    reader = Reader(arrays or Arrays(store), update_types())
+    blocks = reader.values(update, Group("uint8", (nbytes,)))
     return b"".join(block.result().tobytes() for block in blocks)
 
 
@@ -72,7 +76,7 @@ def keep_and_read(groups: list[tuple[bytes, int]], store: ObjectStore) -> Mappin
 def array_bytes(ref: ObjectRef, store: ObjectStore) -> int:
     """How many bytes of values an object says it holds."""
     with store.open(ref) as file:
-        reader = Reader(file)
+        reader = serialize.Reader(file)
     return reader.rows * reader.itemsize
 
 

@@ -1,0 +1,158 @@
+"""Keep what a checkpoint has that is not kept yet: decide for each group, from which version and how, and store it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from git_theta import lsh, tensors
+from git_theta.flows import known
+from git_theta.flows.intake import Intake
+from git_theta.git.repository import Repository
+from git_theta.layout import Span
+from git_theta.lsh import Signature
+from git_theta.metadata import Entry, Metadata, Update
+from git_theta.sources import BytesSource, Source
+from git_theta.store.objects import ObjectStore
+from git_theta.updates import Group, choose, update_types
+from git_theta.updates.choose import Limits
+from git_theta.updates.dense import Dense, Wanted
+from git_theta.updates.plans import Base, Change
+from git_theta.updates.reading import Readers
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How the values of a digest are kept, and their signature if they have one."""
+
+    update: Update
+    signature: Signature | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Keeps groups in the store of one repository.
+
+    Attributes:
+        limits: of chains of updates.
+    """
+
+    repository: Repository
+    store: ObjectStore
+    limits: Limits
+
+    def keep(
+        self, intake: Intake, path: str, before: Sequence[Metadata], large_skeleton: bytes | None, kind: str
+    ) -> Mapping[str, Kept]:
+        """How each digest of a checkpoint is kept: as it is already, or newly stored.
+
+        Args:
+            intake: the checkpoint.
+            path: of the file, from the top.
+            before: the metadata files that the path has had, the most important first.
+            large_skeleton: the skeleton, if it is to be kept in an object.
+            kind: of update to store, one of `choose.KINDS`.
+
+        Raises:
+            ChangedWhileReadingError: the file changes meanwhile.
+            StoreError: the store cannot be written.
+        """
+        groups = _groups(zip(intake.scan.layout.spans, intake.digests.groups, strict=True))
+        if large_skeleton is not None:
+            groups[tensors.digest(large_skeleton)] = None
+        found = self._known(groups, before)
+        missing = {digest: group for digest, group in groups.items() if digest not in found}
+        if not missing:
+            return found
+        signatures: dict[str, Signature | None] = {}
+        versions = [metadata.by_name() for metadata in (*known.heads(self.repository, path), *before)]
+        changes = []
+        if large_skeleton is not None and tensors.digest(large_skeleton) in missing:
+            changes.append(_skeleton_change(large_skeleton))
+        for span, digest in zip(intake.scan.layout.spans, intake.digests.groups, strict=True):
+            if digest in missing:
+                group = missing.pop(digest)
+                bases = self._bases(span, versions) if group is not None else ()
+                sign = span.dtype if group is not None and lsh.supports(span.dtype) else None
+                values = wanted(intake.source, span, digest, sign, signatures)
+                changes.append(Change(Group(span.dtype, span.shape), values, bases))
+        updates = choose.keep(changes, self.store, Readers(self.store, update_types()), self.limits, kind)
+        return {**found, **{digest: Kept(update, signatures.get(digest)) for digest, update in updates.items()}}
+
+    def _known(self, groups: Mapping[str, Group | None], before: Sequence[Metadata]) -> dict[str, Kept]:
+        """What earlier versions and other files have of these digests, as far as its objects are here."""
+        found: dict[str, Kept] = {}
+        for metadata in before:
+            found = self._of_entries(groups, metadata.entries) | found
+            skeleton = metadata.skeleton
+            if skeleton.update is not None and skeleton.digest in groups and self._is_here(skeleton.update):
+                found.setdefault(skeleton.digest, Kept(skeleton.update))
+        missing = groups.keys() - found.keys()
+        if missing:
+            elsewhere = known.elsewhere(self.repository, missing)
+            found = self._of_entries({digest: groups[digest] for digest in missing}, elsewhere) | found
+        return found
+
+    def _of_entries(self, groups: Mapping[str, Group | None], entries: Iterable[Entry]) -> dict[str, Kept]:
+        found: dict[str, Kept] = {}
+        for entry in entries:
+            is_new = entry.digest in groups and entry.digest not in found
+            if is_new and _fits(entry, groups[entry.digest]) and self._is_here(entry.update):
+                found[entry.digest] = Kept(entry.update, entry.signature)
+        return found
+
+    def _bases(self, span: Span, versions: Iterable[Mapping[str, Entry]]) -> tuple[Base, ...]:
+        """Earlier versions of a group that a change of it may build on."""
+        found: dict[str, Base] = {}
+        for version in versions:
+            entry = version.get(span.name)
+            if entry is None or (entry.dtype, entry.shape) != (span.dtype, span.shape) or entry.digest in found:
+                continue
+            if span.nbytes and self._is_here(entry.update):
+                found[entry.digest] = Base(entry.update, entry.digest, entry.signature)
+        return tuple(found.values())
+
+    def _is_here(self, update: Update) -> bool:
+        return all(self.store.has(ref) for ref in update.objects())
+
+
+def wanted(
+    source: Source,
+    span: Span,
+    digest: str,
+    sign: str | None = None,
+    signatures: dict[str, Signature | None] | None = None,
+) -> Wanted:
+    """A group of a file as values to keep; see `dense.Wanted`."""
+    return Wanted(
+        source,
+        span.start,
+        span.nbytes,
+        tensors.itemsize(span.dtype),
+        digest,
+        sign,
+        {} if signatures is None else signatures,
+    )
+
+
+def skeleton_wanted(skeleton: bytes) -> Wanted:
+    """A skeleton as values to keep."""
+    return Wanted(BytesSource(skeleton), 0, len(skeleton), 1, tensors.digest(skeleton))
+
+
+def _skeleton_change(skeleton: bytes) -> Change:
+    return Change(Group("uint8", (len(skeleton),)), skeleton_wanted(skeleton))
+
+
+def _groups(spans: Iterable[tuple[Span, str]]) -> dict[str, Group | None]:
+    """Dtype and shape for each digest; None where the same values come with several."""
+    found: dict[str, Group | None] = {}
+    for span, digest in spans:
+        group = Group(span.dtype, span.shape)
+        found[digest] = group if found.get(digest, group) == group else None
+    return found
+
+
+def _fits(entry: Entry, group: Group | None) -> bool:
+    """Whether an entry's update gives the same values for a group: one with a base depends on dtype and shape."""
+    return entry.update.type == Dense.name or group == Group(entry.dtype, entry.shape)
