@@ -91,7 +91,7 @@ def unpack(data: bytes, words: Words) -> tuple[Places, Numbers]:
 
 def _apply(base: Block, changes: tuple[Places, Numbers], words: Words, out: Rows) -> None:
     places, codes = changes
-    np.copyto(out, base.result())
+    np.copyto(out, base.result().reshape(out.shape))
     numbers = words.view(out)
     changed = numbers[places]
     add(changed, codes, words, changed)
