@@ -2,51 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
-from git_theta import tensors
-from git_theta.metadata import Update
 from git_theta.registry import Family
-from git_theta.store.arrays import Block
+from git_theta.updates.reading import Group, Reader, UpdateType
 
-if TYPE_CHECKING:
-    from git_theta.updates.reading import Reader
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """What an update needs to know of the group whose values it gives: dtype (`tensors.BLOCKS`) and shape."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all values."""
-        return tensors.nbytes(self.dtype, self.shape)
-
-
-class UpdateType(Protocol):
-    """A type of update. Applying it gives the same bytes on every machine, or fails."""
-
-    name: str
-
-    def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
-        """The group's values, block by block.
-
-        Args:
-            update: of this type.
-            group: whose values they are.
-            reader: gives the values of the bases and the arrays in objects.
-
-        Raises:
-            ObjectError: an object is missing or damaged, or the update does not fit the group.
-        """
-
-    def payload_nbytes(self, update: Update, group: Group) -> int:
-        """Bytes of values that the update's own object holds for it, before compression."""
+__all__ = ["Group", "Reader", "UpdateType", "update_types"]
 
 
 def update_types() -> Family[UpdateType]:

@@ -11,11 +11,10 @@ from typing import Final
 import numpy as np
 
 from git_theta.store.serialize import Rows
-from git_theta.updates import Group
 from git_theta.updates.floats import WORKING, widen
 from git_theta.updates.linear import weighted_sum
 from git_theta.updates.plans import Change, Plan, Prediction, Stored
-from git_theta.updates.reading import Reader
+from git_theta.updates.reading import Group, Reader
 
 _SAMPLE: Final = 1 << 14
 _EXACT_SHARE: Final = 0.5

@@ -9,8 +9,7 @@ from git_theta import tensors
 from git_theta.metadata import Update
 from git_theta.store.arrays import Block
 from git_theta.store.serialize import Rows
-from git_theta.updates import Group
-from git_theta.updates.reading import Reader, block_nbytes
+from git_theta.updates.reading import Group, Reader, block_nbytes
 from git_theta.updates.single import base_of
 from git_theta.updates.words import Words, add, words_of
 

@@ -17,12 +17,11 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.store.serialize import Rows
-from git_theta.updates import Group
 from git_theta.updates.floats import WORKING, Floats, narrow, widen
 from git_theta.updates.low_rank import Product, matrix_shape
 from git_theta.updates.payloads import Array
 from git_theta.updates.plans import Change, Plan, Prediction
-from git_theta.updates.reading import Reader
+from git_theta.updates.reading import Group, Reader
 
 MAX_RANK: Final = 128
 _SAMPLE: Final = (128, 512)

@@ -13,10 +13,9 @@ from git_theta.errors import StoreError
 from git_theta.metadata import ObjectRef, Parameter, Update
 from git_theta.registry import Family
 from git_theta.store.serialize import Rows, encode
-from git_theta.updates import Group, UpdateType
 from git_theta.updates.dense import Wanted
 from git_theta.updates.payloads import Payload, UnusableBaseError
-from git_theta.updates.reading import Reader, results
+from git_theta.updates.reading import Group, Reader, UpdateType, results
 
 PREDICTING: Final = ("low-rank", "ia3", "linear")
 """Types of update whose result is not quite the one wanted; the delta or sparse update on top of one belongs to it."""

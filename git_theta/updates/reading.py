@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,11 +21,44 @@ from git_theta.registry import Family
 from git_theta.store.arrays import AHEAD, Arrays, Block, Ready
 from git_theta.store.objects import ObjectStore
 from git_theta.store.serialize import BLOCK_ROWS, Rows
-from git_theta.updates import Group, UpdateType
 
 _THREADS: Final = 2
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What an update needs to know of the group whose values it gives: dtype (`tensors.BLOCKS`) and shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values."""
+        return tensors.nbytes(self.dtype, self.shape)
+
+
+class UpdateType(Protocol):
+    """A type of update. Applying it gives the same bytes on every machine, or fails."""
+
+    name: str
+
+    def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
+        """The group's values, block by block.
+
+        Args:
+            update: of this type.
+            group: whose values they are.
+            reader: gives the values of the bases and the arrays in objects.
+
+        Raises:
+            ObjectError: an object is missing or damaged, or the update does not fit the group.
+        """
+
+    def payload_nbytes(self, update: Update, group: Group) -> int:
+        """Bytes of values that the update's own object holds for it, before compression."""
 
 
 class Reader:

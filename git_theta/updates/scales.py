@@ -12,13 +12,12 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.store.serialize import Rows
-from git_theta.updates import Group
 from git_theta.updates.floats import WORKING, narrow, widen
 from git_theta.updates.ia3 import Scaling
 from git_theta.updates.low_rank import matrix_shape
 from git_theta.updates.payloads import Array
 from git_theta.updates.plans import Change, Plan, Prediction
-from git_theta.updates.reading import Reader
+from git_theta.updates.reading import Group, Reader
 
 _EXACT_SHARE: Final = 0.5
 _SAMPLE_ROWS: Final = 64

@@ -23,10 +23,10 @@ from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update, con
 from git_theta.metadata_file import parse, serialize
 from git_theta.registry import Family
 from git_theta.sources import BytesSource
-from git_theta.store.arrays import SHARED_BYTES
+from git_theta.store.arrays import SHARED_BYTES, Ready
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
-from git_theta.updates import UpdateType, update_types
+from git_theta.updates import Group, Reader, UpdateType, update_types
 from git_theta.updates.dense import Wanted, keep
 from git_theta.updates.payloads import SMALL_BYTES
 from tests.helpers import model, safetensors_bytes
@@ -495,16 +495,6 @@ def test_object_that_was_damaged_is_right_again_after_it_was_fetched_anew(scene:
 # --- types of updates -----------------------------------------------------------------------------------------------
 
 
-class Ready:
-    """Rows that are here."""
-
-    def __init__(self, data: bytes) -> None:
-        self._rows = np.frombuffer(data, np.uint8).reshape(-1, 1)
-
-    def result(self) -> Any:
-        return self._rows
-
-
 class Fake:
     """A type of update that gives the blocks it was told to."""
 
@@ -513,8 +503,11 @@ class Fake:
     def __init__(self, *blocks: bytes) -> None:
         self._blocks = blocks
 
-    def blocks(self, update: Update, nbytes: int, arrays: object) -> Iterator[Ready]:  # noqa: ARG002
-        return (Ready(block) for block in self._blocks)
+    def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Ready]:  # noqa: ARG002
+        return (Ready(np.frombuffer(block, np.uint8).reshape(-1, 1)) for block in self._blocks)
+
+    def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002
+        return group.nbytes
 
 
 def with_fake(scene: Scene, data: bytes, *blocks: bytes) -> Metadata:
