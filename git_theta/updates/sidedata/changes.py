@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.errors import UsageError
-from git_theta.updates.sidedata.values import FLOATS, INTEGERS, Array, Floats, held
+from git_theta.updates.sidedata.values import FLOATS, INTEGERS, Array, Floats, Values, floats, from_bytes, held, narrow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +75,9 @@ class Dense:
 
 Change = LowRank | SparseChange | Scale | Dense
 
+Targets = Mapping[str, tuple[str, tuple[int, ...]]]
+"""The groups of the checkpoint that is changed: dtype and shape by name."""
+
 
 def check(change: Change, dtype: str, shape: tuple[int, ...]) -> None:
     """Make sure that a change fits its group.
@@ -97,6 +101,29 @@ def check(change: Change, dtype: str, shape: tuple[int, ...]) -> None:
             problem = _dense_problem(change, dtype, shape)
     if problem:
         raise UsageError(f"the update data does not fit the group {change.group!r}: {problem}")
+
+
+def replacement(target: str, values: Values, dtype: str, shape: tuple[int, ...]) -> Dense:
+    """The change that replaces a group's values.
+
+    Args:
+        target: the group's name.
+        values: the new ones; of another floating-point dtype they are rounded to the group's.
+        dtype: of the group.
+        shape: of the group.
+
+    Raises:
+        UsageError: they are damaged, or do not fit the group.
+    """
+    if tuple(values.shape) != shape:
+        problem = f"values of shape {list(values.shape)} for a shape of {list(shape)}"
+        raise UsageError(f"the update data does not fit the group {target!r}: {problem}")
+    if values.dtype == dtype:
+        return Dense(target, from_bytes(target, values))
+    if dtype not in FLOATS or values.dtype not in FLOATS:
+        problem = f"values of dtype {values.dtype} for a dtype of {dtype}"
+        raise UsageError(f"the update data does not fit the group {target!r}: {problem}")
+    return Dense(target, narrow(floats(target, values), dtype))
 
 
 def _floating(dtype: str) -> str | None:

@@ -9,12 +9,9 @@ from typing import Final
 import numpy as np
 
 from git_theta.errors import UsageError
-from git_theta.updates.sidedata.changes import Change, Dense, LowRank, Scale, SparseChange, check
+from git_theta.updates.sidedata.changes import Change, LowRank, Scale, SparseChange, Targets, check, replacement
 from git_theta.updates.sidedata.naming import listed, plain
-from git_theta.updates.sidedata.values import FLOATS, Values, floats, from_bytes, integers, narrow
-
-Targets = Mapping[str, tuple[str, tuple[int, ...]]]
-"""The groups of the checkpoint that is changed: dtype and shape by name."""
+from git_theta.updates.sidedata.values import FLOATS, Values, floats, from_bytes, integers
 
 KEYS: Final[Mapping[str, frozenset[str]]] = {
     "low-rank": frozenset({"R", "C"}),
@@ -78,9 +75,7 @@ def _sorted_out(groups: Mapping[str, Values], targets: Targets, kind: str) -> di
     return found
 
 
-def _places(
-    name: str, by_plain: Mapping[str, list[str]], targets: Targets, kind: str
-) -> list[tuple[str, str]]:
+def _places(name: str, by_plain: Mapping[str, list[str]], targets: Targets, kind: str) -> list[tuple[str, str]]:
     """The groups and keys that a name may mean."""
     prefix, _, key = plain(name).rpartition("/")
     found = []
@@ -97,10 +92,10 @@ def _places(
 def _change(
     target: str, parts: Mapping[str, str], groups: Mapping[str, Values], like: tuple[str, tuple[int, ...]], kind: str
 ) -> Change:
-    if set(parts) == {""}:
-        return dense(target, groups[parts[""]], *like)
+    if parts.keys() == {""}:
+        return replacement(target, groups[parts[""]], *like)
     kind = kind if kind != "auto" else _kind(parts)
-    if set(parts) != KEYS.get(kind):
+    if parts.keys() != KEYS.get(kind, frozenset()):
         need = " or ".join("/".join(sorted(keys)) for name, keys in KEYS.items() if kind in (name, "auto"))
         has = listed([repr(name) for name in parts.values()])
         raise UsageError(f"the update data of the group {target!r} must have the keys {need}, but has {has}")
@@ -115,7 +110,7 @@ def _change(
 
 
 def _kind(parts: Mapping[str, str]) -> str:
-    return next((kind for kind, keys in KEYS.items() if keys == set(parts)), "auto")
+    return next((kind for kind, keys in KEYS.items() if keys == parts.keys()), "auto")
 
 
 def _sparse(target: str, names: Mapping[str, str], found: Mapping[str, Values]) -> SparseChange:
@@ -132,26 +127,3 @@ def _sparse(target: str, names: Mapping[str, str], found: Mapping[str, Values]) 
         )
     order = np.argsort(indices, kind="stable")
     return SparseChange(target, data[order], indices[order], (1, int(shape[1])))
-
-
-def dense(target: str, values: Values, dtype: str, shape: tuple[int, ...]) -> Dense:
-    """The replacement of a group's values.
-
-    Args:
-        target: the group's name.
-        values: the new ones; of another floating-point dtype they are rounded to the group's.
-        dtype: of the group.
-        shape: of the group.
-
-    Raises:
-        UsageError: they are damaged, or do not fit the group.
-    """
-    if tuple(values.shape) != shape:
-        message = f"values of shape {list(values.shape)} for a shape of {list(shape)}"
-        raise UsageError(f"the update data does not fit the group {target!r}: {message}")
-    if values.dtype == dtype:
-        return Dense(target, from_bytes(target, values))
-    if dtype not in FLOATS or values.dtype not in FLOATS:
-        message = f"values of dtype {values.dtype} for a dtype of {dtype}"
-        raise UsageError(f"the update data does not fit the group {target!r}: {message}")
-    return Dense(target, narrow(floats(target, values), dtype))

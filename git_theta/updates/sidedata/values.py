@@ -11,7 +11,7 @@ from git_theta import tensors
 from git_theta.errors import UsageError
 
 Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
 
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 """The dtypes that sums and products are defined for here."""
@@ -108,17 +108,18 @@ def narrow(array: Floats, dtype: str) -> Array:
     if dtype != "bfloat16":
         with np.errstate(all="ignore"):
             return array.astype(held(dtype), copy=False)
-    bits = _rounded_to_odd(array) if array.dtype == np.float64 else np.ascontiguousarray(array, np.float32)
-    bits = bits.view(np.uint32)
+    single = _rounded_to_odd(array) if array.dtype == np.float64 else array.astype(np.float32, copy=False)
+    bits = np.ascontiguousarray(single).view(np.uint32)
     rounded = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
     # Adding to the bits of a NaN may give an infinity or a zero: a NaN is cut off instead, and made a quiet one.
-    return np.where(np.isnan(array), bits >> 16 | 0x40, rounded).astype("<u2")
+    return np.where(np.isnan(array), bits >> 16 | 0x40, rounded).astype("<u2", copy=False)
 
 
-def _rounded_to_odd(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+def _rounded_to_odd(array: Floats) -> Floats:
     """Float32 numbers whose last bit remembers that something was cut off, so that rounding them again is as once."""
     with np.errstate(all="ignore"):
-        nearest = array.astype(np.float32)
+        nearest = np.ascontiguousarray(array.astype(np.float32))
         away = np.abs(nearest.astype(np.float64)) > np.abs(array)
         inexact = (nearest.astype(np.float64) != array) & ~np.isnan(array)
-    return ((nearest.view(np.uint32) - away) | inexact).astype(np.uint32).view(np.float32)
+    bits: npt.NDArray[np.uint32] = (nearest.view(np.uint32) - away) | inexact
+    return bits.view(np.float32)
