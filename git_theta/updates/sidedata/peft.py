@@ -70,7 +70,7 @@ def read_peft(config: Mapping[str, object], groups: Mapping[str, Values], target
         raise UsageError(f"the adapter is not for this checkpoint, which has no group for: {listed(unmatched)}")
     _refuse_twice(placed.values())
     _refuse_twice(replaced.values())
-    parts = [_part(raw, group, adapted[raw], groups, targets, settings) for raw, group in placed.items()]
+    parts = [_part(module, group, adapted[module], groups, targets, settings) for module, group in placed.items()]
     orientation = Orientation.of(parts, settings.transposed)
     changes: list[Change] = [replacement(group, groups[name], *targets[group]) for name, group in replaced.items()]
     for part in parts:
@@ -89,6 +89,12 @@ def _sorted_out(groups: Mapping[str, Values], kind: str) -> tuple[dict[str, dict
     for name in groups:
         dotted = plain(name).removeprefix(_PREFIX)
         match = _ADAPTER.fullmatch(dotted)
+        if match and ".base_layer." in match["module"]:
+            # One adapter within another. PEFT (seen in 0.21) adds such a product twice when it merges.
+            raise UsageError(
+                f"the adapter has {name!r}, within an attention module or another adapter: merge it with PEFT and add "
+                "the merged checkpoint"
+            )
         if match:
             role = match["vector"] or f"{match['matrix']}.{match['parameter']}"
             if adapted[match["module"]].setdefault(role, name) != name:
@@ -97,7 +103,9 @@ def _sorted_out(groups: Mapping[str, Values], kind: str) -> tuple[dict[str, dict
             wrong.append(repr(name))
         else:
             plain_names[name] = dotted
-    wrong += [repr(name) for names in adapted.values() if names.keys() not in _ROLES[kind] for name in names.values()]
+    wrong += [
+        repr(name) for names in adapted.values() if frozenset(names) not in _ROLES[kind] for name in names.values()
+    ]
     if wrong:
         raise UsageError(f"the adapter has weights that are not, or not completely, {kind} ones: {listed(wrong)}")
     return adapted, plain_names
@@ -107,7 +115,8 @@ def _replaced(plain_names: Mapping[str, str], modules: Modules, unmatched: list[
     """The group for each of the plain values; what has none is added to `unmatched`."""
     found = {}
     for name, dotted in plain_names.items():
-        bare = _unwrapped(dotted)
+        # PEFT's wrapper keeps the module that it wraps as `base_layer`.
+        bare = dotted.replace(".base_layer.", ".")
         module, _, rest = bare.partition(".modules_to_save.")
         # Older versions of PEFT keep the name of the wrapper, and some that of the adapter after it.
         choices = [f"{module}.{rest}", f"{module}.{rest.partition('.')[2]}"] if rest else [bare]
@@ -120,11 +129,10 @@ def _replaced(plain_names: Mapping[str, str], modules: Modules, unmatched: list[
 def _placed(adapted: Iterable[str], modules: Modules, unmatched: list[str]) -> dict[str, str]:
     """The group of the weight of each module; what has none is added to `unmatched`."""
     found = {}
-    for raw in adapted:
-        module = _unwrapped(raw)
-        group = _only([f"{module}.weight", f"{module}.in_proj_weight"], modules, unmatched, module)
+    for module in adapted:
+        group = _only([f"{module}.weight"], modules, unmatched, module)
         if group is not None:
-            found[raw] = group
+            found[module] = group
     return found
 
 
@@ -137,11 +145,6 @@ def _only(choices: Iterable[str], modules: Modules, unmatched: list[str], name: 
     return None
 
 
-def _unwrapped(dotted: str) -> str:
-    """The name in the model itself: PEFT's wrapper keeps the module that it wraps as `base_layer`."""
-    return ".".join(part for part in dotted.split(".") if part != "base_layer")
-
-
 def _refuse_twice(groups: Iterable[str]) -> None:
     twice = [repr(group) for group, count in Counter(groups).items() if count > 1]
     if twice:
@@ -149,9 +152,12 @@ def _refuse_twice(groups: Iterable[str]) -> None:
 
 
 def _part(
-    raw: str, group: str, names: Mapping[str, str], groups: Mapping[str, Values], targets: Targets, settings: Settings
+    module: str,
+    group: str,
+    names: Mapping[str, str],
+    groups: Mapping[str, Values],
+    targets: Targets,
+    settings: Settings,
 ) -> Part:
-    # What is wrapped within an attention module has that module's rank and scale.
-    owner = raw.partition(".base_layer.")[0]
     values = {role: groups[name] for role, name in names.items()}
-    return Part(owner, names, values, group, targets[group][1], settings.scales_input(owner))
+    return Part(module, names, values, group, targets[group][1], settings.scales_input(module))

@@ -2,7 +2,8 @@
 
 LoRA: weight + scaling * (B @ A). PEFT multiplies the product with the scaling; here B is multiplied with it, in
 float32, so that the change is one product of two factors. The last bits may thus differ from what PEFT's merge gives,
-unless the scaling is a power of two. (IA)^3: weight * scale.
+unless the scaling is a power of two; and where PEFT rounds the product to 16 bits before it adds it.
+(IA)^3: weight * scale.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Part:
     """What an adapter has for one module.
 
     Attributes:
-        module: its name in the model, as the patterns of the configuration see it.
+        module: its name in the model.
         names: in the adapter's file, by role: "lora_A.weight", "lora_B.bias", "lora_embedding_A", "ia3_l" and so on.
         values: by role.
         group: of the checkpoint, that holds the module's weight.
