@@ -61,8 +61,9 @@ class SparseHandler:
             data: one array, new values minus old ones; of any shape with n elements.
 
         Returns:
-            `data` (z,), the elements that are not zero (NaN is none); `indices` (z,), their positions in C order, int32,
-            or int64 from 2**31 elements on; `indptr` (2,) of the same dtype: 0 and z; `shape` (2,), int64: 1 and n.
+            `data` (z,): the elements that are not zero (a NaN is not); `indices` (z,): their positions in C order,
+            int32, or int64 from 2**31 elements on; `indptr` (2,) of the same dtype: 0 and z; `shape` (2,), int64: 1
+            and n.
 
         Raises:
             UsageError: it is not one array.
