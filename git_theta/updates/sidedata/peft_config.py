@@ -159,13 +159,14 @@ def _names(value: object) -> tuple[str, ...] | str:
 def _by_pattern(table: Mapping[str, float], module: str, otherwise: float) -> float:
     """The number of the first pattern that the module's name, or its end from a dot on, matches as a whole."""
     for pattern, value in table.items():
-        if _matches(rf"(?:.*\.)?(?:{pattern})", module, pattern):
+        if _matches(pattern, module, pattern, before=r"(?:.*\.)?"):
             return value
     return otherwise
 
 
-def _matches(pattern: str, module: str, name: str) -> bool:
+def _matches(pattern: str, module: str, name: str, before: str = "") -> bool:
     try:
-        return re.fullmatch(pattern, module) is not None
+        re.compile(pattern)  # By itself: brackets that are not balanced may be when others surround them.
+        return re.fullmatch(f"{before}(?:{pattern})", module) is not None
     except (re.error, RecursionError, OverflowError):
         raise UsageError(f"adapter_config.json has a bad pattern in {name!r}") from None
