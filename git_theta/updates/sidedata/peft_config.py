@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -166,7 +167,8 @@ def _by_pattern(table: Mapping[str, float], module: str, otherwise: float) -> fl
 
 def _matches(pattern: str, module: str, name: str, before: str = "") -> bool:
     try:
-        re.compile(pattern)  # By itself: brackets that are not balanced may be when others surround them.
-        return re.fullmatch(f"{before}(?:{pattern})", module) is not None
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(pattern)  # By itself: brackets that are not balanced may be when others surround them.
+            return re.fullmatch(f"{before}(?:{pattern})", module) is not None
     except (re.error, RecursionError, OverflowError):
         raise UsageError(f"adapter_config.json has a bad pattern in {name!r}") from None

@@ -77,6 +77,8 @@ def test_integers_take_a_sparse_difference_that_wraps_around_as_it_was_computed(
     difference = (wanted - old).reshape(-1)
     new = apply(sparse("g", difference[[0, 2]], [0, 2], 4), old, "uint8", (2, 2))
     same_bits(new, wanted)
+    large = apply(sparse("g", np.array([2**62 + 1]), [0], 1), np.array([2]), "int64", (1,))
+    same_bits(large, np.array([2**62 + 3]))
 
 
 def test_no_numbers_warn() -> None:

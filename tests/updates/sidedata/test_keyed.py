@@ -172,7 +172,7 @@ def test_all_unknown_names_are_listed_up_to_ten() -> None:
         read_keyed({f"x{number}/R": values([1.0], "float32") for number in range(12)}, TARGETS, "auto")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -52,6 +52,7 @@ def test_patterns_match_whole_endings_of_names_and_the_first_counts() -> None:
     assert found.scaling("model.v", 4) == 9 / 4
     assert found.scaling("x.model.v", 4) == 1.5
     assert lora(alpha_pattern={"q|k": 8}).scaling("model.k", 4) == 2
+    assert lora(alpha_pattern={"[[q]": 8}).scaling("model.q", 4) == 2
 
 
 def test_weights_of_another_rank_than_the_configuration_says_are_refused() -> None:
@@ -130,7 +131,7 @@ JSON = st.recursive(
 KNOWN = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "feedforward_modules")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from(KNOWN), JSON, max_size=4), st.sampled_from(["LORA", "IA3"]))
 def test_nothing_but_a_usage_error_comes_of_nonsense(config: dict[str, Any], kind: str) -> None:
     with contextlib.suppress(UsageError):

@@ -35,9 +35,16 @@ def test_numbers_between_two_bfloat16_are_rounded_to_the_nearest_and_halves_to_e
 
 def test_a_float64_is_rounded_to_bfloat16_once_and_not_over_float32() -> None:
     for sign in (1.0, -1.0):
-        just_above_half = sign * (1 + 2.0**-8 + 2.0**-40)
-        assert np.float32(just_above_half) == sign * (1 + 2.0**-8)
-        assert widen(narrow(np.array([just_above_half]), "bfloat16"), "bfloat16") == sign * (1 + 2.0**-7)
+        for beside, nearest in ((2.0**-40, 1 + 2.0**-7), (-(2.0**-40), 1.0)):
+            number = sign * (1 + 2.0**-8 + beside)
+            assert np.float32(number) == sign * (1 + 2.0**-8)
+            assert widen(narrow(np.array([number]), "bfloat16"), "bfloat16") == sign * nearest
+
+
+def test_no_nan_becomes_a_number() -> None:
+    nans = np.array([0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF80FFFF, 0x7FC00000], np.uint32).view(np.float32)
+    assert np.isnan(widen(narrow(nans, "bfloat16"), "bfloat16")).all()
+    assert np.isnan(widen(narrow(nans.astype(np.float64), "bfloat16"), "bfloat16")).all()
 
 
 def test_float64_numbers_become_the_nearest_bfloat16() -> None:
