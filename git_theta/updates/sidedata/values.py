@@ -97,7 +97,8 @@ def widen(array: Array, dtype: str) -> Floats:
     """Values of a dtype of FLOATS, held as `held(dtype)`, in the type that they are computed in: float32 or float64."""
     if dtype == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)
-    return array.astype(np.float64 if dtype == "float64" else np.float32, copy=False)
+    with np.errstate(invalid="ignore"):
+        return array.astype(np.float64 if dtype == "float64" else np.float32, copy=False)
 
 
 def narrow(array: Floats, dtype: str) -> Array:

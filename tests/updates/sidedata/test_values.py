@@ -44,7 +44,10 @@ def test_a_float64_is_rounded_to_bfloat16_once_and_not_over_float32() -> None:
 def test_no_nan_becomes_a_number() -> None:
     nans = np.array([0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0xFF80FFFF, 0x7FC00000], np.uint32).view(np.float32)
     assert np.isnan(widen(narrow(nans, "bfloat16"), "bfloat16")).all()
-    assert np.isnan(widen(narrow(nans.astype(np.float64), "bfloat16"), "bfloat16")).all()
+    assert np.isnan(widen(narrow(nans, "float16"), "float16")).all()
+    assert np.isnan(widen(nans, "float32")).all()
+    assert np.isnan(widen(np.array([0x7C01, 0xFFFF], np.uint16).view(np.float16), "float16")).all()
+    assert np.isnan(widen(narrow(np.array([np.nan, -np.nan]), "bfloat16"), "bfloat16")).all()
 
 
 def test_float64_numbers_become_the_nearest_bfloat16() -> None:
