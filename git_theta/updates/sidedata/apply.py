@@ -28,7 +28,7 @@ def apply(change: Change, old: Array, dtype: str, shape: tuple[int, ...]) -> Arr
         change: what to do.
         old: the group's values before: contiguous, of any element type; only its bytes count. A dense change does not
             look at it.
-        dtype: of the group, a name of `tensors.DTYPE_BITS`.
+        dtype: of the group, a name of `tensors.BLOCKS`.
         shape: of the group.
 
     Returns:

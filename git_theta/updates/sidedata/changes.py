@@ -84,7 +84,7 @@ def check(change: Change, dtype: str, shape: tuple[int, ...]) -> None:
 
     Args:
         change: to check.
-        dtype: of the group, a name of `tensors.DTYPE_BITS`.
+        dtype: of the group, a name of `tensors.BLOCKS`.
         shape: of the group.
 
     Raises:
@@ -171,7 +171,7 @@ def _scale_problem(change: Scale, shape: tuple[int, ...]) -> str | None:
 
 
 def _dense_problem(change: Dense, dtype: str, shape: tuple[int, ...]) -> str | None:
-    wanted = shape if tensors.DTYPE_BITS[dtype] >= 8 else (tensors.nbytes(dtype, shape),)
+    wanted = shape if tensors.BLOCKS[dtype][0] == 1 else (tensors.nbytes(dtype, shape),)
     if change.values.shape != wanted:
         return f"values of shape {list(change.values.shape)} for a group of shape {list(wanted)}"
     return None if change.values.dtype == held(dtype) else f"values of dtype {change.values.dtype}, not {dtype}"

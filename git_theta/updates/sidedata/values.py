@@ -25,7 +25,7 @@ class Values(Protocol):
     """The values of one group of the update data; `checkpoints.Values` is one.
 
     Attributes:
-        dtype: a name of `tensors.DTYPE_BITS`.
+        dtype: a name of `tensors.BLOCKS`.
         shape: extents, outermost first.
         data: the values, little-endian in C order.
     """
@@ -44,7 +44,7 @@ def held(dtype: str) -> np.dtype[Any]:
     """NumPy's dtype for arrays that hold such values: the same, or bits where NumPy has none (bfloat16 as uint16)."""
     if dtype in _NATIVE:
         return np.dtype(dtype).newbyteorder("<")
-    return np.dtype("<u2" if tensors.DTYPE_BITS[dtype] == 16 else "u1")
+    return np.dtype("<u2" if tensors.BLOCKS[dtype] == (1, 2) else "u1")
 
 
 def from_bytes(name: str, values: Values) -> Array:
@@ -68,7 +68,7 @@ def from_bytes(name: str, values: Values) -> Array:
 def shaped(array: Array, dtype: str, shape: tuple[int, ...]) -> Array:
     """The same bytes as an array of dtype `held(dtype)` and of this shape ((bytes,) if elements share a byte)."""
     flat = np.ascontiguousarray(array).reshape(-1).view(held(dtype))
-    return flat if tensors.DTYPE_BITS[dtype] < 8 else flat.reshape(shape)
+    return flat if tensors.BLOCKS[dtype][0] > 1 else flat.reshape(shape)
 
 
 def floats(name: str, values: Values) -> Floats:
