@@ -16,7 +16,7 @@ from git_theta.checkpoints.scan import Scan, scan
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError
 from git_theta.flows import known
 from git_theta.flows.intake import Intake, take
-from git_theta.flows.keeping import Keeper, skeleton_wanted, wanted
+from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
 from git_theta.git.repository import Repository
 from git_theta.metadata import Entry, Metadata, Skeleton, content_key
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
@@ -75,6 +75,20 @@ class Cleaner:
                 self.remembered[path] = key, self._metadata_file(intake, path, key)
             return self.remembered[path][1]
 
+    def clean_anew(self, content: Iterator[bytes], path: str, before: Sequence[Metadata], wish: Wish) -> bytes:
+        """The metadata file of a checkpoint, decided anew whatever is in the index; otherwise like `clean`.
+
+        Args:
+            content: the checkpoint's bytes in pieces.
+            path: of the file, from the top of the worktree.
+            before: earlier versions of it, whose groups may be built on.
+            wish: how its groups shall be kept.
+        """
+        with take(content, self.top / path, partial(self._scan, path), self.store.temporary_directory) as intake:
+            data = self._new(intake, path, before, wish)
+            self.cache.put(_key(intake), data)
+            return data
+
     def _scan(self, path: str, source: Source) -> Scan:
         return scan(source, path, self.formats)
 
@@ -87,7 +101,7 @@ class Cleaner:
         cached = self._cached(intake, key)
         if cached is not None:
             return cached
-        data = self._new(intake, path, [metadata for _, metadata in before])
+        data = self._new(intake, path, [metadata for _, metadata in before], Wish(self._kind(path)))
         self.cache.put(key, data)
         return data
 
@@ -116,7 +130,7 @@ class Cleaner:
         restored = [oid for oid in lost if values[oid] and dense.restore(lost[oid], values[oid], self.store)]
         return len(restored) == len(lost)
 
-    def _new(self, intake: Intake, path: str, before: Sequence[Metadata]) -> bytes:
+    def _new(self, intake: Intake, path: str, before: Sequence[Metadata], wish: Wish) -> bytes:
         if intake.scan.why_opaque is not None:
             if self.settings.strict:
                 raise NotThisFormatError(f"{intake.scan.why_opaque} (refused because theta.strict is set)")
@@ -125,7 +139,7 @@ class Cleaner:
         skeleton_digest = tensors.digest(skeleton)
         is_large = len(skeleton) > _INLINE_BYTES
         keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain))
-        kept = keeper.keep(intake, path, before, skeleton if is_large else None, self._kind(path))
+        kept = keeper.keep(intake, path, before, skeleton if is_large else None, wish)
         layout = intake.scan.layout
         entries = tuple(
             Entry(span.name, span.dtype, span.shape, digest, lead, kept[digest].update, kept[digest].signature)
