@@ -1,9 +1,8 @@
-"""The one contract that every checkpoint format keeps, on files of the real libraries; no format goes without samples."""
+"""The one contract that every checkpoint format keeps, with files of the real libraries; none goes without samples."""
 
 from __future__ import annotations
 
 import io
-import random
 import subprocess
 import sys
 import zipfile
@@ -80,11 +79,15 @@ def check_round_trip(name: str, data: bytes) -> Layout:
     return layout
 
 
-def rewritten(name: str, data: bytes, groups: dict[str, Values]) -> bytes:
-    skeleton = scan(name, data).read_skeleton(BytesSource(data))
+def check_written(name: str, sample: Sample, groups: dict[str, Values], *, is_new: bool = False) -> None:
+    """Written into a new file, the groups are found there by us and by the real library."""
+    skeleton = None if is_new else scan(name, sample.data).read_skeleton(BytesSource(sample.data))
     written = b"".join(member_of(name).write(groups, skeleton))
     check_zip(written)
-    return written
+    layout = check_round_trip(KITS[name].written_as or name, written)
+    assert groups_of(written, layout) == groups
+    if sample.is_loaded or is_new:
+        assert KITS[name].load(written) == groups
 
 
 def check_zip(data: bytes) -> None:
@@ -119,31 +122,23 @@ def test_the_groups_are_what_the_library_loads(name: str, sample: Sample) -> Non
 
 @every_sample
 def test_only_one_format_claims_a_file(name: str, sample: Sample) -> None:
-    claimed = []
     for other in NAMES:
-        try:
-            claimed.append(scan(other, sample.data).format)
-        except NotThisFormatError as error:
-            assert "\n" not in str(error)
-    assert claimed == [name]
+        if other == name:
+            assert scan(other, sample.data).format == name
+        else:
+            with pytest.raises(NotThisFormatError, match=r"\A.+\Z"):
+                scan(other, sample.data)
 
 
 @every_sample
 def test_the_same_groups_are_written_again(name: str, sample: Sample) -> None:
-    groups = groups_of(sample.data, scan(name, sample.data))
-    written = rewritten(name, sample.data, groups)
-    assert groups_of(written, check_round_trip(name, written)) == groups
-    if sample.is_loaded:
-        assert KITS[name].load(written) == groups
+    check_written(name, sample, groups_of(sample.data, scan(name, sample.data)))
 
 
 @every_sample
 def test_changed_values_are_written(name: str, sample: Sample) -> None:
-    groups = {key: turned(values) for key, values in groups_of(sample.data, scan(name, sample.data)).items()}
-    written = rewritten(name, sample.data, groups)
-    assert groups_of(written, check_round_trip(name, written)) == groups
-    if sample.is_loaded:
-        assert KITS[name].load(written) == groups
+    groups = groups_of(sample.data, scan(name, sample.data))
+    check_written(name, sample, {key: turned(values) for key, values in groups.items()})
 
 
 @every_sample
@@ -151,38 +146,26 @@ def test_a_group_is_taken_out(name: str, sample: Sample) -> None:
     groups = groups_of(sample.data, scan(name, sample.data))
     for gone in list(groups)[:: max(1, len(groups) - 1)]:
         fewer = {key: values for key, values in groups.items() if key != gone}
-        if sample.is_rigid or (not fewer and name in ("flax", "npz")):
-            continue
-        written = rewritten(name, sample.data, fewer)
-        assert groups_of(written, check_round_trip(name, written)) == fewer
-        if sample.is_loaded:
-            assert KITS[name].load(written) == fewer
+        try:
+            check_written(name, sample, fewer)
+        except PluginError:
+            assert sample.is_whole
 
 
 @every_sample
 def test_a_group_is_added(name: str, sample: Sample) -> None:
     groups = groups_of(sample.data, scan(name, sample.data))
     more = {**groups, "one more": Values("float32", (2, 3), bytes(range(24)))}
-    if sample.is_rigid:
+    if sample.is_closed:
         with pytest.raises(PluginError):
-            rewritten(name, sample.data, more)
-        return
-    written = rewritten(name, sample.data, more)
-    assert groups_of(written, check_round_trip(name, written)) == more
-    if sample.is_loaded:
-        assert KITS[name].load(written) == more
+            check_written(name, sample, more)
+    else:
+        check_written(name, sample, more)
 
 
 @every_sample
 def test_groups_alone_make_a_file(name: str, sample: Sample) -> None:
-    groups = groups_of(sample.data, scan(name, sample.data))
-    if not groups and name in ("flax", "npz"):
-        return
-    written = b"".join(member_of(name).write(groups, None))
-    check_zip(written)
-    found = groups_of(written, check_round_trip(name, written))
-    assert found == groups
-    assert KITS[name].load(written) == found
+    check_written(name, sample, groups_of(sample.data, scan(name, sample.data)), is_new=True)
 
 
 @every_format
@@ -209,6 +192,4 @@ def test_any_valid_file_keeps_the_contract(name: str, chosen: Any) -> None:
     layout = check_round_trip(name, data)
     groups = groups_of(data, layout)
     assert groups == kit.load(data)
-    written = rewritten(name, data, groups)
-    assert groups_of(written, check_round_trip(name, written)) == groups
-    assert kit.load(written) == groups
+    check_written(name, Sample(data), groups)
