@@ -27,10 +27,15 @@ class _Memo:
 
 
 class PickleWriter:
-    """Writes one pickle."""
+    """Writes one pickle.
+
+    Attributes:
+        persistents: the persistent objects that were written.
+    """
 
     def __init__(self, replace: Callable[[object], object]) -> None:
         """Replace: gives what stands in the place of a part of a value; the part itself, mostly."""
+        self.persistents: list[Persistent] = []
         self._replace = replace
         self._memo: dict[int | tuple[str, str], int] = {}
         self._protocol = 2
@@ -85,6 +90,7 @@ class PickleWriter:
         return [kind, value.elements, _Raw(b"\x85R"), _Memo(value)]
 
     def _persistent(self, value: Persistent) -> list[object]:
+        self.persistents.append(value)
         return [value.id, _Raw(b"Q")]
 
     def _text(self, value: str) -> list[object]:

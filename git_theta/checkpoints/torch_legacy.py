@@ -39,9 +39,7 @@ class TorchLegacy:
         The pickles do not say where they end, so up to 64 KiB behind them may be read, and are not looked at.
         """
         stream = _read(source)
-        storages = Storages(stream.root, stream.persistents, Names(), are_counted=True)
-        if storages.uses.keys() != set(stream.keys) or len(stream.keys) != len(storages.uses):
-            raise NotThisFormatError("it does not have the storages that its pickle names")
+        storages = _storages(stream)
         spans: list[Span] = []
         position = stream.stop
         for key in stream.keys:
@@ -71,7 +69,7 @@ class TorchLegacy:
             return write_archive(groups, None)
         source = BytesSource(skeleton)
         stream = _read(source)
-        storages = Storages(stream.root, stream.persistents, Names(), are_counted=True)
+        storages = _storages(stream)
         # The values are not at hand, but the pickle tells their sizes, and any offsets will do.
         spans = []
         position = 0
@@ -113,3 +111,10 @@ def _read(source: Source) -> _Stream:
     if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
         raise NotThisFormatError("it has no list of storages")
     return _Stream(root, content.persistents, [key_text(key) for key in keys], last.position)
+
+
+def _storages(stream: _Stream) -> Storages:
+    storages = Storages(stream.root, stream.persistents, Names(), are_counted=True)
+    if storages.uses.keys() != set(stream.keys) or len(stream.keys) != len(storages.uses):
+        raise NotThisFormatError("it does not have the storages that its pickle names")
+    return storages

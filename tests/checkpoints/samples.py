@@ -206,7 +206,7 @@ def _torch_samples(*, is_zip: bool) -> dict[str, Sample]:
             "integer keys": Sample(torch_save({0: {1: _tensor("float32", 2)}, 7: _tensor("int32")}, is_zip=is_zip)),
             "training": Sample(torch_save(_training(), is_zip=is_zip), is_loaded=False),
             "exotic": Sample(torch_save(exotic, is_zip=is_zip), is_loaded=False, is_whole=True),
-            "lone": Sample(torch_save(lone, is_zip=is_zip), is_loaded=False, is_closed=True),
+            "lone": Sample(torch_save(lone, is_zip=is_zip), is_loaded=False, is_closed=True, is_whole=True),
             "empty": Sample(torch_save({}, is_zip=is_zip)),
         }
 
