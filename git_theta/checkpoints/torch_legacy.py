@@ -78,15 +78,24 @@ class TorchLegacy:
             spans.append(storages.span(key, position, use.id.numel * (item_size(use.id.kind) or 1)))
             position = spans[-1].stop + 1
         keys = {span.start: key for span, key in zip(spans, stream.keys, strict=True)}
-        return write_archive(groups, Old(stream.root, stream.persistents, spans, keys))
+        return write_archive(groups, Old(stream.root, stream.persistents, spans, keys, stream.protocol))
 
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """The pickles of a file: the object, its persistent objects, the keys of the storages, and where these begin."""
+    """What the pickles of a file say.
+
+    Attributes:
+        root: the object.
+        persistents: its persistent objects.
+        protocol: of its pickle.
+        keys: of the storages.
+        stop: where these begin.
+    """
 
     root: object
     persistents: list[Persistent]
+    protocol: int
     keys: list[str]
     stop: int
 
@@ -110,7 +119,7 @@ def _read(source: Source) -> _Stream:
     keys = last.walk()
     if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
         raise NotThisFormatError("it has no list of storages")
-    return _Stream(root, content.persistents, [key_text(key) for key in keys], last.position)
+    return _Stream(root, content.persistents, content.protocol, [key_text(key) for key in keys], last.position)
 
 
 def _storages(stream: _Stream) -> Storages:

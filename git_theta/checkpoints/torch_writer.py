@@ -43,12 +43,14 @@ class Old:
         persistents: all of the pickle's.
         spans: its groups.
         keys: of the storages, by the start of their spans.
+        protocol: of its pickle.
     """
 
     root: object
     persistents: Sequence[Persistent]
     spans: Sequence[Span]
     keys: Mapping[int, str]
+    protocol: int
 
 
 def write_archive(groups: Mapping[str, Values], old: Old | None) -> Iterator[bytes]:
@@ -63,7 +65,7 @@ def write_archive(groups: Mapping[str, Values], old: Old | None) -> Iterator[byt
         PluginError: torch has no such dtype, or the structure has no room for a group, or cannot lose one.
     """
     plan = _Plan(groups, old)
-    writer = PickleWriter(plan.replacement)
+    writer = PickleWriter(plan.replacement, old.protocol if old else 2)
     data = writer.dump(plan.root)
     plan.check(writer.persistents)
     members: list[tuple[str, bytes | memoryview]] = [("data.pkl", data), ("byteorder", b"little")]

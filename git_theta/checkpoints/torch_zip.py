@@ -69,7 +69,8 @@ class TorchZip:
             raise PluginError("a torch file that is big-endian or has code cannot be written with other groups")
         walker = archive.walker("data", Fuel(source.size))
         root = walker.walk()
-        return write_archive(groups, Old(root, walker.persistents, self.scan(source).spans, archive.keys()))
+        spans = self.scan(source).spans
+        return write_archive(groups, Old(root, walker.persistents, spans, archive.keys(), walker.protocol))
 
 
 class Archive:
