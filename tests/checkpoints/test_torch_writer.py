@@ -161,4 +161,4 @@ def test_a_large_state_dict_is_written_in_linear_time() -> None:
     groups = {f"model/{number}": one for number in range(20_000)}
     began = time.process_time()
     b"".join(TorchZip().write(groups, None))
-    assert time.process_time() - began < 8  # 1 s here, and 60 s if every insertion looks at every key
+    assert time.process_time() - began < 12  # some 2 s, and 25 s if every insertion looks at every key
