@@ -68,6 +68,7 @@ class Family(Generic[Plugin]):
 
     def _load(self, target: EntryPoint) -> Plugin:
         try:
-            return cast(Plugin, target.load()())
+            found = target.load()
+            return cast(Plugin, found() if callable(found) else found)
         except Exception as error:
             raise PluginError(f"the {self.kind} {target.name!r} ({target.value}) cannot be loaded: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +14,7 @@ from git_theta.checkpoints import Format
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
 from git_theta.errors import MetadataError, NotThisFormatError
-from git_theta.flows import known
+from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take
 from git_theta.git.repository import Repository
 from git_theta.layout import Span
@@ -28,6 +28,8 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import dense
 
 _INLINE_BYTES: Final = 1 << 16
+_FORMAT: Final = "theta-format"
+"""The attribute that names the format of a file."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,18 @@ class Cleaner:
         if not first:
             return b""
         whole = itertools.chain([first], content)
-        with take(whole, self.top / path, partial(self._scan, path), self.store.temporary_directory) as intake:
+        scratch = self.store.temporary_directory
+        with take(whole, self.top / path, self._scanner(path), scratch) as taken:
+            intake = taken if taken.scan.by_value is None else by_value.loaded(taken, path, self.formats, scratch)
             key = _key(intake)
             if self.remembered.get(path, ("", b""))[0] != key:
                 self.remembered[path] = key, self._metadata_file(intake, path, key)
             return self.remembered[path][1]
 
-    def _scan(self, path: str, source: Source) -> Scan:
-        return scan(source, path, self.formats)
+    def _scanner(self, path: str) -> Callable[[Source], Scan]:
+        """What finds the layout of a file. Git is asked for its attributes when that is first needed, and once."""
+        attributes = cache(partial(self.repository.attributes, path, (_FORMAT,)))
+        return lambda source: scan(source, path, self.formats, attributes().get(_FORMAT))
 
     def _metadata_file(self, intake: Intake, path: str, key: str) -> bytes:
         """The one that stands for these very bytes already, if there is one, else a new one."""
