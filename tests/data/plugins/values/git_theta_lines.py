@@ -1,4 +1,4 @@
-"""Arrays as lines of JSON: each line has a path, a dtype, a shape and the numbers. Blank lines and comments may be there.
+"""Arrays as lines of JSON: a path, a dtype, a shape and the numbers. There may be blank lines and comments.
 
 A plug-in that loads and saves: Git-Theta keeps the numbers, and the comments are lost on checkout.
 """
