@@ -38,7 +38,7 @@ def scan(source: Source, path: str, formats: Family[Format], wanted: str | None 
         source: the file.
         path: of the file, of which only the ending matters.
         formats: those that are known; plug-ins are imported only when no other format claims the file.
-        wanted: the only format that is asked, if there is one (theta-format in .gitattributes).
+        wanted: the only format that is asked, if there is one (theta-format in .gitattributes); "opaque" asks none.
 
     Raises:
         PluginError: the wanted format is unknown, or a plug-in breaks its contract.
@@ -57,6 +57,8 @@ def scan(source: Source, path: str, formats: Family[Format], wanted: str | None 
 
 
 def _scan_as(source: Source, name: str, formats: Family[Format]) -> Scan:
+    if name == opaque.NAME:
+        return Scan(opaque.layout(source.size), None)
     member = formats.get(name)
     if plugins.by_value(member):
         plugins.check_name(name)

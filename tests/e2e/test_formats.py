@@ -111,6 +111,13 @@ class TestAttribute:
         assert done.returncode != 0
         assert "unknown checkpoint format 'tensorflow'; known are: safetensors, torch, torch-legacy" in done.stderr
 
+    def test_opaque_keeps_a_file_whole_on_purpose(self, filtered: Repo) -> None:
+        filtered.git("config", "theta.strict", "true")
+        filtered.write(".gitattributes", "models/** filter=theta theta-format=opaque\n")
+        filtered.write("models/m.pt", FILES["torch"]())
+        assert filtered.git("add", "models").stderr == ""
+        assert format_of(filtered, "models/m.pt") == "opaque"
+
 
 def test_cleaning_imports_no_framework(filtered: Repo) -> None:
     code = (
