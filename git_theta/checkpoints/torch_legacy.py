@@ -23,6 +23,9 @@ from git_theta.layout import Layout, Span
 from git_theta.sources import BytesSource, Source
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
+_MAGIC_ROOM: Final = 64
+"""Bytes in which the pickle of the magic number ends, whatever the protocol."""
+
 _VERSION: Final = 1001
 _COUNT: Final = 8
 
@@ -104,7 +107,8 @@ def _read(source: Source) -> _Stream:
     if source.size < 2 or source.read(0, 1) != b"\x80":
         raise NotThisFormatError("not a stream of pickles")
     fuel = Fuel(source.size)
-    magic, version, machine = Walker(source, 0, source.size, fuel), None, None
+    # Other people's pickles, however long, are told apart by their first bytes.
+    magic = Walker(source, 0, min(source.size, _MAGIC_ROOM), fuel)
     if magic.walk() != _MAGIC:
         raise NotThisFormatError("a pickle, but not one of torch")
     version = Walker(source, magic.position, source.size, fuel)
