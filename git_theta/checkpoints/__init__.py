@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from git_theta.checkpoints.checkpoint import Checkpoint
 from git_theta.layout import Layout
 from git_theta.registry import Family
 from git_theta.sources import Source
+
+__all__ = ["Checkpoint", "Format", "Values", "formats"]
 
 
 @dataclass(frozen=True, slots=True)

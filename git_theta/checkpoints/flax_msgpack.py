@@ -98,6 +98,8 @@ class FlaxMsgpack:
         top = _Node("list", children={"": _Node("map")}) if skeleton is None else _tree(skeleton)
         for name, values in groups.items():
             _put(top, name, values)
+        if not top.children[""].is_wanted():
+            raise PluginError("the one array that the file consists of cannot be taken out")
         yield from _emit(top.children[""])
 
 

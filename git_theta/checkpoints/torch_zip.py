@@ -69,7 +69,8 @@ class TorchZip:
             raise PluginError("a torch file that is big-endian or has code cannot be written with other groups")
         walker = archive.walker("data", Fuel(source.size))
         root = walker.walk()
-        return write_archive(groups, Old(root, walker.persistents, self.scan(source).spans, archive.keys()))
+        spans = self.scan(source).spans
+        return write_archive(groups, Old(root, walker.persistents, spans, archive.keys(), walker.protocol))
 
 
 class Archive:
@@ -153,6 +154,8 @@ def fill_with_zeros(skeleton: bytes) -> Source:
     for member in sorted(read_entries(source, read_end(source)), key=lambda member: member.header):
         if member.size and member.name.partition("/")[2].startswith(folders):
             start = member.header + local_header_size(source, member.header - shift)
+            if start - shift > source.size or (holes and start < sum(holes[-1])):
+                raise NotThisFormatError("the members of the zip file are not where they can be")
             holes.append((start, member.size))
             shift += member.size
     return HollowSource(skeleton, holes)

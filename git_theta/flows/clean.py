@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from git_theta.checkpoints import Format
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError
-from git_theta.flows import known
+from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take
 from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
 from git_theta.git.repository import Repository
@@ -29,6 +30,8 @@ from git_theta.updates import dense
 from git_theta.updates.choose import AUTO, KINDS, Limits
 
 _INLINE_BYTES: Final = 1 << 16
+_FORMAT: Final = "theta-format"
+"""The attribute that names the format of a file."""
 
 
 @dataclass(frozen=True)
@@ -68,29 +71,36 @@ class Cleaner:
             raise MetadataError("the file holds conflict markers: settle the conflict first")
         if not first:
             return b""
-        whole = itertools.chain([first], content)
-        with take(whole, self.top / path, partial(self._scan, path), self.store.temporary_directory) as intake:
+        with self.taking(itertools.chain([first], content), path) as intake:
             key = _key(intake)
             if self.remembered.get(path, ("", b""))[0] != key:
                 self.remembered[path] = key, self._metadata_file(intake, path, key)
             return self.remembered[path][1]
 
-    def clean_anew(self, content: Iterator[bytes], path: str, before: Sequence[Metadata], wish: Wish) -> bytes:
-        """The metadata file of a checkpoint, decided anew whatever is in the index; otherwise like `clean`.
+    @contextmanager
+    def taking(self, content: Iterator[bytes], path: str) -> Iterator[Intake]:
+        """Take in a checkpoint; see `intake.take`."""
+        scratch = self.store.temporary_directory
+        with take(content, self.top / path, self._scanner(path), scratch) as taken:
+            yield taken if taken.scan.by_value is None else by_value.loaded(taken, path, self.formats, scratch)
+
+    def decide_anew(self, intake: Intake, path: str, before: Sequence[Metadata], wish: Wish) -> bytes:
+        """The metadata file of a checkpoint, decided anew whatever is in the index.
 
         Args:
-            content: the checkpoint's bytes in pieces.
+            intake: the checkpoint.
             path: of the file, from the top of the worktree.
             before: earlier versions of it, whose groups may be built on.
             wish: how its groups shall be kept.
         """
-        with take(content, self.top / path, partial(self._scan, path), self.store.temporary_directory) as intake:
-            data = self._new(intake, path, before, wish)
-            self.cache.put(_key(intake), data)
-            return data
+        data = self._new(intake, path, before, wish)
+        self.cache.put(_key(intake), data)
+        return data
 
-    def _scan(self, path: str, source: Source) -> Scan:
-        return scan(source, path, self.formats)
+    def _scanner(self, path: str) -> Callable[[Source], Scan]:
+        """What finds the layout of a file. Git is asked for its attributes when that is first needed, and once."""
+        attributes = cache(partial(self.repository.attributes, path, (_FORMAT,)))
+        return lambda source: scan(source, path, self.formats, attributes().get(_FORMAT))
 
     def _metadata_file(self, intake: Intake, path: str, key: str) -> bytes:
         """The one that stands for these very bytes already, if there is one, else a new one."""
