@@ -457,3 +457,7 @@ def test_any_text_is_refused_or_the_one_of_its_signature(text: str) -> None:
 def test_the_text_of_no_buckets_is_plain() -> None:
     assert lsh.encode((0,) * 16) == ZERO
     assert lsh.decode(ZERO) == (0,) * 16
+
+
+def test_the_rounding_to_buckets_is_taken_off_a_distance() -> None:
+    assert lsh.distance((0,) * 16, (1,) * 16) == pytest.approx(1e-8 * math.sqrt(1 - 1 / (2 * math.pi)))
