@@ -107,6 +107,7 @@ class Npz:
 
     name = "npz"
     extensions = (".npz",)
+    has_checksums = True
 
     def scan(self, source: Source) -> Layout:
         """Find the parameter groups; see `checkpoints.Format`."""

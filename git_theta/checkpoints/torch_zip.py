@@ -30,6 +30,7 @@ class TorchZip:
 
     name = "torch"
     extensions = (".pt", ".pth", ".bin", ".ckpt")
+    has_checksums = True
 
     def scan(self, source: Source) -> Layout:
         """Find the parameter groups; see `checkpoints.Format`. Reads nothing of the storages."""
