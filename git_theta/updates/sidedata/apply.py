@@ -11,7 +11,7 @@ import numpy as np
 from git_theta import tensors
 from git_theta.errors import UsageError
 from git_theta.updates.sidedata.changes import Change, Dense, LowRank, Scale, SparseChange, check
-from git_theta.updates.sidedata.values import FLOATS, Array, narrow, shaped, widen
+from git_theta.updates.sidedata.values import FLOATS, Array, computed, narrow, shaped, widen
 
 _BLOCK: Final = 1 << 18
 """Elements that are widened and rounded at a time."""
@@ -47,7 +47,7 @@ def apply(change: Change, old: Array, dtype: str, shape: tuple[int, ...]) -> Arr
     with np.errstate(all="ignore"):
         match change:
             case LowRank():
-                wide = np.float64 if dtype == "float64" else np.float32
+                wide = computed(dtype)
                 product = change.r.astype(wide, copy=False) @ change.c.astype(wide, copy=False)
                 return _elementwise(np.add, before, product.reshape(shape), dtype)
             case Scale():

@@ -93,12 +93,17 @@ def integers(name: str, values: Values) -> npt.NDArray[np.int64]:
     return from_bytes(name, values).astype(np.int64)
 
 
+def computed(dtype: str) -> np.dtype[np.floating[Any]]:
+    """The type in which numbers of a dtype of FLOATS are computed: float64 for float64, else float32."""
+    return np.dtype(np.float64) if dtype == "float64" else np.dtype(np.float32)
+
+
 def widen(array: Array, dtype: str) -> Floats:
-    """Values of a dtype of FLOATS, held as `held(dtype)`, in the type that they are computed in: float32 or float64."""
+    """Values of a dtype of FLOATS, held as `held(dtype)`, in the type that they are computed in."""
     if dtype == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     with np.errstate(invalid="ignore"):
-        return array.astype(np.float64 if dtype == "float64" else np.float32, copy=False)
+        return array.astype(computed(dtype), copy=False)
 
 
 def narrow(array: Floats, dtype: str) -> Array:
