@@ -65,7 +65,7 @@ def normals(seed: int, *shape: int) -> npt.NDArray[np.float64]:
 # --- what a signature depends on --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", tensors.DTYPE_BITS)
+@pytest.mark.parametrize("dtype", tensors.BLOCKS)
 def test_the_floats_of_sixteen_bits_and_more_are_supported(dtype: str) -> None:
     assert lsh.supports(dtype) == (dtype in SUPPORTED)
 

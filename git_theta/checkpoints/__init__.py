@@ -32,8 +32,8 @@ class Values:
 class Format(Protocol):
     """A checkpoint format: a port with three methods on plain bytes. It runs no code that a file brings.
 
-    A format whose files hold checksums of the values, outside of them, says so with `has_checksums = True`: other values
-    are then put into a file by `write`, not in their place.
+    A format whose files hold checksums of the values, outside of them, says so with `has_checksums = True`: other
+    values are then put into a file by `write`, not in their place.
     """
 
     name: str

@@ -41,7 +41,7 @@ def is_result(changes: Sequence[Change], old: Array, new: Array, dtype: str, sha
         changes: of one group, in order; all but the last are taken as `apply_all` does them.
         old: the group's values before; contiguous, only the bytes count.
         new: the values to recognise, likewise.
-        dtype: of the group, a name of `tensors.DTYPE_BITS`.
+        dtype: of the group, a name of `tensors.BLOCKS`.
         shape: of the group.
 
     Raises:
