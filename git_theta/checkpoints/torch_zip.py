@@ -12,7 +12,7 @@ from git_theta.checkpoints import Values
 from git_theta.checkpoints.pickle_reader import Fuel
 from git_theta.checkpoints.pickle_values import plain_values
 from git_theta.checkpoints.pickles import Walker
-from git_theta.checkpoints.torch_spans import Names, Storages
+from git_theta.checkpoints.torch_spans import Names, Storages, layout_of
 from git_theta.checkpoints.zip_checksums import refit
 from git_theta.checkpoints.zips import STORED, Member, local_header_size, read_directory, read_end, read_entries
 from git_theta.errors import NotThisFormatError, PluginError
@@ -47,7 +47,7 @@ class TorchZip:
                 storages.span(key, start, nbytes, is_raw=archive.is_big_endian)
                 for key, (start, nbytes) in places.items()
             )
-        return Layout(self.name, source.size, tuple(sorted(spans, key=lambda span: (span.start, span.stop))))
+        return layout_of(self.name, source.size, spans)
 
     def values(self, source: Source) -> Mapping[str, str]:
         """The plain values beside the tensors, by path, shortened; for comparisons.
