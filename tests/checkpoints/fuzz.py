@@ -125,11 +125,20 @@ def attempts(member: Format, data: bytes) -> Iterator[tuple[str, Callable[[], ob
     yield "write", lambda: list(member.write(groups, skeleton))
 
 
-def main(name: str, folder: Path) -> int:
-    """Print what goes wrong, a line each; the number tells the file, as the damage is the same in every run."""
+def main(name: str, folder: Path, hostile: Path | None = None) -> int:
+    """Print what goes wrong, a line each; the number tells the file, as the damage is the same in every run.
+
+    Args:
+        name: of the format.
+        folder: with good files.
+        hostile: with other files, to be read instead of damaged ones.
+    """
     member = formats().get(name)
     files = [path.read_bytes() for path in sorted(folder.iterdir())]
     small = [data for data in files if len(data) <= 8192]
+    bad: Iterator[bytes] = damaged(small, name)
+    if hostile is not None:
+        bad = (path.read_bytes() for path in sorted(hostile.iterdir()))
     watch = Watch()
     for data in itertools.chain(files, [b"", b"PK\x03\x04"]):
         # Warm up: our own modules, and codecs, are imported when they are first needed.
@@ -137,7 +146,7 @@ def main(name: str, folder: Path) -> int:
             Watch.run(_Deaf(), attempt)
     _limit_memory()
     told: list[str] = []
-    for number, data in enumerate(itertools.chain(files, damaged(small, name))):
+    for number, data in enumerate(itertools.chain(files, bad)):
         for what, attempt in attempts(member, data):
             wrong = watch.run(attempt)
             if wrong is not None and len(told) < _MAX_TOLD:
@@ -161,4 +170,4 @@ def _limit_memory() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(main(sys.argv[1], *map(Path, sys.argv[2:])))

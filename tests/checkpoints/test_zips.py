@@ -126,6 +126,14 @@ def test_a_new_file_is_written_from_the_skeleton_of_a_large_one(large: Path) -> 
     assert (again["big"].tolist(), again["small"].tolist(), again["epoch"]) == ([1, 2], [0], 3)
 
 
+def test_a_large_member_that_is_no_storage_is_refused(tmp_path: Path) -> None:
+    # It would be skeleton, which is held in memory.
+    file = tmp_path / "x.pt"
+    write_sparse(file, [*members_of({"w": torch.ones(1)}, "none"), ("archive/notes.txt", 100_000_000)])
+    with pytest.raises(NotThisFormatError, match="beside its tensors"):
+        scan(file)
+
+
 @pytest.mark.parametrize("lie", [-4, 4, 2**40, 2**63 - 2**33])
 def test_wide_numbers_that_disagree_are_refused(lie: int, tmp_path: Path) -> None:
     file = tmp_path / "x.zip"
