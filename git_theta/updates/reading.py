@@ -43,7 +43,9 @@ class Group:
 class UpdateType(Protocol):
     """A type of update. Applying it gives the same bytes on every machine, or fails."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name in metadata files."""
 
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block.
