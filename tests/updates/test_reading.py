@@ -53,12 +53,10 @@ def test_blocks_that_fit_are_passed_on_as_they_are() -> None:
     assert list(aligned(iter(blocks), 100, 40)) == blocks
 
 
-@pytest.mark.parametrize(
-    "sizes", [[], [40], [40, 40], [40, 40, 19], [40, 40, 21], [40, 40, 20, 1], [150], [40] * 3], ids=str
-)
+@pytest.mark.parametrize("sizes", [[], [40], [40, 40], [40, 40, 19], [40, 40, 21], [40, 40, 20, 1], [150], [40] * 3])
 def test_blocks_that_are_too_few_or_too_many_are_refused(sizes: list[int]) -> None:
     """A plug-in may give anything."""
-    with pytest.raises(CorruptObjectError, match="instead of 100"):
+    with pytest.raises(CorruptObjectError, match="100$"):
         list(aligned(blocks_of(bytes(200), sizes), 100, 40))
 
 
@@ -180,12 +178,12 @@ def test_plug_in_that_gives_a_wrong_number_of_bytes_is_an_error(scene: Scene, si
 _READ = """
 import sys
 from pathlib import Path
-import git_theta.store.arrays, git_theta.store.serialize, git_theta.updates as updates
+import git_theta.store.arrays, git_theta.updates as updates
 from git_theta import metadata_file, tensors
 store, metadata, rows, step = sys.argv[1:]
 from git_theta.updates import dense, delta, ia3, linear, low_rank, payloads, reading, residual, words
 if rows != "0":
-    for module in (git_theta.store.serialize, dense, payloads, reading, residual):
+    for module in (dense, payloads, reading, residual):
         assert hasattr(module, "BLOCK_ROWS"), module
         module.BLOCK_ROWS = int(rows)
 if step != "0":
