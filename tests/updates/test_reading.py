@@ -56,7 +56,7 @@ def test_blocks_that_fit_are_passed_on_as_they_are() -> None:
 @pytest.mark.parametrize("sizes", [[], [40], [40, 40], [40, 40, 19], [40, 40, 21], [40, 40, 20, 1], [150], [40] * 3])
 def test_blocks_that_are_too_few_or_too_many_are_refused(sizes: list[int]) -> None:
     """A plug-in may give anything."""
-    with pytest.raises(CorruptObjectError, match="100$"):
+    with pytest.raises(CorruptObjectError, match=r"100$"):
         list(aligned(blocks_of(bytes(200), sizes), 100, 40))
 
 
@@ -200,24 +200,24 @@ for entry in metadata_file.parse(Path(metadata).read_bytes()).entries:
 
 
 @pytest.mark.parametrize(
-    ("rows", "step", "variables"),
+    ("block_rows", "step", "variables"),
     [
         (0, 0, {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}),
         (0, 0, {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}),
         (0, 0, {"NPY_DISABLE_CPU_FEATURES": "cpu"}),
         (1 << 18, 1000, {}),
         (1 << 20, 1 << 20, {"OPENBLAS_NUM_THREADS": "2"}),
-        (0, 77, {"NPY_DISABLE_CPU_FEATURES": "cpu"}),
+        (0, 333, {"NPY_DISABLE_CPU_FEATURES": "cpu"}),
     ],
     ids=str,
 )
 def test_values_are_the_same_in_another_process(
-    scene: Scene, tmp_path: Path, rows: int, step: int, variables: dict[str, str]
+    scene: Scene, tmp_path: Path, block_rows: int, step: int, variables: dict[str, str]
 ) -> None:
     """Whatever the number of threads, the processor and the sizes of what is worked on at once are."""
     entries = []
-    for dtype in ("float32", "bfloat16", "float16", "float64"):
-        made, group = chain(scene, (LARGE // 500, 500), dtype)
+    for dtype, rows in (("bfloat16", LARGE // 500), ("float32", 60), ("float16", 61), ("float64", 62)):
+        made, group = chain(scene, (rows, 500), dtype)
         digest = Values(group, scene.read(made, group)).digest
         entries.append(Entry(dtype, dtype, group.shape, digest, 0, made))
     size = sum(entry.nbytes for entry in entries)
@@ -227,7 +227,7 @@ def test_values_are_the_same_in_another_process(
         variables = {"NPY_DISABLE_CPU_FEATURES": " ".join(dispatched())}
     command = [sys.executable, "-W", "error", "-c", _READ, str(scene.store.root), str(tmp_path / "metadata")]
     done = subprocess.run(
-        [*command, str(rows), str(step)],
+        [*command, str(block_rows), str(step)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **variables},
         capture_output=True,
         text=True,
