@@ -63,10 +63,13 @@ def _weights(update: Update, group: Group) -> list[float]:
         raise CorruptObjectError(f"a linear update cannot give values of dtype {group.dtype}")
     if not isinstance(weights, tuple) or not update.bases or len(weights) != len(update.bases):
         raise CorruptObjectError("the linear update has not one weight for each base")
-    found = [float(weight) for weight in weights if isinstance(weight, int | float)]
-    if len(found) != len(weights):
+    numbers = [weight for weight in weights if isinstance(weight, int | float)]
+    if len(numbers) != len(weights):
         raise CorruptObjectError("a weight of the linear update is no number")
-    return found
+    try:
+        return [float(weight) for weight in numbers]
+    except OverflowError as error:
+        raise CorruptObjectError("a weight of the linear update is too large") from error
 
 
 def _apply(parts: Sequence[Block], weights: Sequence[float], dtype: str, out: Rows) -> None:
