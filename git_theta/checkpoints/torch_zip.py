@@ -24,6 +24,8 @@ _PICKLES: Final = {"data": (), "constants": ("constants",)}
 groups. Only TorchScript has constants."""
 
 _VERSIONS: Final = ("version", ".data/version")
+_OWN: Final = {*_VERSIONS, "data.pkl", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
+"""What torch itself puts beside the storages; a new file has its own."""
 
 
 class TorchZip:
@@ -91,7 +93,8 @@ class TorchZip:
         walker = archive.walker("data", Fuel(source.size))
         root = walker.walk()
         spans = self.scan(source).spans
-        return write_archive(groups, Old(root, walker.persistents, spans, archive.keys(), walker.protocol))
+        others = archive.others()
+        return write_archive(groups, Old(root, walker.persistents, spans, archive.keys(), walker.protocol, others))
 
 
 class Archive:
@@ -137,6 +140,20 @@ class Archive:
     def keys(self) -> dict[int, str]:
         """The key of the storage that starts at each offset."""
         return {start: key for key, (start, _) in self.storages("data").items()}
+
+    def others(self) -> list[tuple[str, bytes]]:
+        """The members that torch has no use for, and their contents.
+
+        Raises:
+            PluginError: one is compressed, and may be of any size.
+        """
+        found = []
+        for name, (member, start) in self._members.items():
+            if name and not name.startswith("data/") and name not in _OWN:
+                if member.method != STORED:
+                    raise PluginError(f"a torch file cannot be written again with its compressed member {name[:80]!r}")
+                found.append((name, self._source.read(start, start + member.size)))
+        return found
 
     def _content(self, name: str) -> tuple[int, int]:
         member, start = self._members[name]
