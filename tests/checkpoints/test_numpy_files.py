@@ -203,6 +203,43 @@ def test_headers_may_be_written_in_many_ways() -> None:
         assert groups(data, Npy()) == {"array": expected}
 
 
+def test_a_header_that_is_taken_means_what_it_means_to_numpy() -> None:
+    rng = random.Random(0)
+    pieces = [
+        *"{}()[],:'\" 012+-\n#",
+        "descr",
+        "<i4",
+        "True",
+        "False",
+        "shape",
+        "'shape': (2,), ",
+        "2,",
+        "(2)",
+        "0x2",
+        "1_0",
+    ]
+    texts = [
+        "{'descr': '<i4', 'fortran_order': False, 'shape': (2,), }\n",
+        "{'shape': (1, 2), 'fortran_order': True, 'descr': '<i4'}",
+    ]
+    taken = 0
+    for number in range(4000):
+        text = texts[number % 2]
+        for _ in range(rng.randrange(1, 3)):
+            at = rng.randrange(len(text))
+            text = text[:at] + rng.choice(["", rng.choice(pieces)]) + text[at + rng.randrange(2) :]
+        data = npy(text=text)
+        try:
+            found = groups(data, Npy())["array"]
+        except NotThisFormatError:
+            continue
+        taken += 1
+        loaded = np.load(io.BytesIO(data), allow_pickle=False)
+        assert found.shape == (loaded.T if text.count("True") else loaded).shape
+        assert found.dtype == loaded.dtype.name
+    assert taken > 100
+
+
 REFUSED = {
     "nothing": b"",
     "a magic": b"\x93NUMPY",
