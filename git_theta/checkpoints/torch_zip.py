@@ -23,6 +23,7 @@ _PICKLES: Final = {"data": (), "constants": ("constants",)}
 """The pickles of an archive, `NAME.pkl`, whose storages are `NAME/KEY`, and what stands before the names of their
 groups. Only TorchScript has constants."""
 
+_MEMBER: Final = 512
 _VERSIONS: Final = ("version", ".data/version")
 _OWN: Final = {*_VERSIONS, "data.pkl", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
 """What torch itself puts beside the storages; a new file has its own."""
@@ -38,6 +39,7 @@ class TorchZip:
         """Find the parameter groups; see `checkpoints.Format`. Reads nothing of the storages."""
         archive = Archive(source)
         fuel, names = Fuel(source.size), Names()
+        fuel.burn(archive.cost)
         spans: list[Span] = []
         for folder in archive.folders:
             walker = archive.walker(folder, fuel)
@@ -103,6 +105,7 @@ class Archive:
     Attributes:
         folders: those of `_PICKLES` that it has.
         is_big_endian: the order of bytes in its values.
+        cost: what the members take of the `Fuel` for the pickles.
     """
 
     def __init__(self, source: Source) -> None:
@@ -116,6 +119,7 @@ class Archive:
         if "data.pkl" not in self._members or not any(name in self._members for name in _VERSIONS):
             raise NotThisFormatError("a zip file, but not one of torch")
         self.folders = [folder for folder in _PICKLES if f"{folder}.pkl" in self._members]
+        self.cost = _MEMBER * len(self._members)
         order = "little"
         if "byteorder" in self._members:
             start, stop = self._content("byteorder")

@@ -24,8 +24,8 @@ _LOCAL: Final = struct.Struct("<4s5H3I2H")
 _FULL_16: Final = 0xFFFF
 _FULL_32: Final = 0xFFFFFFFF
 _ZIP64: Final = 1
-_MAX_MEMBERS: Final = 1 << 18
-_MAX_DIRECTORY: Final = 1 << 26
+_MAX_MEMBERS: Final = 1 << 17
+_MAX_DIRECTORY: Final = 3 << 23
 _ENCRYPTED: Final = 1 | 1 << 6 | 1 << 13
 SIZES_LATER: Final = 1 << 3
 """The flag of a member whose checksum and sizes stand behind its content, too or only."""
