@@ -85,12 +85,16 @@ def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[Sc
 
 
 def _ratios(new: Vector, old: Vector, axis: int) -> Vector:
-    """What each line along an axis was multiplied with, told by its largest value, where rounding matters least."""
-    place = np.expand_dims(np.abs(old).argmax(axis), axis)
+    """What each line along an axis was multiplied with: the median of its ratios, in which rounding cancels out."""
     with np.errstate(all="ignore"):
-        ratios = np.take_along_axis(new, place, axis).astype(np.float64) / np.take_along_axis(old, place, axis)
-    found: Vector = np.nan_to_num(ratios.reshape(-1), nan=1.0, posinf=1.0, neginf=1.0).astype(old.dtype)
-    return found
+        ratios = np.divide(new, old, dtype=np.float64)
+        ratios[~np.isfinite(ratios)] = np.nan
+    ratios.sort(axis)  # NaNs come last.
+    middle = np.expand_dims(np.count_nonzero(np.isfinite(ratios), axis) // 2, axis)
+    middle = np.minimum(middle, ratios.shape[axis] - 1)
+    found: Vector = np.nan_to_num(np.take_along_axis(ratios, middle, axis).reshape(-1), nan=1.0)
+    with np.errstate(all="ignore"):
+        return found.astype(old.dtype)
 
 
 def _explains(new: Vector, old: Vector, factors: Vector, dtype: str) -> bool:
