@@ -75,13 +75,24 @@ def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[Sc
         return
     values, before = (widen(rows[: whole * width], group.dtype).reshape(whole, width) for rows in (new, old))
     if whole == height or height > whole >= _SAMPLE_ROWS:
-        columns = _ratios(values, before, 0)
-        if _explains(values, before, columns, group.dtype):
+        columns = _scales(values, before, 0, group.dtype)
+        if columns is not None:
             yield Scaled(base, group, columns.reshape(1, *group.shape[1:]))
     if whole == height:
-        scales = _ratios(values, before, 1)
-        if _explains(values, before, scales[:, None], group.dtype):
+        scales = _scales(values, before, 1, group.dtype)
+        if scales is not None:
             yield Scaled(base, group, scales.reshape(-1, *(1 for _ in group.shape[1:])))
+
+
+def _scales(new: Vector, old: Vector, axis: int, dtype: str) -> Vector | None:
+    """What each line along an axis was multiplied with; None if a sample shows that no such thing happened."""
+    step = max(1, new.shape[axis] // _SAMPLE_ROWS)
+    part = (slice(None, None, step),) if axis == 0 else (slice(None), slice(None, None, step))
+    for lines in (part, ...):
+        found = _ratios(new[lines], old[lines], axis)
+        if not _explains(new[lines], old[lines], np.expand_dims(found, axis), dtype):
+            return None
+    return found
 
 
 def _ratios(new: Vector, old: Vector, axis: int) -> Vector:
