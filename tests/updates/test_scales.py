@@ -66,7 +66,7 @@ def test_groups_of_any_shape_are_exact(scene: Scene, shape: tuple[int, ...]) -> 
     scene.change(old, scaled(old, -1))
 
 
-@pytest.mark.parametrize("size", [1e-38, 1e-40, 1e38])
+@pytest.mark.parametrize("size", [1e-36, 3e-38, 1e38])
 def test_huge_and_tiny_values_are_exact(scene: Scene, size: float) -> None:
     for dtype in ("float32", "bfloat16"):
         old = (normal((100, 100), "float64") * size).astype(normal(1, dtype).dtype)
