@@ -16,8 +16,7 @@ def tuned(old: Any, seed: int) -> Any:
 
 
 def average(one: Any, two: Any, weight: float) -> Any:
-    working = np.float64 if one.dtype == np.float64 else np.float32
-    first, second = one.astype(working) * working(weight), two.astype(working) * working(1 - weight)
+    first, second = one.astype(np.float64) * weight, two.astype(np.float64) * (1 - weight)
     with np.errstate(all="ignore"):
         return (first + second).astype(one.dtype)
 

@@ -22,11 +22,10 @@ def rows_of(array: Any) -> Any:
 
 
 def documented(parts: list[Any], weights: list[float], dtype: str) -> bytes:
-    working = np.dtype(WORKING[dtype])
     with np.errstate(all="ignore"):
-        total = widen(rows_of(parts[0]), dtype) * np.array(weights[0]).astype(working)
+        total = widen(rows_of(parts[0]), dtype).astype(np.float64) * weights[0]
         for part, weight in zip(parts[1:], weights[1:], strict=True):
-            total = total + widen(rows_of(part), dtype) * np.array(weight).astype(working)
+            total = total + widen(rows_of(part), dtype).astype(np.float64) * weight
     out = np.empty((total.size, tensors.itemsize(dtype)), np.uint8)
     narrow(total, dtype, out)
     return out.tobytes()
