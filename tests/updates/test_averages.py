@@ -34,7 +34,7 @@ def test_average_of_two_versions_is_linear_and_comes_back(scene: Scene, dtype: s
     one, two = tuned(old, 1), tuned(old, 2)
     update = kept(scene, one, two, average(one, two, weight))
     assert types(update)[-3:] == ["linear", "dense", "dense"]
-    assert cost(update) < 0.01 * old.nbytes
+    assert cost(update) < 0.03 * old.nbytes
 
 
 @pytest.mark.parametrize("shape", [(12_000,), (10, 30, 40), (1, 12_000), (12_000, 1), (8, 15, 10, 10)], ids=str)
