@@ -28,10 +28,10 @@ class Linear:
         """The group's values, block by block; see `updates.UpdateType`."""
         weights = _weights(update, group)
         sequences = [reader.values(base, group) for base in update.bases]
-        with reader.computing() as compute:
-            for parts in zip(*sequences, strict=True):
-                work = partial(_apply, parts, weights, group.dtype)
-                yield compute(work, parts[0].nbytes, tensors.itemsize(group.dtype))
+        compute = reader.computing()
+        for parts in zip(*sequences, strict=True):
+            work = partial(_apply, parts, weights, group.dtype)
+            yield compute(work, parts[0].nbytes, tensors.itemsize(group.dtype))
 
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - there is no payload
         """No bytes."""
