@@ -5,12 +5,12 @@ each projection is told by the number of its bucket, 1e-8 wide. As Van Durme and
 are read from one fixed pool of 10,000 normals, so they need no memory that grows with the group.
 
 A direction is as long as the group, and reads the pool again and again through its own permutation. The values are
-taken in blocks of 30,000. Each place in a block has a seeded sign; each block is rotated by a seeded offset and has a
-seeded sign; so has each of the three parts of a block, which read the pool once each. Eight directions share all of
-these signs and offsets. That makes two *folds*, in which the blocks are added up first and projected once, at the
-end: two additions for each value, instead of 16 products. The seeds keep structured differences apart (a constant
-shift, a column of a matrix, the same change in every block). Two changed values may meet in one place of a fold, and
-cancel: one chance in 20,000. The other fold still tells them.
+taken in blocks of 30,000, which read it three times. Each place in a block has a seeded sign; each block, and each
+third of one, is rotated by a seeded offset and has a seeded sign. Eight directions share all of these signs and
+offsets. That makes two *folds*, in which the blocks are added up first and projected once, at the end: two additions
+for each value, instead of 16 products. The seeds keep structured differences apart (a constant shift, a column of a
+matrix, the same change in every block). Two changed values may meet in one place of a fold, and cancel: one chance in
+20,000. The other fold still tells them.
 
 Signatures stand in metadata files, so they should be the same on every machine. Hence no BLAS and no reduction whose
 order NumPy may choose: all sums are elementwise IEEE operations on doubles, in an order that depends on nothing but

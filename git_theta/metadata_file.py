@@ -36,6 +36,7 @@ _END: Final = "]}"
 _VERSION: Final = re.compile(rb'\{"git-theta":(\d{1,9})[,}]')
 _HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
+_FORMAT: Final = re.compile(rf"(?:by-value:)?{_WORD.pattern}", re.ASCII)
 _MARKER: Final = re.compile(r"(<{7}|\|{7}|={7}|>{7})( |$)")
 
 T = TypeVar("T")
@@ -145,7 +146,7 @@ def _string(value: object, pattern: re.Pattern[str], what: str) -> str:
 
 
 def _read_file(value: Mapping[str, Any]) -> tuple[str, int]:
-    return _string(value["format"], _WORD, "the name of a format"), _integer(value["size"])
+    return _string(value["format"], _FORMAT, "the name of a format"), _integer(value["size"])
 
 
 def _file_text(file: tuple[str, int]) -> str:

@@ -68,6 +68,9 @@ class Family(Generic[Plugin]):
 
     def _load(self, target: EntryPoint) -> Plugin:
         try:
-            return cast(Plugin, target.load()())
+            found = target.load()
+            # A class is what is announced as a rule; a member that is there already has a name.
+            is_member = hasattr(found, "name") and not callable(found)
+            return cast(Plugin, found if is_member else found())
         except Exception as error:
             raise PluginError(f"the {self.kind} {target.name!r} ({target.value}) cannot be loaded: {error}") from error

@@ -522,3 +522,17 @@ def test_any_json_in_any_place_is_refused_or_another_canonical_file(line: int, k
         group = {**json.loads(lines[line].removesuffix(",")), key: value}
         lines[line] = json.dumps(group, separators=(",", ":")) + ("," if line < 8 else "")
     assert_canonical_or_refused("\n".join(lines).encode())
+
+
+@pytest.mark.parametrize("name", ["safetensors", "torch-legacy", "by-value:my_plugin.2", "by-value:x"])
+def test_names_of_formats_and_of_plugins_that_keep_values_are_taken(name: str) -> None:
+    empty = Skeleton(0, tensors.digest(b""), b"", None)
+    metadata = Metadata(name, 0, empty, ())
+    assert parse(serialize(metadata)) == metadata
+
+
+@pytest.mark.parametrize("name", ["by-value:", "by-value:by-value:x", "other:x", "by-value:X", ":x", "by-value: x"])
+def test_other_names_of_formats_are_refused(name: str) -> None:
+    empty = Skeleton(0, tensors.digest(b""), b"", None)
+    with pytest.raises(MetadataError, match="not the name of a format"):
+        parse(serialize(Metadata(name, 0, empty, ())))

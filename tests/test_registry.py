@@ -130,6 +130,11 @@ def test_plug_in_that_cannot_be_loaded_is_named(install: Install, target: str, c
     assert isinstance(fakes.get("fake"), Fake)
 
 
+def test_a_member_may_be_announced_instead_of_its_class(install: Install) -> None:
+    install({"other": f"{MODULE}:plugin"}, "class Plugin:\n    name = 'other'\nplugin = Plugin()\n")
+    assert family().get("other") is sys.modules[MODULE].plugin
+
+
 @pytest.mark.parametrize("target", [f"{MODULE}:Outer.Plugin", f"{MODULE}:Plugin [extra]"])
 def test_targets_may_have_all_that_an_entry_point_allows(install: Install, target: str) -> None:
     install({"other": target}, "class Plugin: pass\nclass Outer:\n    class Plugin: pass\n")

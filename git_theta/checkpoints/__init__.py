@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from git_theta.checkpoints.checkpoint import Checkpoint
 from git_theta.layout import Layout
 from git_theta.registry import Family
 from git_theta.sources import Source
+
+__all__ = ["Checkpoint", "Format", "Values", "formats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,11 @@ class Values:
 
 
 class Format(Protocol):
-    """A checkpoint format: a port with three methods on plain bytes. It runs no code that a file brings."""
+    """A checkpoint format: a port with three methods on plain bytes. It runs no code that a file brings.
+
+    A format whose files hold checksums of the values, outside of them, says so with `has_checksums = True`: other
+    values are then put into a file by `write`, not in their place.
+    """
 
     name: str
     extensions: tuple[str, ...]

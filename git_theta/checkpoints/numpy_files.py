@@ -5,7 +5,6 @@ Written after the format's description in numpy/lib/format.py and PKWARE's APPNO
 
 from __future__ import annotations
 
-import ast
 import re
 import stat
 import struct
@@ -30,10 +29,16 @@ _MAX_HEADER: Final = 10_000
 """What numpy.load takes of a file that it does not trust."""
 
 _ALIGNMENT: Final = 64
-_TOKENS: Final = re.compile(r"""(?:'[^'\\\n]*+'|"[^"\\\n]*+"|True|False|[0-9]{1,20}L?|[{}()\[\],: ]|\n\Z)*+""")
-"""All that a header consists of. Old files of Python 2 have an L behind numbers."""
+_NUMBER: Final = "(?:0|[1-9][0-9]{0,19})L?"
+"""Old files of Python 2 have an L behind numbers."""
 
-_LONG: Final = re.compile(r"(?<=[0-9])L(?=[,)])")
+_ENTRY: Final = re.compile(
+    r""" *(?P<quote>['"])(?:descr(?P=quote) *: *(?P<descr>'[^'\\\n]*+'|"[^"\\\n]*+")"""
+    r"""|fortran_order(?P=quote) *: *(?P<fortran_order>True|False)"""
+    rf"""|shape(?P=quote) *: *(?P<shape>\( *(?:(?:{_NUMBER} *, *)+(?:{_NUMBER} *)?)?\))) *(?:,|\Z)"""
+)
+"""All that a header consists of."""
+
 _DESCR: Final = re.compile(r"([<>|])([biufcSUVMm])([0-9]{1,9})(?:(?<=[Mm]8)\[[0-9A-Za-z/]{1,20}\])?")
 _DTYPES: Final = {
     kind + str(size): f"{name}{8 * size}"
@@ -102,6 +107,7 @@ class Npz:
 
     name = "npz"
     extensions = (".npz",)
+    has_checksums = True
 
     def scan(self, source: Source) -> Layout:
         """Find the parameter groups; see `checkpoints.Format`."""
@@ -213,18 +219,30 @@ def _parse(source: Source, start: int, stop: int) -> _Header:
     if length > _MAX_HEADER or begin + length > stop:
         raise NotThisFormatError("the header of an array is too long")
     text = source.read(begin, begin + length).decode("utf-8" if head[6] == 3 else "latin-1", "replace")
-    # Python's parser warns of odd text, and other versions of it warn of other text: such text does not get there.
-    if not _TOKENS.fullmatch(text):
-        raise NotThisFormatError("the header of an array has something in it that NumPy does not write")
-    try:
-        found = ast.literal_eval(_LONG.sub("", text).strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise NotThisFormatError("the header of an array is malformed") from None
-    match found:
-        case {"descr": str(descr), "fortran_order": bool(is_fortran), "shape": tuple(shape)} if len(found) == 3:
-            if all(type(extent) is int for extent in shape):
-                return _Header(descr, is_fortran, shape, begin + length)
+    found = _fields(text)
+    if found is not None:
+        extents = tuple(int(digits) for digits in re.findall("[0-9]+", found["shape"]))
+        return _Header(found["descr"][1:-1], found["fortran_order"] == "True", extents, begin + length)
     raise NotThisFormatError("an array holds objects or records, or its header is malformed")
+
+
+def _fields(text: str) -> dict[str, str] | None:
+    """The text of each of the three values in a header; None if it is not one that NumPy writes for plain arrays.
+
+    A header is a literal of Python, but it is matched and never given to Python's parser, which is no match for a
+    hostile one.
+    """
+    inner = text.removesuffix("\n").strip(" ")
+    if not inner.startswith("{") or not inner.endswith("}"):
+        return None
+    inner = inner[1:-1].rstrip(" ")
+    found: dict[str, str] = {}
+    position = 0
+    while (entry := _ENTRY.match(inner, position)) and entry.lastgroup not in found:
+        assert entry.lastgroup is not None
+        found[entry.lastgroup] = entry[entry.lastgroup]
+        position = entry.end()
+    return found if position == len(inner) and len(found) == 3 else None
 
 
 def _npy_header(values: Values, old: _Header | None) -> bytes:

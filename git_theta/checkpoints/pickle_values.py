@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import struct
 from collections.abc import Iterator
 from typing import Final
@@ -10,7 +11,7 @@ from blake3 import blake3
 
 from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Bag, Dict, Global, Record, Unread
-from git_theta.checkpoints.torch_tree import Path, maker_of, members, view
+from git_theta.checkpoints.torch_tree import SET_MAKERS, Path, maker_of, members, view
 from git_theta.sources import blocks
 
 _MAX_VALUES: Final = 10_000
@@ -20,8 +21,10 @@ _MAX_SHOWN: Final = 200
 _MAX_NAME: Final = 1024
 _MAX_TEXT: Final = 1 << 20
 _MAX_LOOKED_AT: Final = 1 << 27
+_MAX_KIND: Final = 16
 _SCALARS: Final = {"f4": "<f", "f8": "<d", "f2": "<e", "i8": "<q", "i4": "<i", "i2": "<h", "i1": "<b", "b1": "<?"}
 _SCALAR_MAKERS: Final = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_ARRAY_MAKERS: Final = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")
 
 
 def plain_values(root: object) -> dict[str, str]:
@@ -71,7 +74,7 @@ class _Texts:
                 text = self._flat(value)
             case Dict(entries=[]):
                 text = "{}"
-            case Bag(elements=[]):
+            case Bag(elements=[]) | Record(args=([],)) if isinstance(value, Bag) or maker_of(value) in SET_MAKERS:
                 text = "set()"
             case Record() if view(value) is None:
                 text = self._record(value)
@@ -88,16 +91,28 @@ class _Texts:
             return text
         if isinstance(value, Global):
             return value.path
-        return self._unread(value) if isinstance(value, Unread) else None
+        match data := _encoded(value):
+            case bytes():
+                return self._simple(data)
+            case Unread():
+                return self._unread(data, is_encoded=data is not value)
+            case _:
+                return None
 
-    def _unread(self, value: Unread) -> str | None:
-        size = value.stop - value.start
-        self.looked_at += size
+    def _unread(self, value: Unread, *, is_encoded: bool = False) -> str | None:
+        """The size and the digest of what a long string says, the same for the same bytes in every protocol."""
+        self.looked_at += value.stop - value.start
         if self.looked_at > _MAX_LOOKED_AT:
             return None
-        digest = blake3()
+        size, digest = 0, blake3()
+        decoder = codecs.getincrementaldecoder("utf-8")()
         for block in blocks(value.source, value.start, value.stop):
-            digest.update(block)
+            try:
+                data = decoder.decode(block).encode("latin-1") if is_encoded else block
+            except UnicodeError:
+                return None
+            size += len(data)
+            digest.update(data)
         return f"<{size} bytes> ({digest.hexdigest()[:8]})"
 
     def _flat(self, value: list[object] | tuple[object, ...]) -> str | None:
@@ -114,28 +129,53 @@ class _Texts:
             return f"[{', '.join(texts)}]"
         return f"({texts[0]},)" if len(texts) == 1 else f"({', '.join(texts)})"
 
+    def _array(self, state: object) -> str | None:
+        match state:
+            case (_, tuple() as shape, kind, _, data) if (name := _dtype(kind)) and (extents := self._flat(shape)):
+                content = _encoded(data)
+                if isinstance(content, bytes):
+                    self.looked_at += len(content)
+                    return f"<array {name} {extents}> ({blake3(content).hexdigest()[:8]})"
+                text = self._unread(content, is_encoded=content is not data) if content else None
+                return text and f"<array {name} {extents}>{text[text.index('>') + 1 :]}"
+            case _:
+                return None
+
     def _record(self, record: Record) -> str | None:
-        """The text of an object that is made of plain arguments alone."""
+        """The text of an array of NumPy, or of an object that is made of plain arguments alone."""
+        if maker_of(record) in _ARRAY_MAKERS:
+            return self._array(record.state)
         if record.elements or record.entries or record.state is not None:
             return None
         name = maker_of(record)
         if name in _SCALAR_MAKERS and (number := _scalar(record)) is not None:
             return number
-        data = _encoded(record)
+        data = self._simple(record)
         if data is not None:
-            return self._simple(data)
+            return data
         args = [self._flat(part) if isinstance(part, tuple) else self._simple(part) for part in record.args]
         if not name or any(part is None for part in args):
             return None
         return f"{name}({', '.join(map(str, args))})"
 
 
-def _encoded(value: object) -> bytes | None:
-    """Bytes, which protocol 2 writes as a text to be encoded in Latin 1."""
-    if isinstance(value, bytes):
+def _dtype(value: object) -> str | None:
+    """NumPy's short name of a dtype, such as "f8"; None for one of fields or objects."""
+    match value:
+        case Record(args=(str(kind), *_)) if len(kind) < _MAX_KIND and kind[:1] not in "VO":
+            return kind
+        case _:
+            return None
+
+
+def _encoded(value: object) -> bytes | Unread | None:
+    """Bytes, which protocol 2 writes as a text to be encoded in Latin 1; a long text as it is."""
+    if isinstance(value, bytes | Unread):
         return value
     if isinstance(value, Record) and maker_of(value) == "_codecs.encode" and value.args[1:] == ("latin1",):
         text = value.args[0]
+        if isinstance(text, Unread):
+            return text
         if isinstance(text, str) and all(ord(character) < 256 for character in text):
             return text.encode("latin-1")
     return None
@@ -147,7 +187,7 @@ def _scalar(record: Record) -> str | None:
         case (Record(args=(str(kind), *_)), data) if kind in _SCALARS:
             content = _encoded(data)
             form = struct.Struct(_SCALARS[kind])
-            if content is not None and len(content) == form.size:
+            if isinstance(content, bytes) and len(content) == form.size:
                 return repr(form.unpack(content)[0])
     return None
 

@@ -1,6 +1,7 @@
 """Writes a walked pickle again: the stand-ins become what they stand for, and nothing is called.
 
-In protocol 2, which torch writes, or in 4 if there are classes within classes.
+With the opcodes of protocol 2, which torch writes. What the names mean is another matter: up to protocol 2 they are
+those of Python 2, and from 4 on they may be those of classes within classes.
 """
 
 from __future__ import annotations
@@ -27,13 +28,23 @@ class _Memo:
 
 
 class PickleWriter:
-    """Writes one pickle."""
+    """Writes one pickle.
 
-    def __init__(self, replace: Callable[[object], object]) -> None:
-        """Replace: gives what stands in the place of a part of a value; the part itself, mostly."""
+    Attributes:
+        persistents: the persistent objects that were written.
+    """
+
+    def __init__(self, replace: Callable[[object], object], protocol: int = 2) -> None:
+        """Begin.
+
+        Args:
+            replace: gives what stands in the place of a part of a value; the part itself, mostly.
+            protocol: of the pickle that the names in the value are from.
+        """
+        self.persistents: list[Persistent] = []
         self._replace = replace
         self._memo: dict[int | tuple[str, str], int] = {}
-        self._protocol = 2
+        self._protocol = 2 if protocol < 3 else 4
         self._open: set[int] = set()
         self._kept: list[object] = []
 
@@ -81,10 +92,11 @@ class PickleWriter:
         return [_Raw(b"}"), _Memo(value), *self._batch(value.entries, b"u")]
 
     def _bag(self, value: Bag) -> list[object]:
-        kind = Global("__builtin__", "frozenset" if value.frozen else "set")
+        kind = Global("__builtin__" if self._protocol == 2 else "builtins", "frozenset" if value.frozen else "set")
         return [kind, value.elements, _Raw(b"\x85R"), _Memo(value)]
 
     def _persistent(self, value: Persistent) -> list[object]:
+        self.persistents.append(value)
         return [value.id, _Raw(b"Q")]
 
     def _text(self, value: str) -> list[object]:
@@ -106,9 +118,6 @@ class PickleWriter:
         return steps if record.state is None else [*steps, self._replace(record.state), _Raw(b"b")]
 
     def _global(self, value: Global) -> list[object]:
-        if "." in value.name:
-            # A class within a class: readers look for these from protocol 4 on.
-            self._protocol = 4
         if "\n" in value.path:
             return [value.module, value.name, _Raw(b"\x93"), _Memo(value)]
         return [_Raw(f"c{value.module}\n{value.name}\n".encode()), _Memo(value)]

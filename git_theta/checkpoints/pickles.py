@@ -31,11 +31,13 @@ class Walker(PickleReader):
 
     Attributes:
         persistents: the persistent objects, in the order in which they were met.
+        protocol: the one that the pickle says it has.
     """
 
     def __init__(self, source: Source, start: int, stop: int, fuel: Fuel) -> None:
         super().__init__(source, start, stop, fuel)
         self.persistents: list[Persistent] = []
+        self.protocol = 0
         self._stack: list[object] = []
         self._marks: list[list[object]] = []
         self._memo: dict[int, object] = {}
@@ -86,7 +88,8 @@ class Walker(PickleReader):
     # --- the opcodes ---
 
     def _proto(self, _: bytes) -> None:
-        if self._number(1) > 5:
+        self.protocol = self._number(1)
+        if self.protocol > 5:
             raise ValueError("an unknown protocol")
 
     def _frame(self, _: bytes) -> None:

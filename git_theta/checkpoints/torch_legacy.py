@@ -16,13 +16,16 @@ from git_theta.checkpoints.pickle_objects import Dict, Persistent
 from git_theta.checkpoints.pickle_reader import Fuel
 from git_theta.checkpoints.pickle_values import plain_values
 from git_theta.checkpoints.pickles import Walker
-from git_theta.checkpoints.torch_spans import Names, Storages, item_size
+from git_theta.checkpoints.torch_spans import Names, Storages, item_size, layout_of
 from git_theta.checkpoints.torch_tree import key_text
 from git_theta.errors import NotThisFormatError
 from git_theta.layout import Layout, Span
 from git_theta.sources import BytesSource, Source
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
+_MAGIC_ROOM: Final = 64
+"""Bytes in which the pickle of the magic number ends, whatever the protocol."""
+
 _VERSION: Final = 1001
 _COUNT: Final = 8
 
@@ -39,9 +42,7 @@ class TorchLegacy:
         The pickles do not say where they end, so up to 64 KiB behind them may be read, and are not looked at.
         """
         stream = _read(source)
-        storages = Storages(stream.root, stream.persistents, Names(), are_counted=True)
-        if storages.uses.keys() != set(stream.keys) or len(stream.keys) != len(storages.uses):
-            raise NotThisFormatError("it does not have the storages that its pickle names")
+        storages = _storages(stream)
         spans: list[Span] = []
         position = stream.stop
         for key in stream.keys:
@@ -53,7 +54,7 @@ class TorchLegacy:
             position = spans[-1].stop
         if position != source.size:
             raise NotThisFormatError(f"{source.size} bytes, but its storages end at {position}")
-        return Layout(self.name, source.size, tuple(spans))
+        return layout_of(self.name, source.size, spans)
 
     def values(self, source: Source) -> Mapping[str, str]:
         """The plain values beside the tensors, by path, shortened; for comparisons.
@@ -71,7 +72,7 @@ class TorchLegacy:
             return write_archive(groups, None)
         source = BytesSource(skeleton)
         stream = _read(source)
-        storages = Storages(stream.root, stream.persistents, Names(), are_counted=True)
+        storages = _storages(stream)
         # The values are not at hand, but the pickle tells their sizes, and any offsets will do.
         spans = []
         position = 0
@@ -80,15 +81,24 @@ class TorchLegacy:
             spans.append(storages.span(key, position, use.id.numel * (item_size(use.id.kind) or 1)))
             position = spans[-1].stop + 1
         keys = {span.start: key for span, key in zip(spans, stream.keys, strict=True)}
-        return write_archive(groups, Old(stream.root, stream.persistents, spans, keys))
+        return write_archive(groups, Old(stream.root, stream.persistents, spans, keys, stream.protocol))
 
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """The pickles of a file: the object, its persistent objects, the keys of the storages, and where these begin."""
+    """What the pickles of a file say.
+
+    Attributes:
+        root: the object.
+        persistents: its persistent objects.
+        protocol: of its pickle.
+        keys: of the storages.
+        stop: where these begin.
+    """
 
     root: object
     persistents: list[Persistent]
+    protocol: int
     keys: list[str]
     stop: int
 
@@ -97,7 +107,8 @@ def _read(source: Source) -> _Stream:
     if source.size < 2 or source.read(0, 1) != b"\x80":
         raise NotThisFormatError("not a stream of pickles")
     fuel = Fuel(source.size)
-    magic, version, machine = Walker(source, 0, source.size, fuel), None, None
+    # Other people's pickles, however long, are told apart by their first bytes.
+    magic = Walker(source, 0, min(source.size, _MAGIC_ROOM), fuel)
     if magic.walk() != _MAGIC:
         raise NotThisFormatError("a pickle, but not one of torch")
     version = Walker(source, magic.position, source.size, fuel)
@@ -112,4 +123,11 @@ def _read(source: Source) -> _Stream:
     keys = last.walk()
     if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
         raise NotThisFormatError("it has no list of storages")
-    return _Stream(root, content.persistents, [key_text(key) for key in keys], last.position)
+    return _Stream(root, content.persistents, content.protocol, [key_text(key) for key in keys], last.position)
+
+
+def _storages(stream: _Stream) -> Storages:
+    storages = Storages(stream.root, stream.persistents, Names(), are_counted=True)
+    if storages.uses.keys() != set(stream.keys) or len(stream.keys) != len(storages.uses):
+        raise NotThisFormatError("it does not have the storages that its pickle names")
+    return storages

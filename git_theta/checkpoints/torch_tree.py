@@ -26,7 +26,9 @@ _REBUILDS: Final = frozenset(
     }
 )
 _FROM_PAIRS: Final = frozenset({"collections.OrderedDict", "builtins.dict", "__builtin__.dict", "collections.Counter"})
-_FROM_LIST: Final = frozenset({"builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset"})
+SET_MAKERS: Final = frozenset({"builtins.set", "__builtin__.set", "builtins.frozenset", "__builtin__.frozenset"})
+"""What makes a set from a list."""
+
 _RECONSTRUCTORS: Final = ("copyreg._reconstructor", "copy_reg._reconstructor")
 _SPARSE_PARTS: Final = {
     "torch.sparse_coo": ("indices", "values", "size"),
@@ -188,7 +190,7 @@ def members(value: object) -> Iterator[tuple[str | None, object]]:
         elif maker_of(value) in _RECONSTRUCTORS and len(value.args) == 3:
             # Protocols 0 and 1: a class, its base, and what the base is made from.
             yield from [] if value.args[2] is None else _parts(value.args[2])
-        elif maker_of(value) in _FROM_LIST and len(value.args) == 1:
+        elif maker_of(value) in SET_MAKERS and len(value.args) == 1:
             yield from _parts(value.args[0])
         else:
             yield from members(value.args)

@@ -43,12 +43,14 @@ class Old:
         persistents: all of the pickle's.
         spans: its groups.
         keys: of the storages, by the start of their spans.
+        protocol: of its pickle.
     """
 
     root: object
     persistents: Sequence[Persistent]
     spans: Sequence[Span]
     keys: Mapping[int, str]
+    protocol: int
 
 
 def write_archive(groups: Mapping[str, Values], old: Old | None) -> Iterator[bytes]:
@@ -60,10 +62,12 @@ def write_archive(groups: Mapping[str, Values], old: Old | None) -> Iterator[byt
             beyond these are taken out.
 
     Raises:
-        PluginError: torch has no such dtype, or the structure has no room for a group.
+        PluginError: torch has no such dtype, or the structure has no room for a group, or cannot lose one.
     """
     plan = _Plan(groups, old)
-    data = PickleWriter(plan.replacement).dump(plan.root)
+    writer = PickleWriter(plan.replacement, old.protocol if old else 2)
+    data = writer.dump(plan.root)
+    plan.check(writer.persistents)
     members: list[tuple[str, bytes | memoryview]] = [("data.pkl", data), ("byteorder", b"little")]
     members += ((f"data/{plan.keys[name]}", values.data) for name, values in groups.items())
     # Torch tells files apart by it, and takes any forty digits.
@@ -83,6 +87,7 @@ class _Plan:
     def __init__(self, groups: Mapping[str, Values], old: Old | None) -> None:
         self.keys: dict[str, str] = {}
         self._dropped: set[str] = set()
+        self._used: set[str] = set()
         self._indexed: dict[int, dict[str, object]] = {}
         self._numbered: dict[int, bool] = {}
         self.root: object = Record(Global("collections", "OrderedDict"), (), b"R")
@@ -99,6 +104,24 @@ class _Plan:
     def replacement(self, part: object) -> object:
         """What stands in the place of a part: nothing for a tensor that is taken out."""
         return None if self._dropped and self._is_dropped(part) else part
+
+    def check(self, written: Sequence[Persistent]) -> None:
+        """Make sure that the structure lost what was taken out, and nothing else, as of a sparse tensor's two groups.
+
+        Args:
+            written: the persistent objects of the new pickle.
+
+        Raises:
+            PluginError: it did not.
+        """
+        keys = {found.key for persistent in written if (found := storage_id(persistent))}
+        lost = next(
+            (name for name, key in self.keys.items() if self._dropped and key in self._used and key not in keys), None
+        )
+        if lost is not None:
+            raise PluginError(f"the group {lost!r} cannot stay in the file without another that is taken out")
+        if not self._dropped.isdisjoint(keys):
+            raise PluginError("a group cannot be taken out of the file, whose structure needs it")
 
     def _keep(self, groups: Mapping[str, Values], old: Old) -> None:
         changed: dict[str, Values] = {}
@@ -118,6 +141,9 @@ class _Plan:
                 value.maker = _class(value.maker)
         for persistent in old.persistents:
             persistent.id = _new_id(persistent, changed)
+            storage = storage_id(persistent)
+            if storage is not None:
+                self._used.add(storage.key)
         for value in everything if self._dropped else ():
             if isinstance(value, Dict | Record) and value.entries:
                 value.entries = self._remaining(value.entries)

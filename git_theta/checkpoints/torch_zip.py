@@ -12,7 +12,8 @@ from git_theta.checkpoints import Values
 from git_theta.checkpoints.pickle_reader import Fuel
 from git_theta.checkpoints.pickle_values import plain_values
 from git_theta.checkpoints.pickles import Walker
-from git_theta.checkpoints.torch_spans import Names, Storages
+from git_theta.checkpoints.torch_spans import Names, Storages, layout_of
+from git_theta.checkpoints.zip_checksums import refit
 from git_theta.checkpoints.zips import STORED, Member, local_header_size, read_directory, read_end, read_entries
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
@@ -30,6 +31,7 @@ class TorchZip:
 
     name = "torch"
     extensions = (".pt", ".pth", ".bin", ".ckpt")
+    has_checksums = True
 
     def scan(self, source: Source) -> Layout:
         """Find the parameter groups; see `checkpoints.Format`. Reads nothing of the storages."""
@@ -46,7 +48,7 @@ class TorchZip:
                 storages.span(key, start, nbytes, is_raw=archive.is_big_endian)
                 for key, (start, nbytes) in places.items()
             )
-        return Layout(self.name, source.size, tuple(sorted(spans, key=lambda span: (span.start, span.stop))))
+        return layout_of(self.name, source.size, spans)
 
     def values(self, source: Source) -> Mapping[str, str]:
         """The plain values beside the tensors, by path, shortened; for comparisons.
@@ -56,6 +58,26 @@ class TorchZip:
         """
         archive = Archive(source)
         return plain_values(archive.walker("data", Fuel(source.size)).walk())
+
+    def refit(self, layout: Layout, skeleton: bytes, changed: Mapping[str, Values]) -> bytes:
+        """The skeleton for other values of some groups, in a file that stays as it is otherwise.
+
+        The checksums of a zip file are in its skeleton. This puts the right ones in, so that a merge that takes some
+        groups from here and some from there need not write a new file; code, big-endian order and alignment stay.
+
+        Args:
+            layout: of the file.
+            skeleton: of the file.
+            changed: the groups that get other values, of the dtype and the shape that they have.
+
+        Returns:
+            A skeleton of the same length and layout.
+
+        Raises:
+            NotThisFormatError: the skeleton is not one of this layout.
+            PluginError: a group is not in the layout, or has another dtype or shape there.
+        """
+        return refit(layout, skeleton, changed)
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the structure and the plain values of the old. See `checkpoints.Format`."""
@@ -69,7 +91,8 @@ class TorchZip:
             raise PluginError("a torch file that is big-endian or has code cannot be written with other groups")
         walker = archive.walker("data", Fuel(source.size))
         root = walker.walk()
-        return write_archive(groups, Old(root, walker.persistents, self.scan(source).spans, archive.keys()))
+        spans = self.scan(source).spans
+        return write_archive(groups, Old(root, walker.persistents, spans, archive.keys(), walker.protocol))
 
 
 class Archive:
@@ -153,6 +176,8 @@ def fill_with_zeros(skeleton: bytes) -> Source:
     for member in sorted(read_entries(source, read_end(source)), key=lambda member: member.header):
         if member.size and member.name.partition("/")[2].startswith(folders):
             start = member.header + local_header_size(source, member.header - shift)
+            if start - shift > source.size or (holes and start < sum(holes[-1])):
+                raise NotThisFormatError("the members of the zip file are not where they can be")
             holes.append((start, member.size))
             shift += member.size
     return HollowSource(skeleton, holes)

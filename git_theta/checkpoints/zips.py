@@ -27,7 +27,9 @@ _ZIP64: Final = 1
 _MAX_MEMBERS: Final = 1 << 18
 _MAX_DIRECTORY: Final = 1 << 26
 _ENCRYPTED: Final = 1 | 1 << 6 | 1 << 13
-_SIZES_LATER: Final = 1 << 3
+SIZES_LATER: Final = 1 << 3
+"""The flag of a member whose checksum and sizes stand behind its content, too or only."""
+
 _UTF8: Final = 1 << 11
 _VERSION: Final = 45
 """Of PKWARE's specification, with zip64."""
@@ -222,7 +224,7 @@ def content_start(source: Source, member: Member, limit: int) -> int:
     sizes = (crc, packed, size)
     known = (member.crc, member.packed, member.size)
     # Sizes may follow the content, and then are not known here.
-    later = flags & _SIZES_LATER and not any(sizes)
+    later = flags & SIZES_LATER and not any(sizes)
     if text[:name_length] != member.name.encode() or method != member.method or (sizes != known and not later):
         raise NotThisFormatError("a member of the zip file is not what the directory says")
     if flags & _ENCRYPTED:

@@ -14,6 +14,7 @@ from git_theta import __version__
 from git_theta.cli.boundary import run
 
 _VERBS: Final = {
+    "add": "Stage checkpoints, and say how their changed groups shall be kept.",
     "clean": "Filter: a checkpoint on stdin to its metadata file (git calls it).",
     "demo": "Make a small repository and walk through the whole story.",
     "env": "Show versions, settings and paths, for bug reports.",

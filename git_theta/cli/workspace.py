@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from git_theta.store.transfer import Transfer
 
 if TYPE_CHECKING:
     from git_theta.flows.clean import Cleaner
+    from git_theta.flows.sideload import SideLoader
     from git_theta.flows.smudge import Smudger
 
 _TRUE = ("1", "true", "yes", "on")
@@ -87,6 +88,13 @@ class Workspace:
             settings=self.settings,
             warn=lambda message: complain(f"warning: {message}"),
         )
+
+    @cached_property
+    def side_loader(self) -> SideLoader:
+        """Keeps what the user says that a change was made from; paths are relative to the top of the worktree."""
+        from git_theta.flows.sideload import SideLoader
+
+        return SideLoader(replace(self.cleaner, top=self.repository.worktree), self.cleaner.formats)
 
     @cached_property
     def smudger(self) -> Smudger:

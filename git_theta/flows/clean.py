@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +15,9 @@ from git_theta.checkpoints import Format
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError
-from git_theta.flows import known
+from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take
-from git_theta.flows.keeping import Keeper, skeleton_wanted, wanted
+from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
 from git_theta.git.repository import Repository
 from git_theta.metadata import Entry, Metadata, Skeleton, content_key
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
@@ -29,6 +30,8 @@ from git_theta.updates import dense
 from git_theta.updates.choose import AUTO, KINDS, Limits
 
 _INLINE_BYTES: Final = 1 << 16
+_FORMAT: Final = "theta-format"
+"""The attribute that names the format of a file."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,36 @@ class Cleaner:
             raise MetadataError("the file holds conflict markers: settle the conflict first")
         if not first:
             return b""
-        whole = itertools.chain([first], content)
-        with take(whole, self.top / path, partial(self._scan, path), self.store.temporary_directory) as intake:
+        with self.taking(itertools.chain([first], content), path) as intake:
             key = _key(intake)
             if self.remembered.get(path, ("", b""))[0] != key:
                 self.remembered[path] = key, self._metadata_file(intake, path, key)
             return self.remembered[path][1]
 
-    def _scan(self, path: str, source: Source) -> Scan:
-        return scan(source, path, self.formats)
+    @contextmanager
+    def taking(self, content: Iterator[bytes], path: str) -> Iterator[Intake]:
+        """Take in a checkpoint; see `intake.take`."""
+        scratch = self.store.temporary_directory
+        with take(content, self.top / path, self._scanner(path), scratch) as taken:
+            yield taken if taken.scan.by_value is None else by_value.loaded(taken, path, self.formats, scratch)
+
+    def decide_anew(self, intake: Intake, path: str, before: Sequence[Metadata], wish: Wish) -> bytes:
+        """The metadata file of a checkpoint, decided anew whatever is in the index.
+
+        Args:
+            intake: the checkpoint.
+            path: of the file, from the top of the worktree.
+            before: earlier versions of it, whose groups may be built on.
+            wish: how its groups shall be kept.
+        """
+        data = self._new(intake, path, before, wish)
+        self.cache.put(_key(intake), data)
+        return data
+
+    def _scanner(self, path: str) -> Callable[[Source], Scan]:
+        """What finds the layout of a file. Git is asked for its attributes when that is first needed, and once."""
+        attributes = cache(partial(self.repository.attributes, path, (_FORMAT,)))
+        return lambda source: scan(source, path, self.formats, attributes().get(_FORMAT))
 
     def _metadata_file(self, intake: Intake, path: str, key: str) -> bytes:
         """The one that stands for these very bytes already, if there is one, else a new one."""
@@ -87,7 +111,7 @@ class Cleaner:
         cached = self._cached(intake, key)
         if cached is not None:
             return cached
-        data = self._new(intake, path, [metadata for _, metadata in before])
+        data = self._new(intake, path, [metadata for _, metadata in before], Wish(self._kind(path)))
         self.cache.put(key, data)
         return data
 
@@ -116,7 +140,7 @@ class Cleaner:
         restored = [oid for oid in lost if values[oid] and dense.restore(lost[oid], values[oid], self.store)]
         return len(restored) == len(lost)
 
-    def _new(self, intake: Intake, path: str, before: Sequence[Metadata]) -> bytes:
+    def _new(self, intake: Intake, path: str, before: Sequence[Metadata], wish: Wish) -> bytes:
         if intake.scan.why_opaque is not None:
             if self.settings.strict:
                 raise NotThisFormatError(f"{intake.scan.why_opaque} (refused because theta.strict is set)")
@@ -125,7 +149,7 @@ class Cleaner:
         skeleton_digest = tensors.digest(skeleton)
         is_large = len(skeleton) > _INLINE_BYTES
         keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain))
-        kept = keeper.keep(intake, path, before, skeleton if is_large else None, self._kind(path))
+        kept = keeper.keep(intake, path, before, skeleton if is_large else None, wish)
         layout = intake.scan.layout
         entries = tuple(
             Entry(span.name, span.dtype, span.shape, digest, lead, kept[digest].update, kept[digest].signature)

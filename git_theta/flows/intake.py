@@ -93,7 +93,7 @@ def _open(file: Path, stack: ExitStack) -> FileSource | None:
 def _check_layout(source: Source, scanned: Scan, digests: Digests, scan: Scanner) -> None:
     """Make sure that the layout, which was read from the worktree file, is that of the bytes which git piped."""
     layout = scanned.layout
-    known = source if scanned.why_opaque else SkeletonSource(layout, digests.skeleton)
+    known = source if scanned.is_whole else SkeletonSource(layout, digests.skeleton)
     if scan(known).layout != layout:
         raise ChangedWhileReadingError("the file changed while it was added: try again when nothing writes to it")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from git_theta import lsh, tensors
 from git_theta.flows import known
@@ -17,7 +17,7 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import Group, choose, update_types
 from git_theta.updates.choose import Limits
 from git_theta.updates.dense import Dense, Wanted
-from git_theta.updates.plans import Base, Change
+from git_theta.updates.plans import Base, Change, Prediction
 from git_theta.updates.reading import Readers
 
 
@@ -27,6 +27,21 @@ class Kept:
 
     update: Update
     signature: Signature | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user wants of the way in which a checkpoint's groups are kept.
+
+    Attributes:
+        kind: of update, one of `choose.KINDS`.
+        predictions: by the name of a group, what its new values are told to come from (side-loaded updates).
+        anew: decide anew about groups whose values are kept already, but in another way than the one wished for.
+    """
+
+    kind: str = choose.AUTO
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,7 @@ class Keeper:
     limits: Limits
 
     def keep(
-        self, intake: Intake, path: str, before: Sequence[Metadata], large_skeleton: bytes | None, kind: str
+        self, intake: Intake, path: str, before: Sequence[Metadata], large_skeleton: bytes | None, wish: Wish
     ) -> Mapping[str, Kept]:
         """How each digest of a checkpoint is kept: as it is already, or newly stored.
 
@@ -51,7 +66,7 @@ class Keeper:
             path: of the file, from the top.
             before: the metadata files that the path has had, the most important first.
             large_skeleton: the skeleton, if it is to be kept in an object.
-            kind: of update to store, one of `choose.KINDS`.
+            wish: what the user wants.
 
         Raises:
             ChangedWhileReadingError: the file changes meanwhile.
@@ -61,6 +76,8 @@ class Keeper:
         if large_skeleton is not None:
             groups[tensors.digest(large_skeleton)] = None
         found = self._known(groups, before)
+        if wish.anew and wish.kind == Dense.name:
+            found = {digest: kept for digest, kept in found.items() if kept.update.type == Dense.name}
         missing = {digest: group for digest, group in groups.items() if digest not in found}
         if not missing:
             return found
@@ -72,11 +89,11 @@ class Keeper:
         for span, digest in zip(intake.scan.layout.spans, intake.digests.groups, strict=True):
             if digest in missing:
                 group = missing.pop(digest)
-                bases = self._bases(span, versions) if group is not None else ()
+                bases = self._bases(span, digest, versions) if group is not None else ()
                 sign = span.dtype if group is not None and lsh.supports(span.dtype) else None
                 values = wanted(intake.source, span, digest, sign, signatures)
-                changes.append(Change(Group(span.dtype, span.shape), values, bases))
-        updates = choose.keep(changes, self.store, Readers(self.store, update_types()), self.limits, kind)
+                changes.append(Change(Group(span.dtype, span.shape), values, bases, wish.predictions.get(span.name)))
+        updates = choose.keep(changes, self.store, Readers(self.store, update_types()), self.limits, wish.kind)
         return {**found, **{digest: Kept(update, signatures.get(digest)) for digest, update in updates.items()}}
 
     def _known(self, groups: Mapping[str, Group | None], before: Sequence[Metadata]) -> dict[str, Kept]:
@@ -101,14 +118,14 @@ class Keeper:
                 found[entry.digest] = Kept(entry.update, entry.signature)
         return found
 
-    def _bases(self, span: Span, versions: Iterable[Mapping[str, Entry]]) -> tuple[Base, ...]:
+    def _bases(self, span: Span, digest: str, versions: Iterable[Mapping[str, Entry]]) -> tuple[Base, ...]:
         """Earlier versions of a group that a change of it may build on."""
         found: dict[str, Base] = {}
         for version in versions:
             entry = version.get(span.name)
             if entry is None or (entry.dtype, entry.shape) != (span.dtype, span.shape) or entry.digest in found:
                 continue
-            if span.nbytes and self._is_here(entry.update):
+            if span.nbytes and entry.digest != digest and self._is_here(entry.update):
                 found[entry.digest] = Base(entry.update, entry.digest, entry.signature)
         return tuple(found.values())
 

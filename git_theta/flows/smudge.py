@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from blake3 import blake3
 
 from git_theta import tensors
+from git_theta.checkpoints import Format, formats
+from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import CorruptObjectError, StoreError
+from git_theta.flows import by_value
 from git_theta.metadata import Entry, Metadata, ObjectRef, Update, content_key
 from git_theta.registry import Family
 from git_theta.store.arrays import Arrays, Block
@@ -40,12 +43,14 @@ class Smudger:
 
     Attributes:
         fetch: brings objects that are not in the local store, as far as it can.
+        formats: where the plug-ins for files that are kept by value are found.
     """
 
     store: ObjectStore
     cache: MetadataCache
     update_types: Family[UpdateType]
     fetch: Fetch
+    formats: Family[Format] = field(default_factory=formats)
 
     def smudge(self, metadata: Metadata, data: bytes, path: str) -> Iterator[bytes | memoryview]:
         """The checkpoint's bytes, in order. They are right only if the iterator ends without an error.
@@ -58,6 +63,13 @@ class Smudger:
         Raises:
             ThetaError: an object is missing or damaged; names path, group and object.
         """
+        content = self._content(metadata, data, path)
+        if plugin_of(metadata.format) is not None:
+            content = by_value.saved(metadata, content, self.formats, path, self.store.temporary_directory)
+        yield from content
+
+    def _content(self, metadata: Metadata, data: bytes, path: str) -> Iterator[bytes | memoryview]:
+        """The bytes that the metadata file describes: the checkpoint's, or its stand-in's."""
         self.provide(metadata, path)
         reader = Reader(Arrays(self.store), self.update_types)
         hasher, done = blake3(), 0

@@ -179,6 +179,17 @@ class Repository:
         """Let the index know the worktree files at these paths (from the top) as they are now."""
         self.git("update-index", "-q", "-z", "--stdin", stdin=self._terminated(paths))
 
+    def stage(self, path: str, content: bytes) -> None:
+        """Put content into the index at a path (from the top), past all filters. The worktree file stays as it is.
+
+        Raises:
+            GitError: the index cannot be written.
+        """
+        oid = command.lines(self.git("hash-object", "-w", "-t", "blob", "--stdin", stdin=content))[0]
+        executable = os.access(self.worktree / path, os.X_OK)
+        entry = f"{'100755' if executable else '100644'} {oid}\t".encode() + os.fsencode(path) + b"\0"
+        self.git("update-index", "--add", "-z", "--index-info", stdin=entry)
+
     def settings(self) -> dict[str, str]:
         """The configuration below "theta.", keys without that prefix and in lower case; the last value wins."""
         status, output, _ = command.attempt(["config", "--null", "--get-regexp", r"^theta\."], cwd=self.cwd)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from git_theta.registry import Family
+from git_theta.updates.handlers import get_update_handler
 from git_theta.updates.reading import Group, Reader, UpdateType
 
-__all__ = ["Group", "Reader", "UpdateType", "update_types"]
+__all__ = ["Group", "Reader", "UpdateType", "get_update_handler", "update_types"]
 
 
 def update_types() -> Family[UpdateType]:

@@ -107,10 +107,15 @@ class _Choice:
 
     def best(self) -> Plan | None:
         """The plan; None if nothing is cheaper than dense."""
+        told = self._change.told
+        if told is not None:
+            option = self._option(told, fit_residual(self._change, told, self._readers))
+            if self._is_allowed(option):
+                return option.plan
         plain = self._option(self._stored, fit_residual(self._change, self._stored, self._readers))
-        if plain is not None and self._is_settled(plain):
+        if self._is_settled(plain):
             return plain.plan
-        options = [option for option in [plain, *self._predicted()] if option is not None]
+        options = [plain, *self._predicted()]
         fitting = [option for option in options if self._is_allowed(option)]
         asked = [option for option in fitting if self._kind in (AUTO, _kind_of(option.plan))]
         cheapest = min(asked or fitting, key=lambda option: option.nbytes, default=None)
@@ -120,14 +125,14 @@ class _Choice:
         is_asked = self._kind in (AUTO, option.plan.type)
         return is_asked and option.nbytes < self._dense_nbytes * _TINY and self._is_allowed(option)
 
-    def _predicted(self) -> Iterator[_Option | None]:
+    def _predicted(self) -> Iterator[_Option]:
         """What the other kinds make of the change, the likeliest first, until one leaves next to nothing."""
         for predictions in self._searches():
             for prediction in predictions():
                 residual = fit_residual(self._change, prediction, self._readers)
                 option = self._option(prediction, residual)
                 yield option
-                if option is not None and option.nbytes < self._dense_nbytes * _TINY:
+                if option.nbytes < self._dense_nbytes * _TINY:
                     return
 
     def _searches(self) -> Iterator[Callable[[], Iterator[Prediction]]]:
@@ -136,7 +141,7 @@ class _Choice:
         yield lambda: factors.predictions(change, self._stored, reader)
         yield lambda: scales.predictions(change, self._stored, reader)
 
-    def _option(self, prediction: Prediction, residual: Residual) -> _Option | None:
+    def _option(self, prediction: Prediction, residual: Residual) -> _Option:
         plan = residual.plan if residual.plan is not None else prediction.plan
         if not isinstance(plan, Plan):
             raise ChangedWhileReadingError("two versions of a group have other digests but the same values")

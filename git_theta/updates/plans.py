@@ -35,11 +35,19 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A group whose values are new: the values, and the earlier versions of the same dtype and shape, nearest first."""
+    """A group whose values are new.
+
+    Attributes:
+        group: its dtype and shape.
+        wanted: the values.
+        bases: earlier versions of the same dtype and shape, the most likely first.
+        told: what the values are said to come from, if somebody said it.
+    """
 
     group: Group
     wanted: Wanted
     bases: tuple[Base, ...] = ()
+    told: Prediction | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import random
 from typing import TYPE_CHECKING
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,6 +118,48 @@ def test_damaged_safetensors_is_kept_whole_and_the_reason_is_given() -> None:
     assert found.why_opaque is not None
     assert found.why_opaque.startswith("not safetensors: ")
     assert "\n" not in found.why_opaque
+
+
+class Watched:
+    """A source that counts the bytes that are read of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+        self.read_bytes = 0
+
+    def read(self, start: int, stop: int) -> bytes:
+        self.read_bytes += stop - start
+        return self._data[start:stop]
+
+
+RANDOM = random.Random(0)
+OTHERS = {
+    "text": b"Once upon a time\n" * 100_000,
+    "json": b'{"weights": [1, 2, 3]}' + b" " * 1_000_000,
+    "yaml": b"---\na: 1\n" * 100_000,
+    "png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + RANDOM.randbytes(1_000_000),
+    "jpeg": b"\xff\xd8\xff\xe0\0\x10JFIF" + RANDOM.randbytes(1_000_000),
+    "gzip": b"\x1f\x8b\x08" + RANDOM.randbytes(1_000_000),
+    "elf": b"\x7fELF\2\1\1" + bytes(1_000_000),
+    "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(1_000_000),
+    "onnx": b"\x08\x07\x12\x07pytorch" + RANDOM.randbytes(1_000_000),
+    "pdf": b"%PDF-1.7\n" + RANDOM.randbytes(1_000_000),
+    "zeros": bytes(1_000_000),
+    "ones": b"\xff" * 1_000_000,
+    "a pickle": pickle.dumps({"a": list(range(100_000))}),
+    "msgpack without arrays": msgpack.packb({"a": [1, 2, {"b": b"c"}]}),
+    "metadata": b'{"git-theta":1,"about":"..."}\n' * 10_000,
+    **{f"noise {seed}": random.Random(seed).randbytes(1_000_000) for seed in range(20)},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("ending", ["", ".msgpack", ".pt"])
+def test_what_is_no_checkpoint_is_claimed_by_nobody_who_has_read_but_little(name: str, ending: str) -> None:
+    source = Watched(OTHERS[name])
+    assert scan(source, f"file{ending}", formats()).why_opaque is not None
+    assert source.read_bytes < 300_000
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)

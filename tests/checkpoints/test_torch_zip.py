@@ -419,6 +419,24 @@ def test_the_same_values_as_in_safetensors(kind: str, tmp_path: Path) -> None:
     assert safetensors.__version__
 
 
+@every_format
+def test_the_same_values_as_in_msgpack(kind: str) -> None:
+    from flax import serialization
+
+    from git_theta.checkpoints.flax_msgpack import FlaxMsgpack
+
+    dtypes = [dtype for dtype in DTYPES if dtype != "bfloat16"]
+    value = {f"h.0.attn.{dtype}": example(dtype, 2, 6) for dtype in dtypes}
+    value |= {"scalar": torch.tensor(1.5), "empty": torch.empty(0, 3)}
+    data = serialization.msgpack_serialize({name: tensor.numpy() for name, tensor in value.items()})
+    theirs = {
+        span.name: (span.dtype, span.shape, data[span.start : span.stop])
+        for span in FlaxMsgpack().scan(BytesSource(data)).spans
+    }
+    ours = groups_of(save(value, kind), kind)
+    assert {name: (one.dtype, one.shape, bytes(one.data)) for name, one in ours.items()} == theirs
+
+
 def test_torchscript(tmp_path: Path) -> None:
     class Module(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -1,0 +1,88 @@
+"""The door to plug-ins: whatever one of them does wrong is an error of one line that names it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from git_theta.checkpoints import Checkpoint, Format
+from git_theta.errors import ChangedWhileReadingError, NotThisFormatError, PluginError
+from git_theta.layout import Layout
+from git_theta.registry import Family
+from git_theta.sources import Source
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
+"""What can stand in a metadata file."""
+
+_SHOWN: Final = 200
+
+
+def names(formats: Family[Format]) -> list[str]:
+    """The formats that do not ship with Git-Theta."""
+    return [name for name in formats.names() if name not in formats.builtins]
+
+
+def by_value(member: object) -> type[Checkpoint] | None:
+    """The class of a member that can only load and save; None for one that finds spans."""
+    return type(member) if isinstance(member, Checkpoint) else None
+
+
+def extensions(name: str, member: Format | Checkpoint) -> tuple[str, ...]:
+    """The endings that a plug-in says its files have.
+
+    Raises:
+        PluginError: it says something else.
+    """
+    found = getattr(member, "extensions", ())
+    if not isinstance(found, tuple) or not all(isinstance(ending, str) and ending for ending in found):
+        raise PluginError(f"the extensions of the plug-in {name!r} are not a tuple of strings")
+    return found
+
+
+def scan(name: str, member: Format, source: Source) -> Layout:
+    """Ask a plug-in where the groups lie.
+
+    Raises:
+        NotThisFormatError: it does not claim the file.
+        PluginError: it breaks its contract.
+    """
+    check_name(name)
+    with guarded(name, "scan"):
+        layout = member.scan(source)
+        if not isinstance(layout, Layout) or layout.size != source.size:
+            raise PluginError("it did not return the layout of the file")
+        # Nothing of it is believed: this looks at every span once more.
+        return Layout(name, source.size, tuple(layout.spans))
+
+
+def check_name(name: str) -> None:
+    """Make sure that a plug-in's name can stand in a metadata file.
+
+    Raises:
+        PluginError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise PluginError(f"{name!r} cannot be the name of a plug-in: lower-case letters, digits and '_.-' only")
+
+
+@contextmanager
+def guarded(name: str, action: str) -> Iterator[None]:
+    """Run a plug-in. What it prints goes to standard error: standard output is git's.
+
+    Raises:
+        PluginError: it raised something, in one line.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (NotThisFormatError, ChangedWhileReadingError):
+        raise
+    except PluginError as error:
+        raise PluginError(f"the plug-in {name!r}: {error}") from error
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
+        raise PluginError(f"the plug-in {name!r} failed to {action} the file: {reason}") from error

@@ -1,0 +1,100 @@
+"""`git theta add`: stage a checkpoint, and say how its changed groups shall be kept."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import click
+
+from git_theta.cli.boundary import printable
+from git_theta.cli.workspace import Workspace
+from git_theta.errors import GitError, UsageError
+from git_theta.flows import known
+from git_theta.flows.fetch import fetch
+from git_theta.metadata import Metadata, Update
+from git_theta.metadata_file import parse
+
+_KINDS: Final = ("dense", "delta", "sparse", "low-rank", "ia3", "linear", "auto")
+_WITH_DATA: Final = ("dense", "sparse", "low-rank", "ia3", "auto")
+
+
+@click.command("add")
+@click.option("--update-type", type=click.Choice(_KINDS), help="How to keep the groups that changed, where it fits.")
+@click.option(
+    "--update-data",
+    type=click.Path(exists=True, path_type=Path),
+    help="What the change is made from: a checkpoint with groups named <group>/<key>, or an adapter of PEFT.",
+)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+def command(paths: tuple[Path, ...], update_type: str | None, update_data: Path | None) -> None:
+    """Stage PATHS as git add does.
+
+    With --update-type, changed groups are kept as an update of this type where it fits; dense keeps every group whole,
+    which ends a chain of updates. With --update-data, the one checkpoint is changed as the data says, unless the
+    worktree holds the new values already, and the data is what is kept.
+    """
+    workspace = Workspace.here()
+    if update_data is not None and (len(paths) != 1 or (update_type or "auto") not in _WITH_DATA):
+        raise UsageError(f"--update-data is for one checkpoint, and for a type of {', '.join(_WITH_DATA)}")
+    if update_type is not None or update_data is not None:
+        for path in paths:
+            _stage(workspace, _from_top(workspace, path), update_type or "auto", update_data)
+    workspace.repository.git("add", "--", *map(str, paths))
+
+
+def _stage(workspace: Workspace, path: str, kind: str, data: Path | None) -> None:
+    """Decide anew about a checkpoint, put that into the index, and tell what was done."""
+    repository = workspace.repository
+    if repository.tracked([path]) != [path]:
+        raise UsageError(f"{path} is not kept by Git-Theta: run 'git theta track' first")
+    heads = list(known.heads(repository, path))
+    staged = [metadata for _, metadata in known.at_path(repository, path)]
+    loader = workspace.side_loader
+    if data is None:
+        from git_theta.flows.keeping import Wish
+
+        with loader.taking(path) as intake:
+            written = loader.cleaner.decide_anew(intake, path, heads or staged, Wish(kind, anew=True))
+        base = heads[0] if heads else None
+    else:
+        from git_theta.flows.sidefiles import read_changes
+
+        if not heads and not staged:
+            raise UsageError(f"{path} has no earlier version that the data could change: commit it first")
+        base = (heads or staged)[0]
+        changes = read_changes(data, base, kind, loader.formats)
+        fetch(workspace.transfer, base.objects(), None, verify=False)
+        written = loader.load(path, base, changes, kind)
+    repository.stage(path, written)
+    _tell(base, parse(written))
+
+
+def _tell(base: Metadata | None, new: Metadata) -> None:
+    """A line for each group that is kept in another way than before, and one that sums up."""
+    before = {} if base is None else base.by_name()
+    counts: Counter[str] = Counter()
+    for entry in new.entries:
+        old = before.get(entry.name)
+        if old is None or (old.digest, old.update) != (entry.digest, entry.update):
+            words = _described(entry.update)
+            counts[words] += 1
+            click.echo(f"{printable(entry.name)}: {words}")
+    summary = ", ".join(f"{count} {words}" for words, count in counts.items()) or "nothing changed"
+    click.echo(f"{sum(counts.values())} of {len(new.entries)} groups: {summary}")
+
+
+def _described(update: Update) -> str:
+    """The type of an update, with the one that it corrects."""
+    inner = update.bases[0].type if len(update.bases) == 1 else ""
+    return f"{inner} + {update.type}" if inner in ("low-rank", "ia3", "linear") and update.bases else update.type
+
+
+def _from_top(workspace: Workspace, path: Path) -> str:
+    top = workspace.repository.worktree
+    try:
+        return os.path.relpath((path.parent.resolve() / path.name), top.resolve())
+    except (OSError, ValueError) as error:
+        raise GitError(f"{path} is outside of the repository") from error

@@ -1,0 +1,73 @@
+"""Read update data: a checkpoint whose groups are named `<group>/<key>`, or an adapter of PEFT as it comes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from git_theta.checkpoints import Format, Values
+from git_theta.checkpoints.scan import scan
+from git_theta.errors import UsageError
+from git_theta.metadata import Metadata
+from git_theta.registry import Family
+from git_theta.sources import FileSource
+from git_theta.updates.sidedata.changes import Change
+from git_theta.updates.sidedata.keyed import read_keyed
+from git_theta.updates.sidedata.peft import read_peft
+from git_theta.updates.sidedata.peft_config import parse_config
+
+_CONFIG: Final = "adapter_config.json"
+_ADAPTERS: Final = ("adapter_model.safetensors", "adapter_model.bin")
+
+
+def read_changes(data: Path, base: Metadata, kind: str, formats: Family[Format]) -> dict[str, Sequence[Change]]:
+    """What a file or folder of update data changes in a checkpoint, by group.
+
+    Args:
+        data: a checkpoint of update data, a PEFT adapter's file beside its adapter_config.json, or its folder.
+        base: the checkpoint's metadata file.
+        kind: of update that the keys of a checkpoint are for; "auto" for what they say.
+        formats: of checkpoints.
+
+    Raises:
+        UsageError: the data cannot be read, or is not for this checkpoint.
+    """
+    targets = {entry.name: (entry.dtype, entry.shape) for entry in base.entries}
+    file, config = _adapter(data)
+    groups = _groups(file, formats)
+    changes = read_keyed(groups, targets, kind) if config is None else read_peft(parse_config(config), groups, targets)
+    found: dict[str, Sequence[Change]] = {}
+    for change in changes:
+        found[change.group] = [*found.get(change.group, ()), change]
+    return found
+
+
+def _adapter(data: Path) -> tuple[Path, bytes | None]:
+    """The file of the weights, and the configuration if it is an adapter's."""
+    try:
+        if data.is_dir():
+            files = [data / name for name in _ADAPTERS if (data / name).is_file()]
+            if not files or not (data / _CONFIG).is_file():
+                raise UsageError(f"{data} holds no adapter: {_CONFIG} and one of {', '.join(_ADAPTERS)} are expected")
+            return files[0], (data / _CONFIG).read_bytes()
+        config = data.with_name(_CONFIG)
+        return data, config.read_bytes() if data.name in _ADAPTERS and config.is_file() else None
+    except OSError as error:
+        raise UsageError(f"{data} cannot be read: {error.strerror}") from error
+
+
+def _groups(file: Path, formats: Family[Format]) -> dict[str, Values]:
+    try:
+        with file.open("rb") as stream:
+            source = FileSource(stream.fileno(), os.fstat(stream.fileno()).st_size)
+            found = scan(source, str(file), formats)
+            if found.why_opaque is not None:
+                raise UsageError(f"{file} is no checkpoint: {found.why_opaque}")
+            return {
+                span.name: Values(span.dtype, span.shape, source.read(span.start, span.stop))
+                for span in found.layout.spans
+            }
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error

@@ -1,0 +1,199 @@
+"""Side-load: keep a checkpoint's change as what it was made from (factors, an adapter, a difference, a vector)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from git_theta import tensors
+from git_theta.checkpoints import Format, Values
+from git_theta.errors import StoreError, UsageError
+from git_theta.flows.clean import Cleaner
+from git_theta.flows.intake import Intake
+from git_theta.flows.keeping import Wish
+from git_theta.layout import Span
+from git_theta.metadata import Entry, Metadata
+from git_theta.registry import Family
+from git_theta.sources import BLOCK, FileSource, Source, blocks
+from git_theta.updates import Group, update_types
+from git_theta.updates.factors import LowRankOf, rounded
+from git_theta.updates.low_rank import matrix_shape
+from git_theta.updates.plans import Base, Prediction, Stored
+from git_theta.updates.reading import Readers
+from git_theta.updates.scales import Scaled
+from git_theta.updates.sidedata.apply import apply_all
+from git_theta.updates.sidedata.changes import Change, LowRank, Scale
+from git_theta.updates.sidedata.recognise import is_result
+from git_theta.updates.sidedata.values import shaped, widen
+
+Bytes = npt.NDArray[np.uint8]
+Changes = Mapping[str, Sequence[Change]]
+"""What changes, by group; several changes of one group follow one another."""
+
+
+@dataclass(frozen=True)
+class SideLoader:
+    """Applies changes to the checkpoints of one repository."""
+
+    cleaner: Cleaner
+    formats: Family[Format]
+
+    def load(self, path: str, base: Metadata, changes: Changes, kind: str) -> bytes:
+        """Make the worktree file hold the new values, unless it does, and keep them as what they were made from.
+
+        Args:
+            path: of the checkpoint, from the top of the worktree.
+            base: the metadata file of the version that is changed; its objects are here.
+            changes: that fit its groups.
+            kind: of update to keep where there is a choice.
+
+        Returns:
+            The new metadata file.
+
+        Raises:
+            UsageError: the worktree holds neither the old nor the new values.
+            ThetaError: the base's values cannot be had, or the file cannot be written.
+        """
+        entries = base.by_name()
+        with self.taking(path) as intake:
+            new = self._new_values(intake, base, changes)
+        if new is not None:
+            self._rewrite(path, new)
+        told = {name: hint for name, parts in changes.items() if (hint := _told(parts, entries[name])) is not None}
+        with self.taking(path) as intake:
+            return self.cleaner.decide_anew(intake, path, [base], Wish(kind, told, anew=True))
+
+    @contextmanager
+    def taking(self, path: str) -> Iterator[Intake]:
+        """Take in the worktree file.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        file = self.cleaner.top / path
+        try:
+            with file.open("rb") as stream:
+                source = FileSource(stream.fileno(), os.fstat(stream.fileno()).st_size)
+                with self.cleaner.taking(blocks(source, 0, source.size, BLOCK), path) as intake:
+                    yield intake
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+
+    def _new_values(self, intake: Intake, base: Metadata, changes: Changes) -> dict[str, Bytes] | None:
+        """The values that the worktree file is to get; None if it has them, or what is as good, already."""
+        spans = {span.name: (span, digest) for span, digest in _spanned(intake)}
+        entries = base.by_name()
+        groups = {name: (entry.dtype, entry.shape, entry.digest) for name, entry in entries.items()}
+        held = {name: (span.dtype, span.shape, digest) for name, (span, digest) in spans.items()}
+        if held == groups:
+            return {
+                name: _applied(parts, _values(intake.source, spans[name][0]), entries[name])
+                for name, parts in changes.items()
+            }
+        for name, parts in changes.items():
+            if held.get(name, ())[:2] != groups[name][:2]:
+                raise UsageError(f"the worktree file has another group {name!r} than the version that the data is for")
+            self._check_merged(_values(intake.source, spans[name][0]), parts, entries[name])
+        return None
+
+    def _check_merged(self, found: Bytes, parts: Sequence[Change], entry: Entry) -> None:
+        """Make sure that values are what the changes make of the base's, but for rounding."""
+        stored = _stored(entry)
+        readers = Readers(self.cleaner.store, update_types())
+        old = np.concatenate([rows.reshape(-1) for rows in (block.copy() for block in stored.rows(readers.mine()))])
+        wanted = _applied(parts, old, entry)
+        is_new = np.array_equal(found, wanted)
+        if is_new or (not np.array_equal(found, old) and is_result(parts, old, found, entry.dtype, entry.shape)):
+            return
+        raise UsageError(
+            f"the worktree file holds neither the old nor the new values of group {entry.name!r}: check out the "
+            "version that the update data is for, and try again"
+        )
+
+    def _rewrite(self, path: str, new: Mapping[str, Bytes]) -> None:
+        """Put new values into the worktree file, which is replaced when it is whole."""
+        file = self.cleaner.top / path
+        temporary = file.with_name(f".{secrets.token_hex(8)}.theta")
+        try:
+            mode = file.stat().st_mode
+            with self.taking(path) as intake, temporary.open("xb") as stream:
+                for piece in self._content(intake, new):
+                    stream.write(piece)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.chmod(mode & 0o777)
+            temporary.replace(file)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _content(self, intake: Intake, new: Mapping[str, Bytes]) -> Iterator[bytes | memoryview]:
+        layout = intake.scan.layout
+        member = self.formats.get(layout.format) if layout.format in self.formats.names() else None
+        if member is not None and getattr(member, "has_checksums", False):
+            groups = {
+                span.name: Values(span.dtype, span.shape, new.get(span.name, _values(intake.source, span)).data)
+                for span in layout.spans
+            }
+            yield from member.write(groups, intake.digests.skeleton)
+            return
+        position = 0
+        for span in layout.spans:
+            if span.name in new:
+                yield from blocks(intake.source, position, span.start)
+                yield new[span.name].data
+                position = span.stop
+        yield from blocks(intake.source, position, layout.size)
+
+
+def _spanned(intake: Intake) -> Iterator[tuple[Span, str]]:
+    return zip(intake.scan.layout.spans, intake.digests.groups, strict=True)
+
+
+def _values(source: Source, span: Span) -> Bytes:
+    return np.frombuffer(source.read(span.start, span.stop), np.uint8)
+
+
+def _applied(parts: Sequence[Change], old: Bytes, entry: Entry) -> Bytes:
+    """The bytes that changes make of a group's."""
+    new = apply_all(parts, shaped(old, entry.dtype, entry.shape), entry.dtype, entry.shape)
+    return np.ascontiguousarray(new).reshape(-1).view(np.uint8)
+
+
+def _stored(entry: Entry) -> Stored:
+    return Stored(Group(entry.dtype, entry.shape), Base(entry.update, entry.digest, entry.signature))
+
+
+def _told(parts: Sequence[Change], entry: Entry) -> Prediction | None:
+    """What the new values are said to come from, if an update can say so."""
+    if len(parts) != 1 or not entry.nbytes:
+        return None
+    change, stored = parts[0], _stored(entry)
+    if isinstance(change, LowRank) and (change.r.shape[0], change.c.shape[1]) == matrix_shape(entry.shape):
+        rank = change.r.shape[1]
+        if rank > min(matrix_shape(entry.shape)):
+            return None
+        left, right = change.r.astype(np.float64), change.c.astype(np.float64)
+        kept = next(kept for kept in ("bfloat16", "float32", "float64") if _holds(kept, left, right))
+        return LowRankOf(stored, stored.group, rounded(left, right, kept), rank, kept)
+    if isinstance(change, Scale):
+        return Scaled(
+            stored, stored.group, change.vector.astype(np.float64 if entry.dtype == "float64" else np.float32)
+        )
+    return None
+
+
+def _holds(kept: str, left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> bool:
+    """Whether a dtype can hold both factors as they are; float64 always can."""
+    flat = np.concatenate([left.reshape(-1), right.reshape(-1)])
+    rows = rounded(left, right, kept)
+    size = tensors.itemsize(kept)
+    held = widen(shaped(rows.reshape(-1), kept, (rows.size // size,)), kept)
+    return kept == "float64" or bool(np.array_equal(held, flat, equal_nan=True))

@@ -1,0 +1,64 @@
+"""Names in update data and in checkpoints: which group is meant, and how names are listed in messages."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from git_theta import tensors
+
+_LISTED: Final = 10
+
+
+def plain(name: str) -> str:
+    """The name without escapes: "h.0.attn/R" for both `h.0.attn/R` and `h.0.attn~1R`."""
+    return "/".join(tensors.split_name(name))
+
+
+def listed(items: Sequence[str]) -> str:
+    """Items of a message, in one line; of many only the first, and how many more there are."""
+    more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+    return ", ".join(items[:_LISTED]) + more
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """The groups of a checkpoint, found by the dotted names that they have in a PyTorch model.
+
+    Attributes:
+        exact: groups by their dotted name.
+        endings: groups by each proper ending of their dotted name.
+    """
+
+    exact: dict[str, list[str]]
+    endings: dict[str, list[str]]
+
+    @classmethod
+    def of(cls, groups: Iterable[str]) -> Modules:
+        """All groups of a checkpoint, by their names there."""
+        exact, endings = defaultdict(list), defaultdict(list)
+        for group in groups:
+            dotted = plain(group).replace("/", ".")
+            exact[dotted].append(group)
+            for position, letter in enumerate(dotted):
+                if letter == ".":
+                    endings[dotted[position + 1 :]].append(group)
+        return cls(dict(exact), dict(endings))
+
+    def find(self, name: str) -> list[str]:
+        """The groups that a dotted name may mean: one if it is clear.
+
+        The group of just this name; else those of a longer name that ends with it, and those of a shorter name that
+        it ends with, where what is left out has no number: "model.layers.1.proj.weight" is not "proj.weight".
+        """
+        if name in self.exact:
+            return self.exact[name]
+        found = list(self.endings.get(name, ()))
+        parts = name.split(".")
+        for left_out in range(1, len(parts) - 1):
+            if parts[left_out - 1].isdigit():
+                break
+            found += self.exact.get(".".join(parts[left_out:]), ())
+        return found

@@ -1,0 +1,164 @@
+"""What is particular to new files of torch; the round trips are in test_torch_zip.py."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import enum
+import random
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from git_theta.checkpoints import Values
+from git_theta.checkpoints.torch_zip import TorchZip
+from git_theta.sources import BytesSource
+from tests.checkpoints.test_torch_zip import (
+    FORMATS,
+    every_format,
+    groups_of,
+    load,
+    save,
+    shapes,
+    skeleton_of,
+    values_of,
+    written,
+)
+
+torch: Any = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+class Outer:
+    class Inner:
+        def __init__(self) -> None:
+            self.tensor = torch.ones(2)
+
+
+class Slots:
+    __slots__ = ("note", "tensor")
+
+    def __init__(self) -> None:
+        self.tensor, self.note = torch.ones(3), 2
+
+
+@dataclasses.dataclass
+class Settings:
+    rate: float
+    tensor: Any
+
+
+class Items(list[Any]):
+    pass
+
+
+def all_sorts() -> dict[Any, Any]:
+    return {
+        "random": random.Random(1).getstate(),
+        "array": np.arange(5.0),
+        "large": np.arange(40_000) % 251,
+        "number": np.float32(1.5),
+        "enum": Color.RED,
+        "inner": Outer.Inner(),
+        "slots": Slots(),
+        "settings": Settings(0.5, torch.ones(1)),
+        "items": Items([torch.ones(1), 2]),
+        "default": collections.defaultdict(list, a=[torch.ones(4)]),
+        "deque": collections.deque([torch.ones(2), 3]),
+        "date": datetime.datetime(2020, 1, 2, tzinfo=datetime.UTC),
+        "torch": (torch.float16, torch.device("cpu"), torch.Size([1, 2]), torch.relu),
+        "module": torch.nn.LSTM(2, 3),
+        "numbers": [2**100, -5, 1 + 2j, float("inf"), range(3), slice(1, 2)],
+        "sets": [set(), frozenset(), {1}, frozenset({2})],
+        "bytes": [b"\x00\xff", bytearray(b"xx")],
+        "texts": ["a\udc80b", "é", "", "x" * 40_000],
+        "asks": torch.ones(3, requires_grad=True),
+        3: {True: 1, False: torch.ones(1)},
+    }
+
+
+@every_format
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_objects_of_all_sorts_are_kept(kind: str, protocol: int) -> None:
+    value = all_sorts()
+    data = save(value, kind, protocol)
+    groups = groups_of(data, kind)
+    assert {"inner/tensor", "slots/tensor", "settings/tensor", "items/0", "default/a/0", "3/False"} <= groups.keys()
+    new = written(groups, skeleton_of(data, kind), kind)
+    assert shapes(new) == shapes(data, kind)
+    again = load(new, weights_only=False)
+    for name in ("random", "number", "enum", "date", "torch", "numbers", "sets", "bytes", "texts"):
+        assert again[name] == value[name], name
+    assert np.array_equal(again["array"], value["array"])
+    assert np.array_equal(again["large"], value["large"])
+    assert type(again["inner"]) is Outer.Inner
+    assert again["slots"].note == 2
+    assert again["settings"].rate == 0.5
+    assert type(again["items"]) is Items
+    assert again["default"].default_factory is list
+    assert again["module"](torch.ones(1, 2))[0].shape == (1, 3)
+    assert again["asks"].requires_grad
+    assert again[3][True] == 1
+    assert FORMATS[kind].values(BytesSource(data)) == TorchZip().values(BytesSource(new))
+
+
+def test_a_group_is_added_while_the_last_is_taken_out() -> None:
+    # The new one must not be given the key of the other: it would go with it.
+    data = save({"a": torch.ones(1), "b": torch.ones(2)})
+    groups = {"a": groups_of(data)["a"], "c": values_of(torch.full((3,), 7.0))}
+    again = load(written(groups, skeleton_of(data)))
+    assert list(again) == ["a", "c"]
+    assert again["c"].tolist() == [7, 7, 7]
+
+
+def test_a_group_follows_at_the_end_of_a_list() -> None:
+    data = save({"list": [torch.ones(1)], "tuple": (torch.ones(2),)})
+    one = values_of(torch.ones(3))
+    groups = groups_of(data) | {"list/1": one, "list/2/x": one, "list/7": one, "tuple/1": one}
+    again = load(written(groups, skeleton_of(data)))
+    assert again["list"][1].shape == again["list"][2]["x"].shape == (3,)
+    assert set(again) == {"list", "tuple", "list/7", "tuple/1"}
+
+
+def test_a_tensor_takes_the_place_of_a_plain_value() -> None:
+    data = save({"a": 1, "b": {"c": "text"}})
+    one = values_of(torch.ones(3))
+    again = load(written({"a": one, "b/c": one}, skeleton_of(data)))
+    assert again["a"].tolist() == again["b"]["c"].tolist() == [1, 1, 1]
+
+
+def test_new_keys_are_numbers_where_all_others_are() -> None:
+    data = save({"state": {0: torch.ones(1)}, "mixed": {0: 1, "x": 2}, "empty": {}})
+    one = values_of(torch.ones(3))
+    names = ["state/1", "state/x", "state/2", "mixed/1", "empty/0"]
+    again = load(written(groups_of(data) | dict.fromkeys(names, one), skeleton_of(data)))
+    assert list(again["state"]) == [0, 1, "x", "2"]
+    assert list(again["mixed"]) == [0, "x", "1"]
+    assert list(again["empty"]) == ["0"]
+    odd = ["state/01", "state/٣", "state/" + "1" * 100]
+    again = load(written(groups_of(data) | dict.fromkeys(odd, one), skeleton_of(data)))
+    assert list(again["state"]) == [0, "01", "٣", "1" * 100]
+
+
+def test_a_changed_tensor_still_asks_for_gradients_if_it_can() -> None:
+    data = save({"a": torch.ones(2, requires_grad=True), "b": torch.ones(2, requires_grad=True), "c": torch.ones(2)})
+    groups = {"a": values_of(torch.ones(3, dtype=torch.bfloat16)), "b": values_of(torch.ones(3, dtype=torch.uint8))}
+    groups["c"] = values_of(torch.ones(3))
+    again = load(written(groups, skeleton_of(data)))
+    assert [again[name].requires_grad for name in "abc"] == [True, False, False]
+
+
+def test_a_large_state_dict_is_written_in_linear_time() -> None:
+    one = Values("float32", (1,), bytes(4))
+    groups = {f"model/{number}": one for number in range(20_000)}
+    began = time.process_time()
+    b"".join(TorchZip().write(groups, None))
+    assert time.process_time() - began < 12  # some 2 s, and 25 s if every insertion looks at every key
