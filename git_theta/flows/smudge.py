@@ -29,7 +29,7 @@ Fetch = Callable[[Iterable[ObjectRef]], None]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A block of a group's values, or the end of them and what read them, or (without a group) bytes of the skeleton."""
+    """A block of a group's values, or their end and what read them, or (without a group) bytes of the skeleton."""
 
     entry: Entry | None
     block: Block | None

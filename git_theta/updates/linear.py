@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
@@ -17,6 +18,7 @@ from git_theta.updates.floats import WORKING, narrow, widen
 from git_theta.updates.reading import Group, Reader
 
 _STEP: Final = 1 << 15
+_LARGEST: Final = sys.float_info.max
 
 
 class Linear:
@@ -63,7 +65,7 @@ def _weights(update: Update, group: Group) -> list[float]:
         raise CorruptObjectError(f"a linear update cannot give values of dtype {group.dtype}")
     if not isinstance(weights, tuple) or not update.bases or len(weights) != len(update.bases):
         raise CorruptObjectError("the linear update has not one weight for each base")
-    found = [float(weight) for weight in weights if isinstance(weight, int | float)]
+    found = [float(weight) for weight in weights if isinstance(weight, int | float) and abs(weight) <= _LARGEST]
     if len(found) != len(weights):
         raise CorruptObjectError("a weight of the linear update is no number")
     return found

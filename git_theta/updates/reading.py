@@ -23,6 +23,9 @@ from git_theta.store.serialize import BLOCK_ROWS, Rows
 
 _THREADS: Final = 2
 
+WHOLE_BYTES: Final = 1 << 30
+"""What an update reads at once is no larger: an object of a megabyte can claim to hold many gigabytes of zeros."""
+
 T = TypeVar("T")
 
 
@@ -118,8 +121,10 @@ class Reader:
         """The same all at once, for what is small.
 
         Raises:
-            ObjectError: the object is missing or damaged, or there is none.
+            ObjectError: the object is missing or damaged, or there is none; or it is too large for this.
         """
+        if nbytes > WHOLE_BYTES:
+            raise CorruptObjectError(f"{nbytes} bytes are too many for what an update reads at once")
         blocks = self._arrays.blocks(required(ref), nbytes, self._lease)
         return b"".join(block.result().tobytes() for block in blocks)
 

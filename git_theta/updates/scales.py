@@ -76,11 +76,11 @@ def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[Sc
     values, before = (widen(rows[: whole * width], group.dtype).reshape(whole, width) for rows in (new, old))
     if whole == height or height > whole >= _SAMPLE_ROWS:
         columns = _ratios(values, before, 0)
-        if _explains(values, before * columns, group.dtype):
+        if _explains(values, before, columns, group.dtype):
             yield Scaled(base, group, columns.reshape(1, *group.shape[1:]))
     if whole == height:
         scales = _ratios(values, before, 1)
-        if _explains(values, before * scales[:, None], group.dtype):
+        if _explains(values, before, scales[:, None], group.dtype):
             yield Scaled(base, group, scales.reshape(-1, *(1 for _ in group.shape[1:])))
 
 
@@ -89,12 +89,14 @@ def _ratios(new: Vector, old: Vector, axis: int) -> Vector:
     place = np.expand_dims(np.abs(old).argmax(axis), axis)
     with np.errstate(all="ignore"):
         ratios = np.take_along_axis(new, place, axis).astype(np.float64) / np.take_along_axis(old, place, axis)
-    found: Vector = np.nan_to_num(ratios.reshape(-1), nan=1.0, posinf=1.0, neginf=1.0).astype(old.dtype)
+        # Rounded first, for what is too large then is as good as infinite.
+        rounded = ratios.reshape(-1).astype(old.dtype)
+    found: Vector = np.nan_to_num(rounded, nan=1.0, posinf=1.0, neginf=1.0)
     return found
 
 
-def _explains(new: Vector, predicted: Vector, dtype: str) -> bool:
-    """Whether most of the values, rounded to the dtype, are the predicted ones or nearly so."""
+def _explains(new: Vector, old: Vector, factors: Vector, dtype: str) -> bool:
+    """Whether most of the new values are the old ones times the factors, or would nearly be, rounded to the dtype."""
     with np.errstate(all="ignore"):
-        near = np.isclose(new, predicted, rtol={"bfloat16": 1e-2, "float16": 2e-3}.get(dtype, 1e-5), atol=0)
+        near = np.isclose(new, old * factors, rtol={"bfloat16": 1e-2, "float16": 2e-3}.get(dtype, 1e-5), atol=0)
     return bool(np.count_nonzero(near) >= _EXACT_SHARE * new.size)
