@@ -112,9 +112,10 @@ def _checked(text: str, number: int, read: Callable[[Mapping[str, Any]], T], wri
     """Read one line; lines 2 and 3 are members of the outermost JSON object, the others objects of their own."""
     try:
         value = read(_object(json.loads(f"{{{text.removesuffix(',')}}}" if number <= 3 else text)))
+        is_canonical = write(value) == text
     except (ValueError, KeyError, RecursionError) as error:
         raise MetadataError(f"line {number} of the metadata file is malformed: {_reason(error)}") from None
-    if write(value) != text:
+    if not is_canonical:
         raise MetadataError(f"line {number} of the metadata file is not in the canonical encoding")
     return value
 

@@ -401,6 +401,11 @@ def test_the_line_that_is_damaged_is_named() -> None:
     refused(change('"format":"s', '"format":"S'), "line 2 ")
 
 
+@pytest.mark.parametrize("weight", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 5000])
+def test_number_that_json_does_not_have_is_refused(weight: str) -> None:
+    refused(change('"type":"dense",', f'"type":"dense","with":{{"a":[{weight}]}},'), "line 5 ")
+
+
 def test_crlf_is_refused() -> None:
     refused(serialize(EXAMPLE).replace(b"\n", b"\r\n"))
     for number in range(len(lines_of()) - 1):

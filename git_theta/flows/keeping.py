@@ -115,7 +115,7 @@ class Keeper:
         for entry in entries:
             is_new = entry.digest in groups and entry.digest not in found
             if is_new and _fits(entry, groups[entry.digest]) and self._is_here(entry.update):
-                found[entry.digest] = Kept(entry.update, entry.signature)
+                found[entry.digest] = Kept(entry.update, _signature(entry, groups[entry.digest]))
         return found
 
     def _bases(self, span: Span, digest: str, versions: Iterable[Mapping[str, Entry]]) -> tuple[Base, ...]:
@@ -168,6 +168,11 @@ def _groups(spans: Iterable[tuple[Span, str]]) -> dict[str, Group | None]:
         group = Group(span.dtype, span.shape)
         found[digest] = group if found.get(digest, group) == group else None
     return found
+
+
+def _signature(entry: Entry, group: Group | None) -> Signature | None:
+    """An entry's signature, if it is a group's, too: the same bytes have another one as values of another dtype."""
+    return entry.signature if group is not None and group.dtype == entry.dtype else None
 
 
 def _fits(entry: Entry, group: Group | None) -> bool:

@@ -23,7 +23,7 @@ from git_theta.updates import averages, factors, plans, scales
 from git_theta.updates.payloads import Array, UnusableBaseError, keep_payloads
 from git_theta.updates.plans import Change, Plan, Prediction, Stored
 from git_theta.updates.plugged import Plugged
-from git_theta.updates.reading import Readers
+from git_theta.updates.reading import WHOLE_BYTES, Readers
 from git_theta.updates.residual import Residual, fit_residual
 
 AUTO: Final = "auto"
@@ -171,6 +171,8 @@ class _Choice:
     def _is_allowed(self, option: _Option) -> bool:
         """Whether the chain stays within its bounds, and is smaller than dense by what makes it worth having."""
         group, types = self._change.group, self._readers.types
+        if any(isinstance(payload, Array) and payload.nbytes > WHOLE_BYTES for payload in option.plan.payloads()):
+            return False
         chain = sum(plans.chain_nbytes(base, group, types) for base in option.bases)
         length = 1 + max((plans.length(base) for base in option.bases), default=0)
         nested = 2 + sum(plans.nested_count(base) for base in option.bases)

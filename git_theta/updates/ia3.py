@@ -33,10 +33,10 @@ class Ia3:
         data = reader.whole(update.object, self.payload_nbytes(update, group))
         scaling = Scaling.of(widen(np.frombuffer(data, np.uint8), kept).reshape(shape), group)
         start = 0
-        with reader.computing() as compute:
-            for base in reader.values(base_of(update), group):
-                yield compute(partial(_apply, scaling, base, start), base.nbytes, tensors.itemsize(group.dtype))
-                start += base.nbytes // tensors.itemsize(group.dtype)
+        compute = reader.computing()
+        for base in reader.values(base_of(update), group):
+            yield compute(partial(_apply, scaling, base, start), base.nbytes, tensors.itemsize(group.dtype))
+            start += base.nbytes // tensors.itemsize(group.dtype)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:
         """Bytes of the vector."""

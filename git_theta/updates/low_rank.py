@@ -43,10 +43,10 @@ class LowRank:
         flat = widen(np.frombuffer(reader.whole(update.object, nbytes), np.uint8).reshape(-1, 1), kept)
         product = Product.of(flat, rank, group)
         start = 0
-        with reader.computing() as compute:
-            for base in reader.values(base_of(update), group):
-                yield compute(partial(_apply, product, base, start), base.nbytes, tensors.itemsize(group.dtype))
-                start += base.nbytes // tensors.itemsize(group.dtype)
+        compute = reader.computing()
+        for base in reader.values(base_of(update), group):
+            yield compute(partial(_apply, product, base, start), base.nbytes, tensors.itemsize(group.dtype))
+            start += base.nbytes // tensors.itemsize(group.dtype)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:
         """Bytes of both factors."""
