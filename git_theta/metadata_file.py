@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final, TypeVar
 
-from git_theta import lsh, tensors
+from git_theta import signatures, tensors
 from git_theta.errors import MetadataError
 from git_theta.metadata import Entry, Metadata, ObjectRef, Parameter, Skeleton, Update
 
@@ -189,7 +189,7 @@ def _read_entry(value: Mapping[str, Any]) -> Entry:
         digest=_string(value["digest"], _HEX, "a digest"),
         lead=_integer(value.get("lead", 0)),
         update=_read_update(value["update"]),
-        signature=lsh.decode(value["signature"]) if "signature" in value else None,
+        signature=signatures.decode(value["signature"]) if "signature" in value else None,
     )
     if any(entry.update.objects()) is (entry.nbytes == 0):
         raise ValueError("a group with values needs an object, and one without has none")
@@ -238,7 +238,7 @@ def _parameter(value: object) -> Parameter:
 def _entry_line(entry: Entry) -> str:
     shape = ",".join(map(str, entry.shape))
     lead = f'"lead":{entry.lead},' if entry.lead else ""
-    signature = f'"signature":"{lsh.encode(entry.signature)}",' if entry.signature is not None else ""
+    signature = f'"signature":"{signatures.encode(entry.signature)}",' if entry.signature is not None else ""
     return (
         f'{{"name":{quote(entry.name)},"dtype":"{entry.dtype}","shape":[{shape}],"digest":"{entry.digest}",'
         f'{signature}{lead}"update":{_update_text(entry.update)}}}'

@@ -10,8 +10,8 @@ from git_theta.flows import known
 from git_theta.flows.intake import Intake
 from git_theta.git.repository import Repository
 from git_theta.layout import Span
-from git_theta.lsh import Signature
 from git_theta.metadata import Entry, Metadata, Update
+from git_theta.signatures import Signature
 from git_theta.sources import BytesSource, Source
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import Group, choose, update_types
