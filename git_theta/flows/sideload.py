@@ -76,14 +76,14 @@ class SideLoader:
         Raises:
             StoreError: it cannot be read.
         """
-        file = self.cleaner.top / path
         try:
-            with file.open("rb") as stream:
-                source = FileSource(stream.fileno(), os.fstat(stream.fileno()).st_size)
-                with self.cleaner.taking(blocks(source, 0, source.size, BLOCK), path) as intake:
-                    yield intake
+            stream = (self.cleaner.top / path).open("rb")
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+        with stream:
+            source = FileSource(stream.fileno(), os.fstat(stream.fileno()).st_size)
+            with self.cleaner.taking(blocks(source, 0, source.size, BLOCK), path) as intake:
+                yield intake
 
     def _new_values(self, intake: Intake, base: Metadata, changes: Changes) -> dict[str, Bytes] | None:
         """The values that the worktree file is to get; None if it has them, or what is as good, already."""
