@@ -94,6 +94,17 @@ def test_type_that_fits_is_used_and_told_of(tracked: Repo) -> None:
     assert types(tracked, "embed_weight") == ["delta", "dense"]
     done = tracked.verb("add", CHECKPOINT, "--update-type", "auto")
     assert types(tracked, "embed_weight")[-2:] == ["low-rank", "dense"]
+    assert done.stdout.startswith("embed_weight: low-rank")
+
+
+def test_data_is_kept_even_if_the_merged_values_were_staged_as_dense_before(tracked: Repo) -> None:
+    tracked.write(CHECKPOINT, changed())
+    tracked.verb("add", CHECKPOINT, "--update-type", "dense")
+    assert types(tracked, "embed_weight") == ["dense"]
+    tracked.write(DATA, safetensors_bytes(lora()))
+    tracked.verb("add", CHECKPOINT, "--update-data", DATA)
+    assert types(tracked, "embed_weight")[-2:] == ["low-rank", "dense"]
+    assert tracked.read(CHECKPOINT) == changed()
 
 
 def test_type_that_does_not_fit_gives_way(tracked: Repo) -> None:
@@ -190,8 +201,8 @@ SPARSE = {
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (lora("other_weight"), ["'other_weight/R'", "'other_weight/C'"]),
-        (lora() | lora("more"), ["'more/R'", "'more/C'"]),
+        (lora("other_weight"), ["'other_weight~1R'", "'other_weight~1C'"]),
+        (lora() | lora("more"), ["'more~1R'", "'more~1C'"]),
         (lora(rank=0), ["'embed_weight'", "rank 0"]),
         (lora(rows=128, columns=160), ["'embed_weight'", "[128, 160]", "[160, 128]"]),
         (_changed("embed_weight/C", np.zeros((3, 128), np.float32)), ["'embed_weight'", "[3, 128]"]),
@@ -212,7 +223,7 @@ def test_data_that_does_not_fit_is_refused(tracked: Repo, data: Arrays, words: l
 
 def test_data_of_another_kind_than_the_one_named_is_refused(tracked: Repo) -> None:
     tracked.write(DATA, safetensors_bytes(lora()))
-    assert "'embed_weight/R'" in refused(tracked, CHECKPOINT, "--update-data", DATA, "--update-type", "ia3")
+    assert "'embed_weight~1R'" in refused(tracked, CHECKPOINT, "--update-data", DATA, "--update-type", "ia3")
 
 
 def test_data_that_is_no_checkpoint_or_not_there_is_refused(tracked: Repo) -> None:
