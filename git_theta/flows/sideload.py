@@ -7,13 +7,16 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, Values
+from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import StoreError, UsageError
+from git_theta.flows import by_value
 from git_theta.flows.clean import Cleaner
 from git_theta.flows.intake import Intake
 from git_theta.flows.keeping import Wish
@@ -123,7 +126,7 @@ class SideLoader:
         try:
             mode = file.stat().st_mode
             with self.taking(path) as intake, temporary.open("xb") as stream:
-                for piece in self._content(intake, new):
+                for piece in self._content(intake, new, file):
                     stream.write(piece)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -134,8 +137,13 @@ class SideLoader:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _content(self, intake: Intake, new: Mapping[str, Bytes]) -> Iterator[bytes | memoryview]:
+    def _content(self, intake: Intake, new: Mapping[str, Bytes], file: Path) -> Iterator[bytes | memoryview]:
+        """The bytes of a file that is like the one taken in, but for the new values."""
         layout = intake.scan.layout
+        if plugin_of(layout.format) is not None:
+            path, scratch = file.name, self.cleaner.store.temporary_directory
+            yield from by_value.saved(layout, _spliced(intake, new), self.formats, path, scratch)
+            return
         member = self.formats.get(layout.format) if layout.format in self.formats.names() else None
         if member is not None and getattr(member, "has_checksums", False):
             groups = {
@@ -144,13 +152,18 @@ class SideLoader:
             }
             yield from member.write(groups, intake.digests.skeleton)
             return
-        position = 0
-        for span in layout.spans:
-            if span.name in new:
-                yield from blocks(intake.source, position, span.start)
-                yield new[span.name].data
-                position = span.stop
-        yield from blocks(intake.source, position, layout.size)
+        yield from _spliced(intake, new)
+
+
+def _spliced(intake: Intake, new: Mapping[str, Bytes]) -> Iterator[bytes | memoryview]:
+    """The bytes that were taken in, with new values in the place of the old."""
+    layout, position = intake.scan.layout, 0
+    for span in layout.spans:
+        if span.name in new:
+            yield from blocks(intake.source, position, span.start)
+            yield new[span.name].data
+            position = span.stop
+    yield from blocks(intake.source, position, layout.size)
 
 
 def _spanned(intake: Intake) -> Iterator[tuple[Span, str]]:

@@ -171,9 +171,8 @@ def test_first_version_that_is_only_staged_can_be_changed(repo: Repo) -> None:
     repo.verb("track", "*.safetensors")
     repo.write(CHECKPOINT, safetensors_bytes(model(0)))
     repo.git("add", "--all")
-    repo.write("update.npz", b"")
-    np.savez(repo.path / "update.npz", **lora())
-    repo.verb("add", CHECKPOINT, "--update-data", "update.npz")
+    repo.write(DATA, safetensors_bytes(lora()))
+    repo.verb("add", CHECKPOINT, "--update-data", DATA)
     assert repo.read(CHECKPOINT) == changed()
 
 
@@ -238,8 +237,8 @@ def test_data_that_is_no_checkpoint_or_not_there_is_refused(tracked: Repo) -> No
     ("arguments", "words"),
     [
         ((CHECKPOINT, "second.safetensors", "--update-data", DATA), "one checkpoint"),
-        ((CHECKPOINT, "--update-data", DATA, "--update-type", "linear"), "a type of dense, sparse, low-rank, ia3, auto"),
-        ((CHECKPOINT, "--update-data", DATA, "--update-type", "delta"), "a type of dense, sparse, low-rank, ia3, auto"),
+        ((CHECKPOINT, "--update-data", DATA, "--update-type", "linear"), "of dense, sparse, low-rank, ia3, auto"),
+        ((CHECKPOINT, "--update-data", DATA, "--update-type", "delta"), "of dense, sparse, low-rank, ia3, auto"),
         ((CHECKPOINT, "--update-type", "sparsest"), "'sparsest'"),
         (("--update-type", "dense"), "PATHS"),
         (("notes.txt", "--update-type", "dense"), "notes.txt is not kept by Git-Theta"),

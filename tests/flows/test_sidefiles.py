@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,7 +20,9 @@ from git_theta.updates.sidedata.changes import Dense, LowRank, Scale, SparseChan
 from tests.helpers import safetensors_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
 
     from git_theta.updates.sidedata.changes import Change
 
@@ -43,6 +45,10 @@ def read(data: Path, kind: str = "auto", metadata: Metadata | None = None) -> di
     return read_changes(data, metadata or base(w=(3, 4), b=(4,)), kind, formats())
 
 
+def save_npz(file: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    np.savez(file, allow_pickle=False, **arrays)
+
+
 def peft(case: str) -> Metadata:
     found = safetensors.torch.load_file(PEFT / case / "base.safetensors")
     return base(**{name: tuple(tensor.shape) for name, tensor in found.items()})
@@ -55,7 +61,7 @@ def test_format_is_known_by_the_content(tmp_path: Path, ending: str) -> None:
     if ending == "safetensors":
         file.write_bytes(safetensors_bytes(arrays))
     elif ending == "npz":
-        np.savez(file, **arrays)
+        save_npz(file, arrays)
     else:
         torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, file)
     (change,) = read(file)["w"]
@@ -67,11 +73,9 @@ def test_format_is_known_by_the_content(tmp_path: Path, ending: str) -> None:
 def test_every_kind_of_change_by_group(tmp_path: Path) -> None:
     file = tmp_path / "update.npz"
     sparse = {"data": [1.0], "indices": [2], "indptr": [0, 1], "shape": [1, 4]}
-    np.savez(
-        file,
-        **{"a/R": R, "a/C": C, "c/ia3": np.ones(4, np.float32), "d": np.ones((2, 2), np.float32)},
-        **{f"b/{key}": np.array(value, np.float32 if key == "data" else np.int64) for key, value in sparse.items()},
-    )
+    arrays = {"a/R": R, "a/C": C, "c/ia3": np.ones(4, np.float32), "d": np.ones((2, 2), np.float32)}
+    keys = {f"b/{key}": np.array(value, np.float32 if key == "data" else np.int64) for key, value in sparse.items()}
+    save_npz(file, {**arrays, **keys})
     found = read(file, metadata=base(a=(3, 4), b=(4,), c=(3, 4), d=(2, 2), untouched=(1,)))
     assert {name: [type(part) for part in parts] for name, parts in found.items()} == {
         "a": [LowRank],
@@ -151,6 +155,6 @@ def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_names_of_no_group_are_listed(tmp_path: Path) -> None:
     file = tmp_path / "update.npz"
-    np.savez(file, **{"other/R": R, "other/C": C})
+    save_npz(file, {"other/R": R, "other/C": C})
     with pytest.raises(UsageError, match=r"'other~1R', 'other~1C'"):
         read(file)

@@ -35,7 +35,7 @@ PEFT = Path(__file__).parent.parent / "data" / "peft"
 
 def npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     stream = io.BytesIO()
-    np.savez(stream, **arrays)
+    np.savez(stream, allow_pickle=False, **arrays)
     return stream.getvalue()
 
 
@@ -78,7 +78,7 @@ def lora(seed: int, group: str, rows: int, columns: int, rank: int = 4) -> tuple
 
 def mixed() -> tuple[Arrays, Arrays]:
     """Update data of every kind, and the values that it makes of `model(0)`."""
-    old = model(0)
+    old: Arrays = {**model(0)}
     data, product = lora(1, "embed_weight", 160, 128)
     half, half_product = lora(2, "attn_weight", 200, 200)
     indices = np.array([3, 500, 20000], np.int64)
@@ -87,7 +87,7 @@ def mixed() -> tuple[Arrays, Arrays]:
     dense = model(7)["attn_bias"]
     head = old["head_weight"].copy()
     head.reshape(-1)[indices] += difference
-    new = {
+    new: Arrays = {
         **old,
         "embed_weight": old["embed_weight"] + product,
         "attn_weight": (old["attn_weight"].astype(np.float32) + half_product).astype(np.float16),
@@ -95,7 +95,7 @@ def mixed() -> tuple[Arrays, Arrays]:
         "norm_bias": old["norm_bias"] * scale,
         "attn_bias": dense,
     }
-    sparse = {
+    sparse: Arrays = {
         "data": difference,
         "indices": indices,
         "indptr": np.array([0, 3]),
@@ -167,11 +167,12 @@ def test_data_of_the_kind_that_is_named(tracked: Repo, kind: str) -> None:
 
 
 def test_matrix_that_is_scaled_is_kept_as_its_vector(tracked: Repo) -> None:
+    old: Arrays = {**model(0)}
     scale = np.linspace(0.5, 1.5, 160, dtype=np.float32)[:, None]
     tracked.write("data.npz", npz({"embed_weight/ia3": scale}))
     before = tracked.objects()
     tracked.verb("add", CHECKPOINT, "--update-data", "data.npz")
-    assert tracked.read(CHECKPOINT) == safetensors_bytes(model(0, embed_weight=model(0)["embed_weight"] * scale))
+    assert tracked.read(CHECKPOINT) == safetensors_bytes(old | {"embed_weight": old["embed_weight"] * scale})
     assert types(entries(tracked)["embed_weight"]) == ["ia3", "dense"]
     assert added(tracked, before) < 1500
 
@@ -244,8 +245,9 @@ def test_merged_values_of_another_program_stay_and_are_kept_small(tracked: Repo)
     for name in ("embed_weight", "attn_weight"):
         # Summed the other way round, and so rounded otherwise than NumPy does.
         total = torch.from_numpy(old[name]).float()
+        r, c = (torch.from_numpy(data[f"{name}/{key}"]) for key in "RC")
         for index in reversed(range(8)):
-            total += torch.outer(torch.from_numpy(data[f"{name}/R"][:, index]), torch.from_numpy(data[f"{name}/C"][index]))
+            total += torch.outer(r[:, index], c[index])
         merged[name] = total.numpy().astype(old[name].dtype)
     assert (merged["embed_weight"] != old["embed_weight"] + data["embed_weight/R"] @ data["embed_weight/C"]).any()
     content = safetensors_bytes(merged)
@@ -346,7 +348,7 @@ def test_interrupted_rewrite_leaves_the_old_file(tracked: Repo, monkeypatch: pyt
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(*((os, "fsync") if broken == "fsync" else (Path, "replace")), fail)
+    monkeypatch.setattr(os if broken == "fsync" else Path, broken, fail)
     done = tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors", check=False)
     monkeypatch.undo()
     assert (done.returncode, done.stdout) == (1, "")
