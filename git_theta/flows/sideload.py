@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, Values
+from git_theta.checkpoints.digests import Digests
 from git_theta.checkpoints.stand_in import plugin_of
-from git_theta.errors import StoreError, UsageError
+from git_theta.errors import ChangedWhileReadingError, StoreError, UsageError
 from git_theta.flows import by_value
 from git_theta.flows.clean import Cleaner
 from git_theta.flows.intake import Intake
@@ -65,9 +66,9 @@ class SideLoader:
         """
         entries = base.by_name()
         with self.taking(path) as intake:
-            new = self._new_values(intake, base, changes)
+            new, seen = self._new_values(intake, base, changes), intake.digests
         if new is not None:
-            self._rewrite(path, new)
+            self._rewrite(path, new, seen)
         told = {name: hint for name, parts in changes.items() if (hint := _told(parts, entries[name])) is not None}
         with self.taking(path) as intake:
             return self.cleaner.decide_anew(intake, path, [base], Wish(kind, told, anew=True))
@@ -109,7 +110,7 @@ class SideLoader:
         """Make sure that values are what the changes make of the base's, but for rounding."""
         stored = _stored(entry)
         readers = Readers(self.cleaner.store, update_types())
-        old = np.concatenate([rows.reshape(-1) for rows in (block.copy() for block in stored.rows(readers.mine()))])
+        old = np.frombuffer(b"".join(block.tobytes() for block in stored.rows(readers.mine())), np.uint8)
         wanted = _applied(parts, old, entry)
         is_new = np.array_equal(found, wanted)
         if is_new or (not np.array_equal(found, old) and is_result(parts, old, found, entry.dtype, entry.shape)):
@@ -119,13 +120,15 @@ class SideLoader:
             "version that the update data is for, and try again"
         )
 
-    def _rewrite(self, path: str, new: Mapping[str, Bytes]) -> None:
-        """Put new values into the worktree file, which is replaced when it is whole."""
+    def _rewrite(self, path: str, new: Mapping[str, Bytes], seen: Digests) -> None:
+        """Put new values into the worktree file, which is replaced when it is whole, if it is still the one seen."""
         file = self.cleaner.top / path
         temporary = file.with_name(f".{secrets.token_hex(8)}.theta")
         try:
             mode = file.stat().st_mode
             with self.taking(path) as intake, temporary.open("xb") as stream:
+                if intake.digests != seen:
+                    raise ChangedWhileReadingError(f"{path} changed while it was read: try again")
                 for piece in self._content(intake, new, file):
                     stream.write(piece)
                 stream.flush()

@@ -17,6 +17,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from git_theta.flows.sideload import SideLoader
 from git_theta.metadata_file import parse
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
@@ -378,3 +379,51 @@ def test_what_was_staged_stays_through_status_add_and_commit(tracked: Repo) -> N
     os.utime(tracked.path / CHECKPOINT, (2, 2))
     tracked.commit("all")
     assert tracked.rev(f"HEAD:{CHECKPOINT}") == blob
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_group_without_elements_is_no_trouble(tracked: Repo, merged: bool) -> None:
+    data, product = lora(15, "embed_weight", 160, 128)
+    nothing: Arrays = {"empty/R": np.zeros((0, 2), np.float32), "empty/C": np.zeros((2, 4), np.float32)}
+    wanted = safetensors_bytes(model(0, embed_weight=model(0)["embed_weight"] + product))
+    if merged:
+        tracked.write(CHECKPOINT, wanted)
+    tracked.write("data.safetensors", safetensors_bytes(data | nothing))
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+    assert tracked.read(CHECKPOINT) == wanted
+    check_committed(tracked, CHECKPOINT, wanted)
+
+
+def test_file_that_changes_meanwhile_is_not_overwritten(tracked: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = lora(16, "embed_weight", 160, 128)
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    index = tracked.git("ls-files", "--stage").stdout
+    rewrite = SideLoader._rewrite
+
+    def late(*arguments: Any) -> None:
+        tracked.write(CHECKPOINT, safetensors_bytes(model(3)))
+        rewrite(*arguments)
+
+    monkeypatch.setattr(SideLoader, "_rewrite", late)
+    done = tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"git-theta: {CHECKPOINT} changed while it was read: try again\n"
+    assert tracked.read(CHECKPOINT) == safetensors_bytes(model(3))
+    assert tracked.git("ls-files", "--stage").stdout == index
+
+
+def test_torch_checkpoint_keeps_what_is_no_group_and_what_is_tied(repo: Repo) -> None:
+    weight = torch.from_numpy(np.asarray(model(0)["embed_weight"]))
+    state = {"model": {"embed": weight, "head": weight}, "epoch": 7, "name": "net", "view": torch.arange(12.0)[3:9]}
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    start(repo, "model.pt", stream.getvalue())
+    data, product = lora(17, "model/embed", 160, 128)
+    repo.write("data.npz", npz(data))
+    done = repo.verb("add", "model.pt", "--update-data", "data.npz")
+    loaded = torch.load(repo.path / "model.pt", weights_only=True)
+    assert (loaded["model"]["embed"].numpy() == model(0)["embed_weight"] + product).all()
+    assert (loaded["epoch"], loaded["name"]) == (7, "net")
+    assert torch.equal(loaded["view"], state["view"])
+    assert loaded["model"]["head"].data_ptr() == loaded["model"]["embed"].data_ptr()
+    check_committed(repo, "model.pt", repo.read("model.pt"))
