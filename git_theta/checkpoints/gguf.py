@@ -15,6 +15,7 @@ import numpy as np
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
+from git_theta.checkpoints.texts import MAX_TEXT, MAX_VALUES
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
 from git_theta.sources import BytesSource, Source
@@ -95,8 +96,6 @@ _MAX_ARRAYS: Final = 10_000
 _WINDOW: Final = 1 << 16
 _SHOWN_ITEMS: Final = 8
 _SHOWN_BYTES: Final = 1000
-_MAX_VALUES: Final = 10_000
-_MAX_TEXT: Final = 200
 
 
 class Gguf:
@@ -128,7 +127,7 @@ class Gguf:
             NotThisFormatError: as in `scan`.
         """
         shown = {tensors.join_name([key]): value for key, value in _Head(_Cursor(source)).pairs.items()}
-        return dict(list(shown.items())[:_MAX_VALUES])
+        return dict(list(shown.items())[:MAX_VALUES])
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the key-value pairs of the old one. See `checkpoints.Format`."""
@@ -277,13 +276,13 @@ class _Head:
             for _ in range(rest):
                 self._value(cursor, kind, depth + 1)
         text = f"{count} items: [{', '.join(shown)}, …]" if rest else f"[{', '.join(shown)}]"
-        return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+        return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
 def _shown(text: str) -> str:
     """Text in quotes, what cannot be printed escaped, the middle of long ones left out."""
     short = reprlib.Repr()
-    short.maxstring = _MAX_TEXT
+    short.maxstring = MAX_TEXT
     return short.repr(text)
 
 

@@ -16,7 +16,7 @@ from git_theta.checkpoints.pickle_objects import Dict, Persistent
 from git_theta.checkpoints.pickle_reader import Fuel
 from git_theta.checkpoints.pickle_values import plain_values
 from git_theta.checkpoints.pickles import Walker
-from git_theta.checkpoints.torch_spans import Names, Storages, item_size
+from git_theta.checkpoints.torch_spans import Names, Storages, item_size, layout_of
 from git_theta.checkpoints.torch_tree import key_text
 from git_theta.errors import NotThisFormatError
 from git_theta.layout import Layout, Span
@@ -54,7 +54,7 @@ class TorchLegacy:
             position = spans[-1].stop
         if position != source.size:
             raise NotThisFormatError(f"{source.size} bytes, but its storages end at {position}")
-        return Layout(self.name, source.size, tuple(spans))
+        return layout_of(self.name, source.size, spans)
 
     def values(self, source: Source) -> Mapping[str, str]:
         """The plain values beside the tensors, by path, shortened; for comparisons.

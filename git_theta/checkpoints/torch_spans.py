@@ -10,10 +10,11 @@ from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Persistent
 from git_theta.checkpoints.torch_tree import StorageId, View, storage_id, view, walk
 from git_theta.errors import NotThisFormatError
-from git_theta.layout import Span
+from git_theta.layout import Layout, Span
 
 _MAX_NAME: Final = 1024
-_MAX_ALL_NAMES: Final = 1 << 25
+_MAX_ALL_NAMES: Final = 1 << 24
+_MAX_SKELETON: Final = 100_000_000
 _ROOT: Final = "tensor"
 """Name of the group of a file that is one tensor and nothing else."""
 
@@ -178,6 +179,26 @@ class Storages:
             if _nbytes(dtype, shape) == nbytes:
                 return Span(name, dtype, shape, start)
         return Span(name, "uint8", (nbytes,), start)
+
+
+def layout_of(name: str, size: int, spans: Iterable[Span]) -> Layout:
+    """The layout of a file.
+
+    Args:
+        name: of the format.
+        size: bytes of the file.
+        spans: its groups, in any order.
+
+    Raises:
+        NotThisFormatError: there is so much beside the groups that one could not hold it in memory with ease.
+    """
+    ordered = tuple(sorted(spans, key=lambda span: (span.start, span.stop)))
+    rest = size - sum(span.nbytes for span in ordered)
+    if rest > _MAX_SKELETON:
+        raise NotThisFormatError(
+            f"it has {rest} bytes beside its tensors, and {_MAX_SKELETON} at most are looked after"
+        )
+    return Layout(name, size, ordered)
 
 
 def _shapes(use: Use, nbytes: int) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -12,7 +12,8 @@ from git_theta.checkpoints import Values
 from git_theta.checkpoints.pickle_reader import Fuel
 from git_theta.checkpoints.pickle_values import plain_values
 from git_theta.checkpoints.pickles import Walker
-from git_theta.checkpoints.torch_spans import Names, Storages
+from git_theta.checkpoints.torch_spans import Names, Storages, layout_of
+from git_theta.checkpoints.zip_checksums import refit
 from git_theta.checkpoints.zips import STORED, Member, local_header_size, read_directory, read_end, read_entries
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
@@ -22,7 +23,10 @@ _PICKLES: Final = {"data": (), "constants": ("constants",)}
 """The pickles of an archive, `NAME.pkl`, whose storages are `NAME/KEY`, and what stands before the names of their
 groups. Only TorchScript has constants."""
 
+_MEMBER: Final = 512
 _VERSIONS: Final = ("version", ".data/version")
+_OWN: Final = {*_VERSIONS, "data.pkl", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
+"""What torch itself puts beside the storages; a new file has its own."""
 
 
 class TorchZip:
@@ -36,6 +40,7 @@ class TorchZip:
         """Find the parameter groups; see `checkpoints.Format`. Reads nothing of the storages."""
         archive = Archive(source)
         fuel, names = Fuel(source.size), Names()
+        fuel.burn(archive.cost)
         spans: list[Span] = []
         for folder in archive.folders:
             walker = archive.walker(folder, fuel)
@@ -47,7 +52,7 @@ class TorchZip:
                 storages.span(key, start, nbytes, is_raw=archive.is_big_endian)
                 for key, (start, nbytes) in places.items()
             )
-        return Layout(self.name, source.size, tuple(sorted(spans, key=lambda span: (span.start, span.stop))))
+        return layout_of(self.name, source.size, spans)
 
     def values(self, source: Source) -> Mapping[str, str]:
         """The plain values beside the tensors, by path, shortened; for comparisons.
@@ -57,6 +62,26 @@ class TorchZip:
         """
         archive = Archive(source)
         return plain_values(archive.walker("data", Fuel(source.size)).walk())
+
+    def refit(self, layout: Layout, skeleton: bytes, changed: Mapping[str, Values]) -> bytes:
+        """The skeleton for other values of some groups, in a file that stays as it is otherwise.
+
+        The checksums of a zip file are in its skeleton. This puts the right ones in, so that a merge that takes some
+        groups from here and some from there need not write a new file; code, big-endian order and alignment stay.
+
+        Args:
+            layout: of the file.
+            skeleton: of the file.
+            changed: the groups that get other values, of the dtype and the shape that they have.
+
+        Returns:
+            A skeleton of the same length and layout.
+
+        Raises:
+            NotThisFormatError: the skeleton is not one of this layout.
+            PluginError: a group is not in the layout, or has another dtype or shape there.
+        """
+        return refit(layout, skeleton, changed)
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the structure and the plain values of the old. See `checkpoints.Format`."""
@@ -71,7 +96,8 @@ class TorchZip:
         walker = archive.walker("data", Fuel(source.size))
         root = walker.walk()
         spans = self.scan(source).spans
-        return write_archive(groups, Old(root, walker.persistents, spans, archive.keys(), walker.protocol))
+        others = archive.others()
+        return write_archive(groups, Old(root, walker.persistents, spans, archive.keys(), walker.protocol, others))
 
 
 class Archive:
@@ -80,6 +106,7 @@ class Archive:
     Attributes:
         folders: those of `_PICKLES` that it has.
         is_big_endian: the order of bytes in its values.
+        cost: what the members take of the `Fuel` for the pickles.
     """
 
     def __init__(self, source: Source) -> None:
@@ -93,6 +120,7 @@ class Archive:
         if "data.pkl" not in self._members or not any(name in self._members for name in _VERSIONS):
             raise NotThisFormatError("a zip file, but not one of torch")
         self.folders = [folder for folder in _PICKLES if f"{folder}.pkl" in self._members]
+        self.cost = _MEMBER * len(self._members)
         order = "little"
         if "byteorder" in self._members:
             start, stop = self._content("byteorder")
@@ -117,6 +145,20 @@ class Archive:
     def keys(self) -> dict[int, str]:
         """The key of the storage that starts at each offset."""
         return {start: key for key, (start, _) in self.storages("data").items()}
+
+    def others(self) -> list[tuple[str, bytes]]:
+        """The members that torch has no use for, and their contents.
+
+        Raises:
+            PluginError: one is compressed, and may be of any size.
+        """
+        found = []
+        for name, (member, start) in self._members.items():
+            if name and not name.startswith("data/") and name not in _OWN:
+                if member.method != STORED:
+                    raise PluginError(f"a torch file cannot be written again with its compressed member {name[:80]!r}")
+                found.append((name, self._source.read(start, start + member.size)))
+        return found
 
     def _content(self, name: str) -> tuple[int, int]:
         member, start = self._members[name]

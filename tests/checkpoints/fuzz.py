@@ -60,6 +60,7 @@ class Watch:
         except ThetaError as error:
             wrong = "a message of several lines" if "\n" in str(error) else None
         except BaseException as error:
+            self.is_on = False
             at = traceback.extract_tb(error.__traceback__)[-1]
             wrong = f"{type(error).__name__}: {error} in {Path(at.filename).name}:{at.lineno}"
         finally:
@@ -125,19 +126,28 @@ def attempts(member: Format, data: bytes) -> Iterator[tuple[str, Callable[[], ob
     yield "write", lambda: list(member.write(groups, skeleton))
 
 
-def main(name: str, folder: Path) -> int:
-    """Print what goes wrong, a line each; the number tells the file, as the damage is the same in every run."""
+def main(name: str, folder: Path, hostile: Path | None = None) -> int:
+    """Print what goes wrong, a line each; the number tells the file, as the damage is the same in every run.
+
+    Args:
+        name: of the format.
+        folder: with good files.
+        hostile: with other files, to be read instead of damaged ones.
+    """
     member = formats().get(name)
     files = [path.read_bytes() for path in sorted(folder.iterdir())]
     small = [data for data in files if len(data) <= 8192]
+    bad: Iterator[bytes] = damaged(small, name)
+    if hostile is not None:
+        bad = (path.read_bytes() for path in sorted(hostile.iterdir()))
     watch = Watch()
     for data in itertools.chain(files, [b"", b"PK\x03\x04"]):
         # Warm up: our own modules, and codecs, are imported when they are first needed.
         for _, attempt in attempts(member, data):
             Watch.run(_Deaf(), attempt)
-    _limit_memory()
+    limit_memory()
     told: list[str] = []
-    for number, data in enumerate(itertools.chain(files, damaged(small, name))):
+    for number, data in enumerate(itertools.chain(files, bad)):
         for what, attempt in attempts(member, data):
             wrong = watch.run(attempt)
             if wrong is not None and len(told) < _MAX_TOLD:
@@ -154,11 +164,12 @@ class _Deaf(Watch):
         self.seen = []
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
+    """Give this process as much memory as it has, and MEMORY bytes more."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     size = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(main(sys.argv[1], *map(Path, sys.argv[2:])))

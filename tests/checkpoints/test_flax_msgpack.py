@@ -20,7 +20,7 @@ import safetensors.numpy
 from flax.training.train_state import TrainState
 
 from git_theta import tensors
-from git_theta.checkpoints import Values, flax_msgpack
+from git_theta.checkpoints import Values, flax_msgpack, flax_reader, flax_writer
 from git_theta.checkpoints import scan as scanning
 from git_theta.checkpoints.flax_msgpack import FlaxMsgpack
 from git_theta.checkpoints.safetensors import Safetensors
@@ -292,7 +292,7 @@ def test_what_is_no_array_is_kept_and_what_is_gone_leaves_no_empty_maps() -> Non
 
 
 def test_large_groups_are_written_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flax_msgpack, "MAX_CHUNK_SIZE", 50)
+    monkeypatch.setattr(flax_writer, "MAX_CHUNK_SIZE", 50)
     value = array("float32", (9, 7))
     data = write({"a/w": Values("float32", value.shape, value.tobytes()), "b": Values("int8", (2,), b"12")})
     assert [span.name for span in scan(data).spans] == [*(f"a/w/chunks/{number}" for number in range(6)), "b"]
@@ -450,8 +450,10 @@ def test_hostile_files_take_little_memory_and_time(source: Endless, monkeypatch:
         FlaxMsgpack().scan(source)
     assert time.monotonic() - begin < 20
     # Tracing memory is slow, so it is done with a tenth of what is allowed.
-    for limit in ("_MAX_ITEMS", "_MAX_GROUPS", "_MAX_NAMES"):
-        monkeypatch.setattr(flax_msgpack, limit, getattr(flax_msgpack, limit) // 10)
+    limits = {flax_reader: ("_MAX_ITEMS", "_MAX_NAMES"), flax_msgpack: ("_MAX_GROUPS", "_MAX_NAMES")}
+    for module, names in limits.items():
+        for limit in names:
+            monkeypatch.setattr(module, limit, getattr(module, limit) // 10)
     tracemalloc.start()
     try:
         with pytest.raises(NotThisFormatError):

@@ -147,3 +147,18 @@ def test_storage_spans_follow_their_counts() -> None:
         return int(struct.unpack("<q", data[span.start - 8 : span.start])[0])
 
     assert {span.name: count(span) for span in scan(data, "legacy").spans} == {"a": 3, "b": 2}
+
+
+def test_storages_without_a_tensor_have_names_that_last() -> None:
+    # Their keys are addresses of memory, others in every run.
+    def names(*keys: str) -> set[str]:
+        opcodes = b"".join(with_view(key, 1, b"N") for key in keys)
+        data = stream(b"(" + opcodes + b"t.", {key: (1, bytes(4)) for key in sorted(keys)})
+        return {span.name for span in scan(data, "legacy").spans}
+
+    assert names("94299855096480", "1234") == names("7", "94299855096481") == {"storage/0", "storage/1"}
+
+
+def test_a_large_object_beside_the_tensors_is_refused() -> None:
+    data = stream(b"B" + struct.pack("<I", 100_000_000) + bytes(100_000_000) + b".", {})
+    refuse(data, "beside its tensors")

@@ -419,6 +419,24 @@ def test_the_same_values_as_in_safetensors(kind: str, tmp_path: Path) -> None:
     assert safetensors.__version__
 
 
+@every_format
+def test_the_same_values_as_in_msgpack(kind: str) -> None:
+    from flax import serialization
+
+    from git_theta.checkpoints.flax_msgpack import FlaxMsgpack
+
+    dtypes = [dtype for dtype in DTYPES if dtype != "bfloat16"]
+    value = {f"h.0.attn.{dtype}": example(dtype, 2, 6) for dtype in dtypes}
+    value |= {"scalar": torch.tensor(1.5), "empty": torch.empty(0, 3)}
+    data = serialization.msgpack_serialize({name: tensor.numpy() for name, tensor in value.items()})
+    theirs = {
+        span.name: (span.dtype, span.shape, data[span.start : span.stop])
+        for span in FlaxMsgpack().scan(BytesSource(data)).spans
+    }
+    ours = groups_of(save(value, kind), kind)
+    assert {name: (one.dtype, one.shape, bytes(one.data)) for name, one in ours.items()} == theirs
+
+
 def test_torchscript(tmp_path: Path) -> None:
     class Module(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -814,8 +832,13 @@ def test_zip_files_made_by_hand_are_read(parts: list[Part]) -> None:
     assert shapes(make_zip(later)) == expected
     other = [*parts, Part(parts[0].name.partition("/")[0] + "/extra/notes.txt", b"hello" * 100, method=8)]
     assert shapes(make_zip(other)) == expected
+    with pytest.raises(PluginError, match="compressed member 'extra/notes"):
+        TorchZip().write(groups_of(make_zip(other)), skeleton_of(make_zip(other)))
+    other[-1].method = 0
     new = written(groups_of(make_zip(other, wide=True)), skeleton_of(make_zip(other, wide=True)))
     assert load(new)["epoch"] == 3
+    with zipfile.ZipFile(io.BytesIO(new)) as archive:
+        assert archive.read("archive/extra/notes.txt") == b"hello" * 100
 
 
 def test_python_zip_files_are_read(parts: list[Part]) -> None:

@@ -100,6 +100,15 @@ def test_adapter_of_torch_is_found(tmp_path: Path) -> None:
     assert list(found) == list(read(PEFT / "ia3", metadata=peft("ia3")))
 
 
+def test_several_changes_of_one_group_stay_in_order(tmp_path: Path) -> None:
+    shutil.copytree(PEFT / "transposed", tmp_path, dirs_exist_ok=True)
+    file, module = tmp_path / "adapter_model.safetensors", "base_model.model.transformer.c_attn"
+    saved = safetensors.torch.load_file(file) | {f"{module}.base_layer.bias": torch.zeros(18)}
+    safetensors.torch.save_file(saved, file)
+    parts = read(tmp_path, metadata=peft("transposed"))["transformer.c_attn.bias"]
+    assert [type(part) for part in parts] == [Dense, SparseChange]
+
+
 def test_file_of_another_name_beside_a_configuration_is_no_adapter(tmp_path: Path) -> None:
     shutil.copy(PEFT / "lora" / "adapter_config.json", tmp_path)
     (tmp_path / "update.safetensors").write_bytes(safetensors_bytes({"w/R": R, "w/C": C}))
