@@ -47,16 +47,15 @@ def command(paths: tuple[Path, ...], update_type: str | None, update_data: Path 
     if update_data is not None and (len(paths) != 1 or (update_type or AUTO) not in _WITH_DATA):
         raise UsageError(f"--update-data is for one checkpoint, and for a type of {', '.join(_WITH_DATA)}")
     if update_type is not None or update_data is not None:
-        for path in paths:
-            _stage(workspace, _from_top(workspace, path), update_type or AUTO, update_data)
+        # All are looked at before the first is staged: an error changes nothing.
+        for path in [_checkpoint(workspace, path) for path in paths]:
+            _stage(workspace, path, update_type or AUTO, update_data)
     workspace.repository.git("add", "--", *map(str, paths))
 
 
 def _stage(workspace: Workspace, path: str, kind: str, data: Path | None) -> None:
     """Decide anew about a checkpoint, put that into the index, and tell what was done."""
     repository = workspace.repository
-    if repository.tracked([path]) != [path]:
-        raise UsageError(f"{path} is not kept by Git-Theta: run 'git theta track' first")
     heads = list(known.heads(repository, path))
     staged = [metadata for _, metadata in known.at_path(repository, path)]
     loader = workspace.side_loader
@@ -97,6 +96,16 @@ def _described(update: Update) -> str:
     """The type of an update, with the one that it corrects."""
     inner = update.bases[0].type if len(update.bases) == 1 else ""
     return f"{inner} + {update.type}" if inner in ("low-rank", "ia3", "linear") and update.bases else update.type
+
+
+def _checkpoint(workspace: Workspace, path: Path) -> str:
+    """The path from the top of a file that Git-Theta keeps."""
+    found = _from_top(workspace, path)
+    if workspace.repository.tracked([found]) != [found]:
+        raise UsageError(f"{found} is not kept by Git-Theta: run 'git theta track' first")
+    if path.is_symlink():
+        raise UsageError(f"{found} is a symbolic link: name the file that it leads to")
+    return found
 
 
 def _from_top(workspace: Workspace, path: Path) -> str:

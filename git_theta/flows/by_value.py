@@ -15,7 +15,7 @@ from git_theta.checkpoints.scan import Scan
 from git_theta.checkpoints.stand_in import StandIn, nested
 from git_theta.errors import PluginError, StoreError
 from git_theta.flows.intake import Intake
-from git_theta.metadata import Metadata
+from git_theta.layout import Layout
 from git_theta.registry import Family
 from git_theta.sources import BLOCK, blocks
 
@@ -57,12 +57,12 @@ def loaded(intake: Intake, path: str, formats: Family[Format], scratch: Scratch)
 
 
 def saved(
-    metadata: Metadata, content: Iterable[bytes | memoryview], formats: Family[Format], path: str, scratch: Scratch
+    layout: Layout, content: Iterable[bytes | memoryview], formats: Family[Format], path: str, scratch: Scratch
 ) -> Iterator[bytes]:
     """The bytes of the file that the plug-in makes of a stand-in.
 
     Args:
-        metadata: of the stand-in.
+        layout: of the stand-in.
         content: the stand-in's bytes.
         formats: where the plug-in is found.
         path: of the file, whose last part is that of the file that the plug-in writes.
@@ -72,9 +72,8 @@ def saved(
         PluginError: the plug-in is not installed, or fails.
         StoreError: there is no room for the temporary file.
     """
-    name = metadata.format.partition(":")[2]
+    name = layout.format.partition(":")[2]
     plugin = _plugin(name, formats)
-    layout = metadata.layout()
     pieces = _Pieces(content)
     values, skeleton = [], bytearray()
     for span, lead in zip(layout.spans, layout.leads(), strict=True):

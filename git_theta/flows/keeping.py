@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from git_theta import lsh, tensors
@@ -75,7 +75,7 @@ class Keeper:
         groups = _groups(zip(intake.scan.layout.spans, intake.digests.groups, strict=True))
         if large_skeleton is not None:
             groups[tensors.digest(large_skeleton)] = None
-        found = self._known(groups, before)
+        found = self._known(groups, before, _changed(intake, before) if wish.anew else frozenset())
         if wish.anew and wish.kind == Dense.name:
             found = {digest: kept for digest, kept in found.items() if kept.update.type == Dense.name}
         missing = {digest: group for digest, group in groups.items() if digest not in found}
@@ -96,15 +96,23 @@ class Keeper:
         updates = choose.keep(changes, self.store, Readers(self.store, update_types()), self.limits, wish.kind)
         return {**found, **{digest: Kept(update, signatures.get(digest)) for digest, update in updates.items()}}
 
-    def _known(self, groups: Mapping[str, Group | None], before: Sequence[Metadata]) -> dict[str, Kept]:
-        """What earlier versions and other files have of these digests, as far as its objects are here."""
+    def _known(
+        self, groups: Mapping[str, Group | None], before: Sequence[Metadata], only_before: Collection[str]
+    ) -> dict[str, Kept]:
+        """What earlier versions and other files have of these digests, as far as its objects are here.
+
+        Args:
+            groups: by digest.
+            before: the earlier versions.
+            only_before: digests that other files, and the index, are not asked for.
+        """
         found: dict[str, Kept] = {}
         for metadata in before:
             found = self._of_entries(groups, metadata.entries) | found
             skeleton = metadata.skeleton
             if skeleton.update is not None and skeleton.digest in groups and self._is_here(skeleton.update):
                 found.setdefault(skeleton.digest, Kept(skeleton.update))
-        missing = groups.keys() - found.keys()
+        missing = groups.keys() - found.keys() - set(only_before)
         if missing:
             elsewhere = known.elsewhere(self.repository, missing)
             found = self._of_entries({digest: groups[digest] for digest in missing}, elsewhere) | found
@@ -159,6 +167,16 @@ def skeleton_wanted(skeleton: bytes) -> Wanted:
 
 def _skeleton_change(skeleton: bytes) -> Change:
     return Change(Group("uint8", (len(skeleton),)), skeleton_wanted(skeleton))
+
+
+def _changed(intake: Intake, before: Iterable[Metadata]) -> frozenset[str]:
+    """The digests of groups that earlier versions have with other values."""
+    versions = [metadata.by_name() for metadata in before]
+    return frozenset(
+        digest
+        for span, digest in zip(intake.scan.layout.spans, intake.digests.groups, strict=True)
+        if any(span.name in version and version[span.name].digest != digest for version in versions)
+    )
 
 
 def _groups(spans: Iterable[tuple[Span, str]]) -> dict[str, Group | None]:

@@ -7,13 +7,17 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, Values
-from git_theta.errors import StoreError, UsageError
+from git_theta.checkpoints.digests import Digests
+from git_theta.checkpoints.stand_in import plugin_of
+from git_theta.errors import ChangedWhileReadingError, StoreError, UsageError
+from git_theta.flows import by_value
 from git_theta.flows.clean import Cleaner
 from git_theta.flows.intake import Intake
 from git_theta.flows.keeping import Wish
@@ -62,9 +66,9 @@ class SideLoader:
         """
         entries = base.by_name()
         with self.taking(path) as intake:
-            new = self._new_values(intake, base, changes)
+            new, seen = self._new_values(intake, base, changes), intake.digests
         if new is not None:
-            self._rewrite(path, new)
+            self._rewrite(path, new, seen)
         told = {name: hint for name, parts in changes.items() if (hint := _told(parts, entries[name])) is not None}
         with self.taking(path) as intake:
             return self.cleaner.decide_anew(intake, path, [base], Wish(kind, told, anew=True))
@@ -76,14 +80,14 @@ class SideLoader:
         Raises:
             StoreError: it cannot be read.
         """
-        file = self.cleaner.top / path
         try:
-            with file.open("rb") as stream:
-                source = FileSource(stream.fileno(), os.fstat(stream.fileno()).st_size)
-                with self.cleaner.taking(blocks(source, 0, source.size, BLOCK), path) as intake:
-                    yield intake
+            stream = (self.cleaner.top / path).open("rb")
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+        with stream:
+            source = FileSource(stream.fileno(), os.fstat(stream.fileno()).st_size)
+            with self.cleaner.taking(blocks(source, 0, source.size, BLOCK), path) as intake:
+                yield intake
 
     def _new_values(self, intake: Intake, base: Metadata, changes: Changes) -> dict[str, Bytes] | None:
         """The values that the worktree file is to get; None if it has them, or what is as good, already."""
@@ -106,7 +110,7 @@ class SideLoader:
         """Make sure that values are what the changes make of the base's, but for rounding."""
         stored = _stored(entry)
         readers = Readers(self.cleaner.store, update_types())
-        old = np.concatenate([rows.reshape(-1) for rows in (block.copy() for block in stored.rows(readers.mine()))])
+        old = np.frombuffer(b"".join(block.tobytes() for block in stored.rows(readers.mine())), np.uint8)
         wanted = _applied(parts, old, entry)
         is_new = np.array_equal(found, wanted)
         if is_new or (not np.array_equal(found, old) and is_result(parts, old, found, entry.dtype, entry.shape)):
@@ -116,14 +120,16 @@ class SideLoader:
             "version that the update data is for, and try again"
         )
 
-    def _rewrite(self, path: str, new: Mapping[str, Bytes]) -> None:
-        """Put new values into the worktree file, which is replaced when it is whole."""
+    def _rewrite(self, path: str, new: Mapping[str, Bytes], seen: Digests) -> None:
+        """Put new values into the worktree file, which is replaced when it is whole, if it is still the one seen."""
         file = self.cleaner.top / path
         temporary = file.with_name(f".{secrets.token_hex(8)}.theta")
         try:
             mode = file.stat().st_mode
             with self.taking(path) as intake, temporary.open("xb") as stream:
-                for piece in self._content(intake, new):
+                if intake.digests != seen:
+                    raise ChangedWhileReadingError(f"{path} changed while it was read: try again")
+                for piece in self._content(intake, new, file):
                     stream.write(piece)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -134,8 +140,13 @@ class SideLoader:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _content(self, intake: Intake, new: Mapping[str, Bytes]) -> Iterator[bytes | memoryview]:
+    def _content(self, intake: Intake, new: Mapping[str, Bytes], file: Path) -> Iterator[bytes | memoryview]:
+        """The bytes of a file that is like the one taken in, but for the new values."""
         layout = intake.scan.layout
+        if plugin_of(layout.format) is not None:
+            path, scratch = file.name, self.cleaner.store.temporary_directory
+            yield from by_value.saved(layout, _spliced(intake, new), self.formats, path, scratch)
+            return
         member = self.formats.get(layout.format) if layout.format in self.formats.names() else None
         if member is not None and getattr(member, "has_checksums", False):
             groups = {
@@ -144,13 +155,18 @@ class SideLoader:
             }
             yield from member.write(groups, intake.digests.skeleton)
             return
-        position = 0
-        for span in layout.spans:
-            if span.name in new:
-                yield from blocks(intake.source, position, span.start)
-                yield new[span.name].data
-                position = span.stop
-        yield from blocks(intake.source, position, layout.size)
+        yield from _spliced(intake, new)
+
+
+def _spliced(intake: Intake, new: Mapping[str, Bytes]) -> Iterator[bytes | memoryview]:
+    """The bytes that were taken in, with new values in the place of the old."""
+    layout, position = intake.scan.layout, 0
+    for span in layout.spans:
+        if span.name in new:
+            yield from blocks(intake.source, position, span.start)
+            yield new[span.name].data
+            position = span.stop
+    yield from blocks(intake.source, position, layout.size)
 
 
 def _spanned(intake: Intake) -> Iterator[tuple[Span, str]]:

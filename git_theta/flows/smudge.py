@@ -65,7 +65,7 @@ class Smudger:
         """
         content = self._content(metadata, data, path)
         if plugin_of(metadata.format) is not None:
-            content = by_value.saved(metadata, content, self.formats, path, self.store.temporary_directory)
+            content = by_value.saved(metadata.layout(), content, self.formats, path, self.store.temporary_directory)
         yield from content
 
     def _content(self, metadata: Metadata, data: bytes, path: str) -> Iterator[bytes | memoryview]:

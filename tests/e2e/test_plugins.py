@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from git_theta.metadata_file import parse, serialize
-from tests.helpers import Repo
+from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,6 +81,22 @@ class TestSpans:
 
 
 class TestValues:
+    def test_update_that_is_side_loaded_is_saved_by_the_plugin(self, plugged: Repo) -> None:
+        plugged.write("model.lines", LINES)
+        plugged.commit("base")
+        data = {"encoder/weight/R": np.ones((2, 1), np.float32), "encoder/weight/C": np.array([[1, 2]], np.float32)}
+        plugged.write("data.safetensors", safetensors_bytes(data))
+        plugged.theta("add", "model.lines", "--update-data", "data.safetensors")
+        saved = plugged.read("model.lines")
+        lines = [json.loads(line) for line in saved.splitlines()]
+        assert lines[1] == [["encoder", "weight"], "float32", [2, 2], [2.5, 4.5, 4.5, 6.5]]
+        assert [line[3] for line in (lines[0], lines[2])] == [[1.0, 2.0], [7]]
+        plugged.git("commit", "-q", "-m", "side-loaded")
+        assert plugged.git("status", "--porcelain", "model.lines").stdout == ""
+        (plugged.path / "model.lines").unlink()
+        plugged.git("checkout", "--", "model.lines")
+        assert plugged.read("model.lines") == saved
+
     @pytest.mark.parametrize("path", ["model.lines", "folder/any.txt"])
     def test_values_make_the_round_trip_and_status_is_clean(self, plugged: Repo, path: str) -> None:
         plugged.write(path, LINES)

@@ -119,7 +119,7 @@ def test_values_come_and_go(tmp_path: Path) -> None:
     assert [(span.name, span.dtype) for span in intake.scan.layout.spans] == [("a/b", "float64"), ("c", "float64")]
     data = intake.source.read(0, intake.source.size)
     content = [memoryview(data)[start : start + 3] for start in range(0, len(data), 3)]
-    back = by_value.saved(metadata_of(intake), content, formats(Good), "deep/model.json", lambda: tmp_path)
+    back = by_value.saved(metadata_of(intake).layout(), content, formats(Good), "deep/model.json", lambda: tmp_path)
     assert json.loads(b"".join(back)) == json.loads(DATA)
     assert list(tmp_path.iterdir()) == []
     assert set(Good.seen) == {"model.json"}
@@ -152,7 +152,7 @@ def test_content_that_ends_in_an_error_makes_no_file(tmp_path: Path) -> None:
         yield intake.source.read(0, intake.source.size)
         raise StoreError("the last group is damaged")
 
-    saving = by_value.saved(metadata_of(intake), content(), formats(Good), "model.json", lambda: tmp_path)
+    saving = by_value.saved(metadata_of(intake).layout(), content(), formats(Good), "model.json", lambda: tmp_path)
     with pytest.raises(StoreError):
         next(saving)
     assert list(tmp_path.iterdir()) == []
@@ -162,7 +162,7 @@ def test_the_missing_plugin_is_named_and_how_to_get_it(tmp_path: Path) -> None:
     metadata = metadata_of(loaded(Good, tmp_path))
     nobody: Family[Format] = Family("checkpoint format", "no.such.group", {})
     with pytest.raises(PluginError, match=r"needs the plug-in 'plug': unknown checkpoint format 'plug'.*; install"):
-        next(by_value.saved(metadata, [], nobody, "model.json", lambda: tmp_path))
+        next(by_value.saved(metadata.layout(), [], nobody, "model.json", lambda: tmp_path))
 
 
 def test_a_plugin_of_the_other_kind_is_not_enough(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_plugin_of_the_other_kind_is_not_enough(tmp_path: Path) -> None:
     members: dict[str, Any] = {"plug": object()}
     others: Family[Format] = Family("checkpoint format", "no.such.group", {}, members)
     with pytest.raises(PluginError, match="loads and saves"):
-        next(by_value.saved(metadata, [], others, "model.json", lambda: tmp_path))
+        next(by_value.saved(metadata.layout(), [], others, "model.json", lambda: tmp_path))
 
 
 def test_no_room_is_an_error_of_the_store(tmp_path: Path) -> None:

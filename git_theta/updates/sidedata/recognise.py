@@ -91,9 +91,11 @@ def _low_rank(change: LowRank, old: Array, new: Array, dtype: str) -> Iterator[t
         block = slice(start, start + step)
         r = change.r[block].astype(wide, copy=False)
         product = r @ factors
-        # A sum of k products, each of them and of the sums rounded; twice, since both sides are computed so.
-        slack = 2 * (r.shape[1] + 3) * 2.0**-24 * (np.abs(r) @ np.abs(factors)) + 2 * _ROUNDOFF[dtype] * np.abs(product)
-        yield widen(after[block], dtype), widen(before[block], dtype) + product, slack
+        wide_before = widen(before[block], dtype)
+        # A sum of the old value and k products, each of them and of the sums rounded; twice, since both sides are.
+        terms = np.abs(r) @ np.abs(factors) + np.abs(wide_before)
+        slack = 2 * (r.shape[1] + 3) * 2.0**-24 * terms + 2 * _ROUNDOFF[dtype] * np.abs(product)
+        yield widen(after[block], dtype), wide_before + product, slack
 
 
 def _scale(change: Scale, old: Array, new: Array, dtype: str) -> Iterator[tuple[Floats, Floats, Floats]]:

@@ -1,0 +1,429 @@
+"""Side-loading with real git, torch, flax and NumPy: what the worktree file becomes, and what is kept of it."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import flax.serialization
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+
+from git_theta.flows.sideload import SideLoader
+from git_theta.metadata_file import parse
+from tests.conftest import CHECKPOINT
+from tests.helpers import Repo, model, safetensors_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+
+    from git_theta.metadata import Entry
+
+    Arrays = dict[str, npt.NDArray[Any]]
+
+PEFT = Path(__file__).parent.parent / "data" / "peft"
+
+
+def npz(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    return stream.getvalue()
+
+
+def pt(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    stream = io.BytesIO()
+    torch.save({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, stream)
+    return stream.getvalue()
+
+
+def flax_file(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    nested: dict[str, Any] = {}
+    for name, array in arrays.items():
+        *folders, key = name.split("/")
+        place = nested
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[key] = array
+    return bytes(flax.serialization.msgpack_serialize(nested))
+
+
+WRITERS: dict[str, Callable[[Mapping[str, npt.NDArray[Any]]], bytes]] = {
+    "data.safetensors": safetensors_bytes,
+    "data.pt": pt,
+    "data.npz": npz,
+    "data.msgpack": flax_file,
+}
+
+
+def factors(seed: int, rows: int, columns: int, rank: int = 4) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    generator = np.random.default_rng(seed)
+    r = generator.standard_normal((rows, rank), np.float32)
+    return r, generator.standard_normal((rank, columns), np.float32) / 16
+
+
+def lora(seed: int, group: str, rows: int, columns: int, rank: int = 4) -> tuple[Arrays, npt.NDArray[Any]]:
+    """Update data of a low rank, and the product of it."""
+    r, c = factors(seed, rows, columns, rank)
+    return {f"{group}/R": r, f"{group}/C": c}, r @ c
+
+
+def mixed() -> tuple[Arrays, Arrays]:
+    """Update data of every kind, and the values that it makes of `model(0)`."""
+    old: Arrays = {**model(0)}
+    data, product = lora(1, "embed_weight", 160, 128)
+    half, half_product = lora(2, "attn_weight", 200, 200)
+    indices = np.array([3, 500, 20000], np.int64)
+    difference = np.array([1.5, -2.5, 0.25], np.float32)
+    scale = np.linspace(0.5, 1.5, 128, dtype=np.float32)
+    dense = model(7)["attn_bias"]
+    head = old["head_weight"].copy()
+    head.reshape(-1)[indices] += difference
+    new: Arrays = {
+        **old,
+        "embed_weight": old["embed_weight"] + product,
+        "attn_weight": (old["attn_weight"].astype(np.float32) + half_product).astype(np.float16),
+        "head_weight": head,
+        "norm_bias": old["norm_bias"] * scale,
+        "attn_bias": dense,
+    }
+    sparse: Arrays = {
+        "data": difference,
+        "indices": indices,
+        "indptr": np.array([0, 3]),
+        "shape": np.array([1, head.size]),
+    }
+    data |= half | {f"head_weight/{key}": array for key, array in sparse.items()}
+    return {**data, "norm_bias/ia3": scale, "attn_bias": dense}, new
+
+
+def entries(repo: Repo, path: str = CHECKPOINT, revision: str = "") -> dict[str, Entry]:
+    return parse(repo.git_bytes("cat-file", "blob", f"{revision}:{path}")).by_name()
+
+
+def types(entry: Entry) -> list[str]:
+    return [update.type for update in entry.update.nested()]
+
+
+def added(repo: Repo, before: Mapping[str, Path]) -> int:
+    """Bytes of the objects that came."""
+    return sum(path.stat().st_size for oid, path in repo.objects().items() if oid not in before)
+
+
+def check_committed(repo: Repo, path: str, content: bytes) -> None:
+    """Commit what is staged, and check out anew."""
+    repo.git("commit", "-q", "-m", "side-loaded")
+    assert repo.git("status", "--porcelain", "--untracked-files=no").stdout == ""
+    (repo.path / path).unlink()
+    repo.git("checkout", "-q", "--", path)
+    assert repo.read(path) == content
+
+
+def start(repo: Repo, path: str, content: bytes) -> Repo:
+    repo.verb("track", path)
+    repo.write(path, content)
+    repo.git("add", "--", ".gitattributes", path)
+    repo.git("commit", "-q", "-m", "base")
+    return repo
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_data_of_every_format_and_kind_gives_the_values_that_numpy_computes(tracked: Repo, name: str) -> None:
+    data, wanted = mixed()
+    tracked.write(name, WRITERS[name](data))
+    (tracked.path / CHECKPOINT).chmod(0o750)
+    tracked.verb("add", CHECKPOINT, "--update-data", name)
+    content = tracked.read(CHECKPOINT)
+    assert content == safetensors_bytes(wanted)
+    assert (tracked.path / CHECKPOINT).stat().st_mode & 0o777 == 0o750
+    kept = entries(tracked)
+    assert "low-rank" in types(kept["embed_weight"])
+    assert "low-rank" in types(kept["attn_weight"])
+    assert types(kept["head_weight"]) == ["sparse", "dense"]
+    assert types(kept["attn_bias"]) == ["dense"]
+    check_committed(tracked, CHECKPOINT, content)
+    assert not list(tracked.path.glob(".*.theta"))
+
+
+@pytest.mark.parametrize("kind", ["low-rank", "sparse", "ia3", "dense"])
+def test_data_of_the_kind_that_is_named(tracked: Repo, kind: str) -> None:
+    keys = {"low-rank": ("R", "C"), "sparse": ("data", "indices", "indptr", "shape"), "ia3": ("ia3",), "dense": ()}
+    data, wanted = mixed()
+    part = {name: array for name, array in data.items() if name.rpartition("/")[2] in keys[kind]}
+    part = part or {"attn_bias": data["attn_bias"]}
+    tracked.write("data.safetensors", safetensors_bytes(part))
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors", "--update-type", kind)
+    changed = {name.partition("/")[0] for name in part}
+    expected = {name: wanted[name] if name in changed else array for name, array in model(0).items()}
+    assert tracked.read(CHECKPOINT) == safetensors_bytes(expected)
+
+
+def test_matrix_that_is_scaled_is_kept_as_its_vector(tracked: Repo) -> None:
+    old: Arrays = {**model(0)}
+    scale = np.linspace(0.5, 1.5, 160, dtype=np.float32)[:, None]
+    tracked.write("data.npz", npz({"embed_weight/ia3": scale}))
+    before = tracked.objects()
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.npz")
+    assert tracked.read(CHECKPOINT) == safetensors_bytes(old | {"embed_weight": old["embed_weight"] * scale})
+    assert types(entries(tracked)["embed_weight"]) == ["ia3", "dense"]
+    assert added(tracked, before) < 1500
+
+
+def test_bfloat16_group_is_rounded_once_and_keeps_the_factors(repo: Repo) -> None:
+    old = np.random.default_rng(0).standard_normal((512, 256), np.float32).astype(ml_dtypes.bfloat16)
+    tensors = {"w": torch.from_numpy(old.view(np.uint16).copy()).view(torch.bfloat16)}
+    start(repo, CHECKPOINT, safetensors.torch.save(tensors))
+    data, product = lora(3, "w", 512, 256)
+    repo.write("data.pt", pt(data))
+    before = repo.objects()
+    repo.verb("add", CHECKPOINT, "--update-data", "data.pt")
+    got = safetensors.torch.load(repo.read(CHECKPOINT))["w"].view(torch.uint16).numpy()
+    wanted = (old.astype(np.float32) + product).astype(ml_dtypes.bfloat16)
+    assert (got == wanted.view(np.uint16)).all()
+    assert "low-rank" in types(entries(repo)["w"])
+    assert added(repo, before) < old.nbytes * 0.1
+    check_committed(repo, CHECKPOINT, repo.read(CHECKPOINT))
+
+
+def test_torch_checkpoint_has_new_values_and_right_checksums(repo: Repo) -> None:
+    old = model(0)
+    start(repo, "model.pt", pt(old))
+    data, product = lora(4, "embed_weight", 160, 128)
+    repo.write("data.safetensors", safetensors_bytes(data))
+    repo.verb("add", "model.pt", "--update-data", "data.safetensors")
+    content = repo.read("model.pt")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+    loaded = torch.load(io.BytesIO(content), weights_only=True)
+    assert (loaded.pop("embed_weight").numpy() == old["embed_weight"] + product).all()
+    assert all((loaded[name].numpy() == old[name]).all() for name in loaded)
+    assert len(loaded) == len(old) - 1
+    assert "low-rank" in types(entries(repo, "model.pt")["embed_weight"])
+    check_committed(repo, "model.pt", content)
+
+
+def test_numpy_archive_has_new_values_and_right_checksums(repo: Repo) -> None:
+    old = model(0)
+    start(repo, "model.npz", npz(old))
+    data, product = lora(5, "embed_weight", 160, 128)
+    repo.write("data.npz", npz(data))
+    repo.verb("add", "model.npz", "--update-data", "data.npz")
+    content = repo.read("model.npz")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.testzip() is None
+    with np.load(io.BytesIO(content)) as loaded:
+        assert (loaded["embed_weight"] == old["embed_weight"] + product).all()
+        assert (loaded["head_weight"] == old["head_weight"]).all()
+    check_committed(repo, "model.npz", content)
+
+
+def test_flax_checkpoint_has_new_values(repo: Repo) -> None:
+    old = {"layer/kernel": model(0)["embed_weight"], "layer/bias": model(0)["norm_bias"]}
+    start(repo, "model.msgpack", flax_file(old))
+    data, product = lora(6, "layer/kernel", 160, 128)
+    repo.write("data.msgpack", flax_file(data))
+    repo.verb("add", "model.msgpack", "--update-data", "data.msgpack")
+    loaded = flax.serialization.msgpack_restore(repo.read("model.msgpack"))
+    assert (loaded["layer"]["kernel"] == old["layer/kernel"] + product).all()
+    check_committed(repo, "model.msgpack", repo.read("model.msgpack"))
+
+
+def test_merged_values_of_another_program_stay_and_are_kept_small(tracked: Repo) -> None:
+    data, _ = lora(8, "embed_weight", 160, 128, 8)
+    half, _ = lora(9, "attn_weight", 200, 200, 8)
+    data |= half
+    old = model(0)
+    merged = dict(old)
+    for name in ("embed_weight", "attn_weight"):
+        # Summed the other way round, and so rounded otherwise than NumPy does.
+        total = torch.from_numpy(old[name]).float()
+        r, c = (torch.from_numpy(data[f"{name}/{key}"]) for key in "RC")
+        for index in reversed(range(8)):
+            total += torch.outer(r[:, index], c[index])
+        merged[name] = total.numpy().astype(old[name].dtype)
+    assert (merged["embed_weight"] != old["embed_weight"] + data["embed_weight/R"] @ data["embed_weight/C"]).any()
+    content = safetensors_bytes(merged)
+    tracked.write(CHECKPOINT, content)
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    before = tracked.objects()
+    done = tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+    assert tracked.read(CHECKPOINT) == content
+    assert "embed_weight: low-rank + " in done.stdout
+    assert types(entries(tracked)["embed_weight"])[1:] == ["low-rank", "dense"]
+    assert added(tracked, before) < 0.4 * (merged["embed_weight"].nbytes + merged["attn_weight"].nbytes)
+    check_committed(tracked, CHECKPOINT, content)
+
+
+@pytest.mark.parametrize("change", ["another value", "another group"])
+def test_worktree_holds_neither_old_nor_new_values(tracked: Repo, change: str) -> None:
+    data, product = lora(8, "embed_weight", 160, 128)
+    values = model(0)["embed_weight"] + product
+    values[5, 5] += 1
+    content = safetensors_bytes(model(0, embed_weight=values if change == "another value" else values[:5]))
+    tracked.write(CHECKPOINT, content)
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    index = tracked.git("ls-files", "--stage").stdout
+    done = tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "'embed_weight'" in done.stderr
+    assert tracked.read(CHECKPOINT) == content
+    assert tracked.git("ls-files", "--stage").stdout == index
+
+
+def test_group_that_the_data_does_not_name_may_have_changed_in_a_merged_worktree(tracked: Repo) -> None:
+    data, product = lora(8, "embed_weight", 160, 128)
+    changed = model(0, embed_weight=model(0)["embed_weight"] + product, attn_bias=model(1)["attn_bias"])
+    tracked.write(CHECKPOINT, safetensors_bytes(changed))
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+    check_committed(tracked, CHECKPOINT, safetensors_bytes(changed))
+
+
+def test_chain_of_two_is_small_and_reads_back_exactly(tracked: Repo) -> None:
+    values = model(0)["embed_weight"]
+    for seed in (10, 11):
+        data, product = lora(seed, "embed_weight", 160, 128)
+        values = values + product
+        tracked.write("data.safetensors", safetensors_bytes(data))
+        before = tracked.objects()
+        tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+        # The factors are (160 + 128) * 4 numbers; what R @ C in another order differs in comes on top.
+        assert added(tracked, before) < 0.35 * values.nbytes
+        tracked.git("commit", "-q", "-m", str(seed))
+    assert types(entries(tracked)["embed_weight"]).count("low-rank") == 2
+    check = safetensors_bytes(model(0, embed_weight=values))
+    assert tracked.read(CHECKPOINT) == check
+    clone = Repo.clone(tracked.path, tracked.path.parent / "clone", "--no-checkout")
+    shutil.copytree(tracked.path / ".git" / "theta", clone.path / ".git" / "theta")
+    clone.theta("install", "--local")
+    clone.git("checkout", "-q", "main")
+    assert clone.read(CHECKPOINT) == check
+    clone.git("checkout", "-q", "main~1", "--", CHECKPOINT)
+    assert clone.read(CHECKPOINT) != check
+
+
+@pytest.mark.parametrize(
+    ("case", "given"),
+    [
+        ("lora", "file"),
+        *((case, given) for case in ("lora", "transposed", "ia3", "bfloat16") for given in ("folder", "merged")),
+    ],
+)
+def test_adapter_of_peft_as_it_comes(repo: Repo, case: str, given: str) -> None:
+    folder = PEFT / case
+    start(repo, CHECKPOINT, (folder / "base.safetensors").read_bytes())
+    shutil.copytree(folder, repo.path / "adapter")
+    merged = (folder / "merged.safetensors").read_bytes()
+    if given == "merged":
+        repo.write(CHECKPOINT, merged)
+    repo.verb("add", CHECKPOINT, "--update-data", "adapter/adapter_model.safetensors" if given == "file" else "adapter")
+    content = repo.read(CHECKPOINT)
+    if given == "merged":
+        assert content == merged
+    got, wanted = (safetensors.torch.load(data) for data in (content, merged))
+    assert got.keys() == wanted.keys()
+    tolerance = 2e-2 if case == "bfloat16" else 1e-5
+    assert all(torch.allclose(got[name], wanted[name], rtol=tolerance, atol=tolerance) for name in wanted)
+    base = safetensors.torch.load((folder / "base.safetensors").read_bytes())
+    assert any(not torch.equal(got[name], base[name]) for name in base)
+    assert repo.git("diff", "--name-only").stdout == ""
+    check_committed(repo, CHECKPOINT, content)
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_interrupted_rewrite_leaves_the_old_file(tracked: Repo, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    data, _ = lora(12, "embed_weight", 160, 128)
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    old, index = tracked.read(CHECKPOINT), tracked.git("ls-files", "--stage").stdout
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os if broken == "fsync" else Path, broken, fail)
+    done = tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors", check=False)
+    monkeypatch.undo()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"git-theta: {CHECKPOINT} cannot be written: No space left on device\n"
+    assert tracked.read(CHECKPOINT) == old
+    assert tracked.git("ls-files", "--stage").stdout == index
+    assert not list(tracked.path.glob(".*.theta"))
+
+
+def test_same_data_twice_changes_nothing_more(tracked: Repo) -> None:
+    data, _ = lora(13, "embed_weight", 160, 128)
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+    content, index = tracked.read(CHECKPOINT), tracked.git("ls-files", "--stage").stdout
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+    assert (tracked.read(CHECKPOINT), tracked.git("ls-files", "--stage").stdout) == (content, index)
+
+
+def test_what_was_staged_stays_through_status_add_and_commit(tracked: Repo) -> None:
+    data, _ = lora(14, "embed_weight", 160, 128)
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors", "--update-type", "low-rank")
+    blob = tracked.rev(f":{CHECKPOINT}")
+    os.utime(tracked.path / CHECKPOINT, (1, 1))
+    tracked.status()
+    assert tracked.rev(f":{CHECKPOINT}") == blob
+    os.utime(tracked.path / CHECKPOINT, (2, 2))
+    tracked.commit("all")
+    assert tracked.rev(f"HEAD:{CHECKPOINT}") == blob
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_group_without_elements_is_no_trouble(tracked: Repo, merged: bool) -> None:
+    data, product = lora(15, "embed_weight", 160, 128)
+    nothing: Arrays = {"empty/R": np.zeros((0, 2), np.float32), "empty/C": np.zeros((2, 4), np.float32)}
+    wanted = safetensors_bytes(model(0, embed_weight=model(0)["embed_weight"] + product))
+    if merged:
+        tracked.write(CHECKPOINT, wanted)
+    tracked.write("data.safetensors", safetensors_bytes(data | nothing))
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+    assert tracked.read(CHECKPOINT) == wanted
+    check_committed(tracked, CHECKPOINT, wanted)
+
+
+def test_file_that_changes_meanwhile_is_not_overwritten(tracked: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = lora(16, "embed_weight", 160, 128)
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    index = tracked.git("ls-files", "--stage").stdout
+    rewrite = SideLoader._rewrite
+
+    def late(*arguments: Any) -> None:
+        tracked.write(CHECKPOINT, safetensors_bytes(model(3)))
+        rewrite(*arguments)
+
+    monkeypatch.setattr(SideLoader, "_rewrite", late)
+    done = tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"git-theta: {CHECKPOINT} changed while it was read: try again\n"
+    assert tracked.read(CHECKPOINT) == safetensors_bytes(model(3))
+    assert tracked.git("ls-files", "--stage").stdout == index
+
+
+def test_torch_checkpoint_keeps_what_is_no_group_and_what_is_tied(repo: Repo) -> None:
+    weight = torch.from_numpy(np.asarray(model(0)["embed_weight"]))
+    state = {"model": {"embed": weight, "head": weight}, "epoch": 7, "name": "net", "view": torch.arange(12.0)[3:9]}
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    start(repo, "model.pt", stream.getvalue())
+    data, product = lora(17, "model/embed", 160, 128)
+    repo.write("data.npz", npz(data))
+    repo.verb("add", "model.pt", "--update-data", "data.npz")
+    loaded = torch.load(repo.path / "model.pt", weights_only=True)
+    assert (loaded["model"]["embed"].numpy() == model(0)["embed_weight"] + product).all()
+    assert (loaded["epoch"], loaded["name"]) == (7, "net")
+    assert loaded["view"].tolist() == list(range(3, 9))
+    assert loaded["model"]["head"].data_ptr() == loaded["model"]["embed"].data_ptr()
+    check_committed(repo, "model.pt", repo.read("model.pt"))
