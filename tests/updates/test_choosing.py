@@ -79,7 +79,7 @@ def test_kind_that_is_asked_for_is_taken_where_it_fits(scene: Scene, kind: str) 
 
 def test_kind_that_does_not_fit_gives_way_to_the_cheapest(scene: Scene) -> None:
     old = normal((100, 120), "bfloat16")
-    for kind in ("ia3", "linear", "delta"):
+    for kind in ("linear", "delta"):
         assert types(scene.change(old, edited(old), kind)) == ["sparse", "dense"]
         assert types(scene.change(old, normal((100, 120), "bfloat16", 1), kind)) == ["dense"]
 
