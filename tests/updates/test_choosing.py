@@ -12,8 +12,8 @@ from git_theta import tensors
 from git_theta.errors import ChangedWhileReadingError
 from git_theta.metadata_file import MAX_NESTED
 from git_theta.store.objects import ObjectStore
-from git_theta.updates import Group, choose
-from git_theta.updates.choose import KINDS, MIN_BYTES, Limits
+from git_theta.updates import Group, choose, update_types
+from git_theta.updates.choose import AUTO, MIN_BYTES, Limits
 from git_theta.updates.plans import Base, Change, chain_nbytes, length, nested_count
 from git_theta.updates.reading import Readers
 from tests.updates.scene import Scene, Values, bits, cost, normal, types, update
@@ -21,6 +21,7 @@ from tests.updates.scene import Scene, Values, bits, cost, normal, types, update
 if TYPE_CHECKING:
     from pathlib import Path
 
+KINDS = (AUTO, *update_types().builtins)
 SHAPES = [(), (0,), (3, 0, 2), (1,), (9000,), (1, 9000), (9000, 1), (9, 10, 100), (10, 9, 10, 10)]
 
 
