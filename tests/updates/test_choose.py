@@ -115,6 +115,21 @@ def test_factors_that_would_fill_the_memory_are_refused_unread(tmp_path: Path) -
         list(readers.mine().values(update, Group("float32", (1 << 20, 1 << 20))))
 
 
+@pytest.mark.parametrize(
+    ("kind", "parameters", "count"),
+    [("low-rank", (("dtype", "float64"), ("rank", 1)), 7), ("ia3", (("dtype", "float64"), ("shape", (4,))), 4)],
+)
+def test_what_is_too_large_for_the_dtype_becomes_infinite(
+    tmp_path: Path, kind: str, parameters: tuple[tuple[str, Any], ...], count: int
+) -> None:
+    store = ObjectStore(tmp_path / "theta")
+    old, large = wanted(np.ones((3, 4), np.float32)), wanted(np.full(count, 1e300))
+    kept = keep([old, large], store)
+    update = Update(kind, kept[large.digest].object, (kept[old.digest],), parameters)
+    blocks = results(Readers(store, update_types()).mine().values(update, Group("float32", (3, 4))))
+    assert np.isposinf(np.concatenate([rows.reshape(-1).view(np.float32) for rows in blocks])).all()
+
+
 @pytest.mark.parametrize("weight", [10**400, "1", None, float("inf")])
 def test_weight_that_is_no_number_to_compute_with_is_an_error(tmp_path: Path, weight: object) -> None:
     readers = Readers(ObjectStore(tmp_path / "theta"), update_types())
