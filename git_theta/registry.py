@@ -5,9 +5,9 @@ The registry is passed in where it is needed, never a mutable global: tests regi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from git_theta.errors import PluginError
 
@@ -25,12 +25,14 @@ class Family(Generic[Plugin]):
         kind: what a member is called in messages, such as "checkpoint format".
         group: the entry-point group in which other packages announce members.
         builtins: name to "module:attribute" of the members that ship with Git-Theta.
+        adapt: makes a member of a plug-in's name and what it announces; None if plug-ins announce members.
     """
 
     kind: str
     group: str
     builtins: Mapping[str, str]
     loaded: dict[str, Plugin] = field(default_factory=dict, compare=False)
+    adapt: Callable[[str, Any], Plugin] | None = None
 
     def names(self) -> tuple[str, ...]:
         """Every known name: the built-ins in their order, then the plug-ins sorted."""
@@ -71,6 +73,11 @@ class Family(Generic[Plugin]):
             found = target.load()
             # A class is what is announced as a rule; a member that is there already has a name.
             is_member = hasattr(found, "name") and not callable(found)
-            return cast(Plugin, found if is_member else found())
+            made = found if is_member else found()
+            return (
+                cast(Plugin, made)
+                if self.adapt is None or target.name in self.builtins
+                else self.adapt(target.name, made)
+            )
         except Exception as error:
             raise PluginError(f"the {self.kind} {target.name!r} ({target.value}) cannot be loaded: {error}") from error

@@ -17,8 +17,14 @@ class Settings:
         strict: refuse a file that no format claims, instead of keeping it whole with a warning (theta.strict).
         skip_smudge: leave metadata files in the worktree on checkout (GIT_THETA_SKIP_SMUDGE, install --skip-smudge).
         max_chain: versions that the values of a group may go back to before they are kept whole (theta.maxchain).
+        atol: a group whose values moved by less counts as unchanged (theta.atol, GIT_THETA_PARAMETER_ATOL); None for
+            exactly as it is, which is the default.
+        rtol: the part of a value that it may differ by where the estimated distance leaves that open (theta.rtol,
+            GIT_THETA_PARAMETER_RTOL).
     """
 
     strict: bool = False
     skip_smudge: bool = False
     max_chain: int = 8
+    atol: float | None = None
+    rtol: float = 1e-5

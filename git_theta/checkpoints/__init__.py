@@ -75,7 +75,7 @@ _BUILTINS: Final = {
     "torch": "git_theta.checkpoints.torch_zip:TorchZip",
     "torch-legacy": "git_theta.checkpoints.torch_legacy:TorchLegacy",
     "npy": "git_theta.checkpoints.numpy_files:Npy",
-    "npz": "git_theta.checkpoints.numpy_files:Npz",
+    "npz": "git_theta.checkpoints.npz:Npz",
     "gguf": "git_theta.checkpoints.gguf:Gguf",
     "flax": "git_theta.checkpoints.flax_msgpack:FlaxMsgpack",
 }

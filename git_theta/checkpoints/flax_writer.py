@@ -27,7 +27,10 @@ def write(groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[byte
     top = _Node("list", children={"": _Node("map")}) if skeleton is None else _tree(skeleton)
     for name, values in groups.items():
         _put(top, name, values)
-    yield from _emit(top.children[""])
+    whole = top.children[""]
+    if whole.kind == "array" and whole.data is None:
+        raise PluginError("the one array that a flax file consists of cannot be taken out")
+    yield from _emit(whole)
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ class Fuel:
     """What walking the pickles of one file may cost, roughly in bytes of memory; an opcode costs 64 at least.
 
     That bounds memory and time together: a file of any size can have a pickle of 128 MiB of objects, which suffices for
-    30,000 tensors, and a very large file, which may well have more, a sixteenth of its size beyond (1 GiB at most).
+    25,000 tensors, and a very large file, which may well have more, a sixteenth of its size beyond (1 GiB at most).
     """
 
     def __init__(self, file_size: int) -> None:

@@ -13,7 +13,7 @@ from git_theta.errors import NotThisFormatError
 from git_theta.layout import Layout, Span
 
 _MAX_NAME: Final = 1024
-_MAX_ALL_NAMES: Final = 1 << 25
+_MAX_ALL_NAMES: Final = 1 << 24
 _MAX_SKELETON: Final = 100_000_000
 _ROOT: Final = "tensor"
 """Name of the group of a file that is one tensor and nothing else."""

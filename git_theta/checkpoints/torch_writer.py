@@ -44,6 +44,7 @@ class Old:
         spans: its groups.
         keys: of the storages, by the start of their spans.
         protocol: of its pickle.
+        others: members of a zip file that torch has no use for, and their contents.
     """
 
     root: object
@@ -51,6 +52,7 @@ class Old:
     spans: Sequence[Span]
     keys: Mapping[int, str]
     protocol: int
+    others: Sequence[tuple[str, bytes]] = ()
 
 
 def write_archive(groups: Mapping[str, Values], old: Old | None) -> Iterator[bytes]:
@@ -72,6 +74,7 @@ def write_archive(groups: Mapping[str, Values], old: Old | None) -> Iterator[byt
     members += ((f"data/{plan.keys[name]}", values.data) for name, values in groups.items())
     # Torch tells files apart by it, and takes any forty digits.
     identity = int(blake3(data).hexdigest(), 16) % 10**40
+    members += old.others if old else ()
     members += [("version", b"3\n"), (".data/serialization_id", b"%040d" % identity)]
     return write_stored(((f"{_TOP}/{name}", content) for name, content in members), _ALIGNMENT)
 

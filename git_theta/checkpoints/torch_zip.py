@@ -23,7 +23,10 @@ _PICKLES: Final = {"data": (), "constants": ("constants",)}
 """The pickles of an archive, `NAME.pkl`, whose storages are `NAME/KEY`, and what stands before the names of their
 groups. Only TorchScript has constants."""
 
+_MEMBER: Final = 512
 _VERSIONS: Final = ("version", ".data/version")
+_OWN: Final = {*_VERSIONS, "data.pkl", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
+"""What torch itself puts beside the storages; a new file has its own."""
 
 
 class TorchZip:
@@ -37,6 +40,7 @@ class TorchZip:
         """Find the parameter groups; see `checkpoints.Format`. Reads nothing of the storages."""
         archive = Archive(source)
         fuel, names = Fuel(source.size), Names()
+        fuel.burn(archive.cost)
         spans: list[Span] = []
         for folder in archive.folders:
             walker = archive.walker(folder, fuel)
@@ -92,7 +96,8 @@ class TorchZip:
         walker = archive.walker("data", Fuel(source.size))
         root = walker.walk()
         spans = self.scan(source).spans
-        return write_archive(groups, Old(root, walker.persistents, spans, archive.keys(), walker.protocol))
+        others = archive.others()
+        return write_archive(groups, Old(root, walker.persistents, spans, archive.keys(), walker.protocol, others))
 
 
 class Archive:
@@ -101,6 +106,7 @@ class Archive:
     Attributes:
         folders: those of `_PICKLES` that it has.
         is_big_endian: the order of bytes in its values.
+        cost: what the members take of the `Fuel` for the pickles.
     """
 
     def __init__(self, source: Source) -> None:
@@ -114,6 +120,7 @@ class Archive:
         if "data.pkl" not in self._members or not any(name in self._members for name in _VERSIONS):
             raise NotThisFormatError("a zip file, but not one of torch")
         self.folders = [folder for folder in _PICKLES if f"{folder}.pkl" in self._members]
+        self.cost = _MEMBER * len(self._members)
         order = "little"
         if "byteorder" in self._members:
             start, stop = self._content("byteorder")
@@ -138,6 +145,20 @@ class Archive:
     def keys(self) -> dict[int, str]:
         """The key of the storage that starts at each offset."""
         return {start: key for key, (start, _) in self.storages("data").items()}
+
+    def others(self) -> list[tuple[str, bytes]]:
+        """The members that torch has no use for, and their contents.
+
+        Raises:
+            PluginError: one is compressed, and may be of any size.
+        """
+        found = []
+        for name, (member, start) in self._members.items():
+            if name and not name.startswith("data/") and name not in _OWN:
+                if member.method != STORED:
+                    raise PluginError(f"a torch file cannot be written again with its compressed member {name[:80]!r}")
+                found.append((name, self._source.read(start, start + member.size)))
+        return found
 
     def _content(self, name: str) -> tuple[int, int]:
         member, start = self._members[name]

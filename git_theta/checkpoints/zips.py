@@ -24,8 +24,8 @@ _LOCAL: Final = struct.Struct("<4s5H3I2H")
 _FULL_16: Final = 0xFFFF
 _FULL_32: Final = 0xFFFFFFFF
 _ZIP64: Final = 1
-_MAX_MEMBERS: Final = 1 << 18
-_MAX_DIRECTORY: Final = 1 << 26
+_MAX_MEMBERS: Final = 1 << 17
+_MAX_DIRECTORY: Final = 3 << 23
 _ENCRYPTED: Final = 1 | 1 << 6 | 1 << 13
 SIZES_LATER: Final = 1 << 3
 """The flag of a member whose checksum and sizes stand behind its content, too or only."""
@@ -34,6 +34,10 @@ _UTF8: Final = 1 << 11
 _VERSION: Final = 45
 """Of PKWARE's specification, with zip64."""
 
+_MADE_BY: Final = 3 << 8 | _VERSION
+"""On Unix: unzip takes the names of others for DOS's, whatever their flag says."""
+
+_ATTRIBUTES: Final = (stat.S_IFREG | 0o644) << 16
 _DAY_ONE: Final = 0x21
 """The first of January 1980, the oldest date there is: files of the same values are the same."""
 
@@ -80,8 +84,8 @@ class End:
     entries: int
 
 
-def read_directory(source: Source) -> list[tuple[Member, int]]:
-    """The members in file order, each with the offset at which its content starts.
+def read_directory(source: Source, *, ignore_case: bool = True) -> list[tuple[Member, int]]:
+    """The members in file order, each with the offset at which its content starts; see `read_entries`.
 
     Raises:
         NotThisFormatError: this is no zip file, or one that contradicts itself.
@@ -91,7 +95,7 @@ def read_directory(source: Source) -> list[tuple[Member, int]]:
         raise NotThisFormatError("the zip directory is not where the end of the file says")
     position = 0
     placed = []
-    for member in sorted(read_entries(source, end), key=lambda member: member.header):
+    for member in sorted(read_entries(source, end, ignore_case=ignore_case), key=lambda member: member.header):
         if member.header < position or (not position and member.header):
             raise NotThisFormatError("two members of the zip file overlap, or there is something before the first")
         start = content_start(source, member, end.place)
@@ -142,8 +146,13 @@ def _read_end_64(source: Source, stop: int, short: tuple[int, int, int]) -> End:
     return End(place, at - size, size, entries)
 
 
-def read_entries(source: Source, end: End) -> list[Member]:
+def read_entries(source: Source, end: End, *, ignore_case: bool = True) -> list[Member]:
     """The entries of the central directory, in its order.
+
+    Args:
+        source: the file.
+        end: what `read_end` says of it.
+        ignore_case: whether names that differ in case alone are the same, as torch's reader takes them.
 
     Raises:
         NotThisFormatError: it is malformed.
@@ -161,7 +170,7 @@ def read_entries(source: Source, end: End) -> list[Member]:
         raise NotThisFormatError("the zip directory is malformed") from None
     if at != len(data):
         raise NotThisFormatError("the zip directory is not as long as it says")
-    if len({member.name.casefold() for member in members}) != len(members):
+    if len({member.name.casefold() if ignore_case else member.name for member in members}) != len(members):
         raise NotThisFormatError("two members of the zip file have the same name")
     return members
 
@@ -220,7 +229,10 @@ def content_start(source: Source, member: Member, limit: int) -> int:
     if signature != b"PK\x03\x04" or stop + member.packed > limit:
         raise NotThisFormatError("a member of the zip file is not where the directory says")
     text = source.read(at, stop)
-    size, packed = _widened(text[name_length:], (size, packed))
+    try:
+        size, packed = _widened(text[name_length:], (size, packed))
+    except struct.error:
+        raise NotThisFormatError("the header of a member of the zip file is malformed") from None
     sizes = (crc, packed, size)
     known = (member.crc, member.packed, member.size)
     # Sizes may follow the content, and then are not known here.
@@ -273,8 +285,8 @@ def _written_entry(name: bytes, crc: int, size: int, header: int) -> bytes:
     wide = [number for number in (size, size, header) if number >= _FULL_32]
     extra = struct.pack(f"<2H{len(wide)}Q", _ZIP64, 8 * len(wide), *wide) if wide else b""
     short = min(size, _FULL_32)
-    fields = (crc, short, short, len(name), len(extra), 0, 0, 0, 0, min(header, _FULL_32))
-    return _ENTRY.pack(b"PK\x01\x02", _VERSION, _VERSION, _UTF8, STORED, 0, _DAY_ONE, *fields) + name + extra
+    fields = (crc, short, short, len(name), len(extra), 0, 0, 0, _ATTRIBUTES, min(header, _FULL_32))
+    return _ENTRY.pack(b"PK\x01\x02", _MADE_BY, _VERSION, _UTF8, STORED, 0, _DAY_ONE, *fields) + name + extra
 
 
 def _written_end(entries: int, size: int, place: int) -> bytes:

@@ -16,13 +16,18 @@ from git_theta.flows import known
 from git_theta.flows.fetch import fetch
 from git_theta.metadata import Metadata, Update
 from git_theta.metadata_file import parse
+from git_theta.updates import update_types
+from git_theta.updates.choose import AUTO
 
-_KINDS: Final = ("dense", "delta", "sparse", "low-rank", "ia3", "linear", "auto")
 _WITH_DATA: Final = ("dense", "sparse", "low-rank", "ia3", "auto")
 
 
 @click.command("add")
-@click.option("--update-type", type=click.Choice(_KINDS), help="How to keep the groups that changed, where it fits.")
+@click.option(
+    "--update-type",
+    metavar="TYPE",
+    help="How to keep changed groups, where it fits: auto, dense, delta, sparse, low-rank, ia3, linear or a plug-in's.",
+)
 @click.option(
     "--update-data",
     type=click.Path(exists=True, path_type=Path),
@@ -37,11 +42,13 @@ def command(paths: tuple[Path, ...], update_type: str | None, update_data: Path 
     worktree holds the new values already, and the data is what is kept.
     """
     workspace = Workspace.here()
-    if update_data is not None and (len(paths) != 1 or (update_type or "auto") not in _WITH_DATA):
+    if update_type not in (None, AUTO):
+        update_types().get(str(update_type))
+    if update_data is not None and (len(paths) != 1 or (update_type or AUTO) not in _WITH_DATA):
         raise UsageError(f"--update-data is for one checkpoint, and for a type of {', '.join(_WITH_DATA)}")
     if update_type is not None or update_data is not None:
         for path in paths:
-            _stage(workspace, _from_top(workspace, path), update_type or "auto", update_data)
+            _stage(workspace, _from_top(workspace, path), update_type or AUTO, update_data)
     workspace.repository.git("add", "--", *map(str, paths))
 
 

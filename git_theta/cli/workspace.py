@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +72,8 @@ class Workspace:
             strict=_boolean("theta.strict", configured.get("strict", "false")),
             skip_smudge=_boolean("GIT_THETA_SKIP_SMUDGE", skip),
             max_chain=_number("theta.maxchain", configured.get("maxchain", "8"), MAX_CHAIN),
+            atol=_tolerance("atol", configured),
+            rtol=_tolerance("rtol", configured) or 1e-5,
         )
 
     @cached_property
@@ -120,6 +123,19 @@ class Workspace:
             self.transfer.fetch(refs)
         except TransferError as error:
             complain(f"warning: {error}")
+
+
+def _tolerance(name: str, configured: Mapping[str, str]) -> float | None:
+    """A tolerance from the environment or the configuration; None if it is not set, or is 0."""
+    variable = f"GIT_THETA_PARAMETER_{name.upper()}"
+    text = os.environ.get(variable) or configured.get(name, "0")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise GitError(f"theta.{name} (or {variable}) is {text!r}, which is no tolerance")
+    return value or None
 
 
 def _number(name: str, text: str, limit: int) -> int:

@@ -100,16 +100,14 @@ class _Pieces:
         self._left = memoryview(b"")
 
     def take(self, count: int) -> bytearray:
-        """The next bytes."""
-        data = bytearray(count)
-        filled = 0
-        while filled < count:
+        """The next bytes. Room is made as they come: a count that a metadata file claims may be absurd."""
+        data = bytearray()
+        while len(data) < count:
             if not self._left:
                 # A copy, since whoever gives the blocks may use their memory again.
                 self._left = memoryview(bytes(next(self._content)))
-            taken = self._left[: count - filled]
-            data[filled : filled + len(taken)] = taken
-            filled += len(taken)
+            taken = self._left[: count - len(data)]
+            data += taken
             self._left = self._left[len(taken) :]
         return data
 

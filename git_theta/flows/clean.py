@@ -18,6 +18,7 @@ from git_theta.errors import MetadataError, NotThisFormatError, PluginError
 from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take
 from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
+from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
 from git_theta.metadata import Entry, Metadata, Skeleton, content_key
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
@@ -26,8 +27,8 @@ from git_theta.settings import Settings
 from git_theta.sources import Source
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
-from git_theta.updates import dense
-from git_theta.updates.choose import AUTO, KINDS, Limits
+from git_theta.updates import dense, update_types
+from git_theta.updates.choose import AUTO, Limits
 
 _INLINE_BYTES: Final = 1 << 16
 _FORMAT: Final = "theta-format"
@@ -145,6 +146,9 @@ class Cleaner:
             if self.settings.strict:
                 raise NotThisFormatError(f"{intake.scan.why_opaque} (refused because theta.strict is set)")
             self.warn(f"{path}: {intake.scan.why_opaque}; it is kept whole, not by parameter group")
+        if self.settings.atol is not None:
+            # HEAD comes last there, and what it has is what a change is measured against.
+            intake = tolerate(intake, before[::-1], self.store, Tolerance(self.settings.atol, self.settings.rtol))
         skeleton = intake.digests.skeleton
         skeleton_digest = tensors.digest(skeleton)
         is_large = len(skeleton) > _INLINE_BYTES
@@ -170,8 +174,9 @@ class Cleaner:
             PluginError: there is no such type.
         """
         kind = self.repository.attributes(path, ("theta-update",)).get("theta-update", AUTO)
-        if kind not in KINDS:
-            raise PluginError(f"theta-update={kind} names no type of update; known are: {', '.join(KINDS)}")
+        if kind != AUTO and kind not in update_types().names():
+            known_names = ", ".join([AUTO, *update_types().names()])
+            raise PluginError(f"theta-update={kind} names no type of update; known are: {known_names}")
         return kind
 
 

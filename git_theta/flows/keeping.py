@@ -34,7 +34,7 @@ class Wish:
     """What the user wants of the way in which a checkpoint's groups are kept.
 
     Attributes:
-        kind: of update, one of `choose.KINDS`.
+        kind: of update that is asked for where it fits; `choose.AUTO` for the cheapest.
         predictions: by the name of a group, what its new values are told to come from (side-loaded updates).
         anew: decide anew about groups whose values are kept already, but in another way than the one wished for.
     """

@@ -6,14 +6,15 @@ from typing import Final
 
 from git_theta.registry import Family
 from git_theta.updates.handlers import get_update_handler
+from git_theta.updates.plugged import Plugged, UpdatePlugin
 from git_theta.updates.reading import Group, Reader, UpdateType
 
-__all__ = ["Group", "Reader", "UpdateType", "get_update_handler", "update_types"]
+__all__ = ["Group", "Reader", "UpdatePlugin", "UpdateType", "get_update_handler", "update_types"]
 
 
 def update_types() -> Family[UpdateType]:
     """The family of update types."""
-    return Family("type of update", "git_theta.plugins.updates", _BUILTINS)
+    return Family("type of update", "git_theta.plugins.updates", _BUILTINS, adapt=Plugged)
 
 
 _BUILTINS: Final = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -19,6 +19,8 @@ from git_theta.updates.reading import Group, Reader
 _SAMPLE: Final = 1 << 14
 _EXACT_SHARE: Final = 0.5
 _DECIMALS: Final = (1, 2, 3)
+_NEAR: Final = 8.0
+"""Values that are further off, in parts of the median, were changed after the merge, and say nothing of weights."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,34 @@ def predictions(change: Change, reader: Reader) -> Iterator[Sum]:
     new = next(change.wanted.rows())[:_SAMPLE]
     heads = [next(version.rows(reader))[:_SAMPLE].copy() for version in stored] if len(stored) > 1 else []
     for one, two in itertools.combinations(range(len(heads)), 2):
-        for weight in _weights(new, heads[one], heads[two], change.group.dtype):
-            weights = (weight, 1 - weight)
-            out = np.empty_like(new)
-            weighted_sum([heads[one], heads[two]], weights, change.group.dtype, out)
-            if np.count_nonzero((out == new).all(axis=1)) >= _EXACT_SHARE * len(new):
-                yield Sum(change.group, (stored[one], stored[two]), weights)
-                return
+        found = [
+            (_exact_share(new, [heads[one], heads[two]], (weight, 1 - weight), change.group.dtype), weight)
+            for weight in _weights(new, heads[one], heads[two], change.group.dtype)
+        ]
+        share, weight = max(found, key=lambda pair: pair[0], default=(0.0, 0.0))
+        if share >= _EXACT_SHARE:
+            yield Sum(change.group, (stored[one], stored[two]), (weight, 1 - weight))
+            return
+
+
+def _exact_share(new: Rows, parts: Sequence[Rows], weights: Sequence[float], dtype: str) -> float:
+    """How many of the new values the weighted sum gives to the bit: of 16-bit values, near weights give many, too."""
+    out = np.empty_like(new)
+    weighted_sum(parts, weights, dtype, out)
+    return np.count_nonzero((out == new).all(axis=1)) / len(new)
 
 
 def _weights(new: Rows, one: Rows, two: Rows, dtype: str) -> Iterator[float]:
     """Likely weights of the first of two versions: the best fit, rounded to few decimals or not."""
     with np.errstate(all="ignore"):
         values, first, second = (widen(rows, dtype).astype(np.float64) for rows in (new, one, two))
-        apart = first - second
-        fit = float(np.dot(values - second, apart) / np.dot(apart, apart))
+        apart, change = first - second, values - second
+        ratios = change / apart
+        usual = np.isfinite(ratios)
+        if not usual.any():
+            return
+        off = np.abs(change - np.median(ratios[usual]) * apart)
+        near = usual & (off <= _NEAR * np.median(off[usual]))
+        fit = float(np.dot(change[near], apart[near]) / np.dot(apart[near], apart[near]))
     if np.isfinite(fit) and abs(fit) < 100:
         yield from dict.fromkeys([*(round(fit, decimals) for decimals in _DECIMALS), round(3 * fit) / 3, fit])

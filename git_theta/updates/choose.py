@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from git_theta.errors import ChangedWhileReadingError
 from git_theta.metadata import Update
 from git_theta.metadata_file import MAX_NESTED
@@ -20,12 +22,12 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import averages, factors, plans, scales
 from git_theta.updates.payloads import Array, UnusableBaseError, keep_payloads
 from git_theta.updates.plans import Change, Plan, Prediction, Stored
+from git_theta.updates.plugged import Plugged
 from git_theta.updates.reading import WHOLE_BYTES, Readers
 from git_theta.updates.residual import Residual, fit_residual
 
 AUTO: Final = "auto"
-KINDS: Final = (AUTO, "dense", "delta", "sparse", "low-rank", "ia3", "linear")
-"""What may be asked for. A type that does not fit a group's change gives way to the cheapest that does."""
+"""What is asked for if no type of update is: the cheapest. A type that does not fit a change gives way to it, too."""
 
 MIN_BYTES: Final = 1 << 10
 """Smaller groups are always kept whole: the line that would tell of an update is as long."""
@@ -56,7 +58,7 @@ def keep(
         store: where the objects go.
         readers: give the values of bases.
         limits: of chains.
-        kind: one of `KINDS`; what is asked for where it fits.
+        kind: a type of update, asked for where it fits, or AUTO.
 
     Raises:
         ChangedWhileReadingError: a source no longer has the values that were digested.
@@ -124,6 +126,7 @@ class _Choice:
         self._readers = readers
         self._limits = limits
         self._kind = kind
+        self._plugged = readers.types.get(kind) if kind != AUTO else None
         self._stored = Stored(change.group, change.bases[0])
         first = next(change.wanted.rows(), None)
         if first is None:
@@ -137,6 +140,8 @@ class _Choice:
             option = self._option(told, fit_residual(self._change, told, self._readers))
             if self._is_allowed(option):
                 return option.plan
+        if isinstance(self._plugged, Plugged) and (plan := self._by_plugin(self._plugged)) is not None:
+            return plan
         plain = self._option(self._stored, fit_residual(self._change, self._stored, self._readers))
         if self._is_settled(plain):
             return plain.plan
@@ -145,6 +150,19 @@ class _Choice:
         asked = [option for option in fitting if self._kind in (AUTO, _kind_of(option.plan))]
         cheapest = min(asked or fitting, key=lambda option: option.nbytes, default=None)
         return cheapest.plan if cheapest is not None else None
+
+    def _by_plugin(self, plugged: Plugged) -> Plan | None:
+        """What a plug-in makes of the change, if it can and the chain stays within its bounds."""
+        new = b"".join(rows.tobytes() for rows in self._change.wanted.rows())
+        base = b"".join(rows.tobytes() for rows in self._stored.rows(self._readers.mine()))
+        found = plugged.fitted(new, base, self._change.group)
+        if found is None:
+            return None
+        settings, payload = found
+        kept = Array(np.frombuffer(payload, np.uint8).reshape(-1, 1)) if payload else None
+        plan = Plan(plugged.name, kept, (self._stored.plan,), settings)
+        option = _Option(plan, len(payload), (self._change.bases[0].update,))
+        return plan if self._is_allowed(option) else None
 
     def _is_settled(self, option: _Option) -> bool:
         is_asked = self._kind in (AUTO, option.plan.type)

@@ -125,7 +125,9 @@ def _sampled_rank(change: Change, base: Prediction, reader: Reader) -> int:
     # Of numbers near 1: squares of very large or small ones would leave the range of floats.
     values = np.linalg.svd(part / np.abs(part).max(), compute_uv=False)
     rank = int(np.count_nonzero(values > _DROP * np.median(values)))
-    noise = float(np.square(values[rank:]).sum() / np.square(values).sum())
+    with np.errstate(all="ignore"):
+        shares = np.square(values / values[0])  # The squares themselves may be too large for a number, or too small.
+    noise = float(shares[rank:].sum() / max(1.0, shares.sum()))
     return rank if rank < len(values) / 2.5 and rank <= MAX_RANK and noise < _NOISE_SHARE else 0
 
 
@@ -142,6 +144,8 @@ def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tu
     for chunk in _chunks(change, base, reader):
         small += basis[start : start + len(chunk)].T @ chunk
         start += len(chunk)
+    if not np.isfinite(small).all():
+        return None
     left, values, right = np.linalg.svd(small, full_matrices=False)
     # Behind the rank come singular values of noise: as many as were sampled in excess.
     noise = float(np.median(values[-_OVERSAMPLING // 2 :]))

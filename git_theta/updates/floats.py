@@ -1,8 +1,8 @@
 """Values as floats to compute with, and back, the same on every machine.
 
-Only elementwise operations of IEEE 754 are used on them, in float32 (float64 for float64 values), and results are
-rounded once, to nearest, ties to even. NaNs that come out are made the one quiet NaN: which one a processor makes
-differs.
+Only elementwise operations of IEEE 754 are used on them, in float32 (float64 for float64 values, and for sums of
+several groups), and results are rounded once, to nearest, ties to even. NaNs that come out are made the one quiet NaN:
+which one a processor makes differs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.floating[Any]]
 WORKING: Final = {"float16": "<f4", "bfloat16": "<f4", "float32": "<f4", "float64": "<f8"}
 """What is computed in, for each dtype that can be computed with."""
 
+_HELD: Final = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
 _HALF: Final = 0x7FFF
 _QUIET_BFLOAT16: Final = 0x7FC0
 
@@ -36,20 +37,29 @@ def widen(rows: Rows, dtype: str) -> Floats:
 
 
 def narrow(values: Floats, dtype: str, out: Rows) -> None:
-    """Round values (flat, of the working dtype, lost by this) to a dtype, into rows of bytes."""
-    np.copyto(values, np.nan, where=np.isnan(values))
+    """Round values (flat, float32 or float64, lost by this) to a dtype, into rows of bytes."""
+    nans = np.isnan(values)
+    np.copyto(values, np.nan, where=nans)
     flat = out.reshape(-1)
     if dtype == "bfloat16":
-        bits = values.view("<u4")
-        nans = np.isnan(values)
+        single = rounded_to_odd(values) if values.dtype.itemsize == 8 else values
+        bits = single.view("<u4")
         odd = (bits >> 16) & 1
         np.add(odd, _HALF, out=odd)
         np.add(bits, odd, out=bits)
         np.right_shift(bits, 16, out=bits)
         np.copyto(bits, _QUIET_BFLOAT16, where=nans)
         flat.view("<u2")[...] = bits
-    elif dtype == "float16":
-        with np.errstate(over="ignore", under="ignore"):
-            flat.view("<f2")[...] = values
     else:
-        flat.view(WORKING[dtype])[...] = values
+        with np.errstate(over="ignore", under="ignore"):
+            flat.view(_HELD[dtype])[...] = values
+
+
+def rounded_to_odd(values: Floats) -> npt.NDArray[np.float32]:
+    """Float64 numbers as float32 whose last bit remembers that something was cut off: rounding these is as once."""
+    with np.errstate(all="ignore"):
+        nearest = np.ascontiguousarray(values.astype(np.float32))
+        away = np.abs(nearest.astype(np.float64)) > np.abs(values)
+        inexact = (nearest.astype(np.float64) != values) & ~np.isnan(values)
+    bits: npt.NDArray[np.uint32] = (nearest.view(np.uint32) - away) | inexact
+    return bits.view(np.float32)

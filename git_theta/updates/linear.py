@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
@@ -41,22 +42,26 @@ class Linear:
 
 
 def weighted_sum(parts: Sequence[Rows], weights: Sequence[float], dtype: str, out: Rows) -> None:
-    """The sum of weight times values, in the order given, computed in float32 at least and rounded once.
+    """The sum of weight times values, in the order given, computed in float64 and rounded once.
 
     Args:
         parts: values of a dtype as rows of bytes.
-        weights: one for each part; they are rounded to what is computed in.
+        weights: one for each part.
         dtype: of the values, one of `floats.WORKING`.
         out: rows of the same shape.
     """
-    working = np.dtype(WORKING[dtype]).type
     with np.errstate(all="ignore"):
         for start in range(0, len(out), _STEP):
             place = slice(start, start + _STEP)
-            total = widen(parts[0][place], dtype) * working(weights[0])
+            total = _scaled(parts[0][place], weights[0], dtype)
             for part, weight in zip(parts[1:], weights[1:], strict=True):
-                np.add(total, widen(part[place], dtype) * working(weight), out=total)
+                np.add(total, _scaled(part[place], weight, dtype), out=total)
             narrow(total, dtype, out[place])
+
+
+def _scaled(part: Rows, weight: float, dtype: str) -> npt.NDArray[np.float64]:
+    scaled: npt.NDArray[np.float64] = np.multiply(widen(part, dtype), weight, dtype=np.float64)
+    return scaled
 
 
 def _weights(update: Update, group: Group) -> list[float]:

@@ -45,7 +45,9 @@ class Group:
 class UpdateType(Protocol):
     """A type of update. Applying it gives the same bytes on every machine, or fails."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name in metadata files."""
 
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block.
@@ -220,25 +222,44 @@ def results(blocks: Iterator[Block]) -> Generator[Rows]:
 
 
 def aligned(blocks: Iterator[Block], nbytes: int, size: int) -> Iterator[Block]:
-    """The same bytes in blocks of a size (the last may be shorter). Blocks that have it are passed on as they are."""
+    """The same bytes in blocks of a size (the last may be shorter). Blocks that have it are passed on as they are.
+
+    Raises:
+        CorruptObjectError: these are not so many bytes, as an update of a plug-in may give.
+    """
+    done = 0
+    for block in _of_size(blocks, nbytes, size):
+        if block.nbytes != min(size, nbytes - done):
+            raise CorruptObjectError(f"an update gives more or fewer bytes than {nbytes}")
+        yield block
+        done += block.nbytes
+    if done != nbytes:
+        raise CorruptObjectError(f"an update gives {done} bytes instead of {nbytes}")
+
+
+def _of_size(blocks: Iterator[Block], nbytes: int, size: int) -> Iterator[Block]:
     done = 0
     for block in blocks:
         if block.nbytes != min(size, nbytes - done):
             yield from _cut(block, blocks, size)
             return
-        yield block
+        if block.nbytes:
+            yield block
         done += block.nbytes
 
 
 def _cut(first: Block, blocks: Iterator[Block], size: int) -> Iterator[Block]:
     rest = _bytes(first)
-    while rest.nbytes:
-        while rest.nbytes < size and (block := next(blocks, None)) is not None:
-            rest = np.concatenate([rest, _bytes(block)])
-        yield Ready(rest[:size])
-        rest = rest[size:]
-        if not rest.nbytes and (block := next(blocks, None)) is not None:
-            rest = _bytes(block)
+    while True:
+        while rest.nbytes >= size:
+            yield Ready(rest[:size])
+            rest = rest[size:]
+        block = next(blocks, None)
+        if block is None:
+            break
+        rest = np.concatenate([rest, _bytes(block)])
+    if rest.nbytes:
+        yield Ready(rest)
 
 
 def _bytes(block: Block) -> Rows:

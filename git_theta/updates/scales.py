@@ -75,28 +75,42 @@ def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[Sc
         return
     values, before = (widen(rows[: whole * width], group.dtype).reshape(whole, width) for rows in (new, old))
     if whole == height or height > whole >= _SAMPLE_ROWS:
-        columns = _ratios(values, before, 0)
-        if _explains(values, before, columns, group.dtype):
+        columns = _scales(values, before, 0, group.dtype)
+        if columns is not None:
             yield Scaled(base, group, columns.reshape(1, *group.shape[1:]))
     if whole == height:
-        scales = _ratios(values, before, 1)
-        if _explains(values, before, scales[:, None], group.dtype):
+        scales = _scales(values, before, 1, group.dtype)
+        if scales is not None:
             yield Scaled(base, group, scales.reshape(-1, *(1 for _ in group.shape[1:])))
 
 
-def _ratios(new: Vector, old: Vector, axis: int) -> Vector:
-    """What each line along an axis was multiplied with, told by its largest value, where rounding matters least."""
-    place = np.expand_dims(np.abs(old).argmax(axis), axis)
-    with np.errstate(all="ignore"):
-        ratios = np.take_along_axis(new, place, axis).astype(np.float64) / np.take_along_axis(old, place, axis)
-        # Rounded first, for what is too large then is as good as infinite.
-        rounded = ratios.reshape(-1).astype(old.dtype)
-    found: Vector = np.nan_to_num(rounded, nan=1.0, posinf=1.0, neginf=1.0)
+def _scales(new: Vector, old: Vector, axis: int, dtype: str) -> Vector | None:
+    """What each line along an axis was multiplied with; None if a sample shows that no such thing happened."""
+    step = max(1, new.shape[axis] // _SAMPLE_ROWS)
+    part = (slice(None, None, step),) if axis == 0 else (slice(None), slice(None, None, step))
+    for lines in (part, ...):
+        found = _ratios(new[lines], old[lines], axis)
+        if not _explains(new[lines], old[lines], np.expand_dims(found, axis), dtype):
+            return None
     return found
 
 
-def _explains(new: Vector, old: Vector, factors: Vector, dtype: str) -> bool:
-    """Whether most of the new values are the old ones times the factors, or would nearly be, rounded to the dtype."""
+def _ratios(new: Vector, old: Vector, axis: int) -> Vector:
+    """What each line along an axis was multiplied with: the median of its ratios, in which rounding cancels out."""
     with np.errstate(all="ignore"):
-        near = np.isclose(new, old * factors, rtol={"bfloat16": 1e-2, "float16": 2e-3}.get(dtype, 1e-5), atol=0)
+        ratios = np.divide(new, old, dtype=np.float64)
+        ratios[~np.isfinite(ratios)] = np.nan
+    ratios.sort(axis)  # NaNs come last.
+    middle = np.expand_dims(np.count_nonzero(np.isfinite(ratios), axis) // 2, axis)
+    middle = np.minimum(middle, ratios.shape[axis] - 1)
+    found: Vector = np.nan_to_num(np.take_along_axis(ratios, middle, axis).reshape(-1), nan=1.0)
+    with np.errstate(all="ignore"):
+        return found.astype(old.dtype)
+
+
+def _explains(new: Vector, old: Vector, factors: Vector, dtype: str) -> bool:
+    """Whether most of the new values, rounded to the dtype, are old ones times factors or nearly so."""
+    with np.errstate(all="ignore"):
+        predicted = old * factors
+        near = np.isclose(new, predicted, rtol={"bfloat16": 1e-2, "float16": 2e-3}.get(dtype, 1e-5), atol=0)
     return bool(np.count_nonzero(near) >= _EXACT_SHARE * new.size)

@@ -60,6 +60,7 @@ class Watch:
         except ThetaError as error:
             wrong = "a message of several lines" if "\n" in str(error) else None
         except BaseException as error:
+            self.is_on = False
             at = traceback.extract_tb(error.__traceback__)[-1]
             wrong = f"{type(error).__name__}: {error} in {Path(at.filename).name}:{at.lineno}"
         finally:
@@ -144,7 +145,7 @@ def main(name: str, folder: Path, hostile: Path | None = None) -> int:
         # Warm up: our own modules, and codecs, are imported when they are first needed.
         for _, attempt in attempts(member, data):
             Watch.run(_Deaf(), attempt)
-    _limit_memory()
+    limit_memory()
     told: list[str] = []
     for number, data in enumerate(itertools.chain(files, bad)):
         for what, attempt in attempts(member, data):
@@ -163,7 +164,8 @@ class _Deaf(Watch):
         self.seen = []
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
+    """Give this process as much memory as it has, and MEMORY bytes more."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     size = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (size, size))

@@ -333,6 +333,9 @@ def _npz_samples() -> dict[str, Sample]:
         "dtypes": Sample(npz({name: array(name, 2, 3) for name in _NATIVE})),
         "odd names": Sample(npz(odd)),
         "Fortran": Sample(npz({"f": np.asfortranarray(array("float64", 2, 3)), "c": array("int8", 2)})),
+        "objects": Sample(
+            npz({"o": np.array([{"a": 1}, None], object), "w": array("int8", 2), "x": array("int8")}), is_loaded=False
+        ),
     }
 
 

@@ -65,14 +65,21 @@ def test_nothing_runs_and_nothing_is_imported(name: str, canaries: Path, tmp_pat
     assert list(canaries.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("action", "event"),
-    [("pickle.loads(data)", "pickle.find_class"), ("open(sys.executable)", "open"), ("eval('1')", "compile")],
-)
-def test_the_watch_sees_what_runs(action: str, event: str, canaries: Path) -> None:
+ACTIONS = {
+    "pickle.loads(data)": "pickle.find_class",
+    "open(sys.executable)": "open",
+    "eval('1')": "compile",
+    "bytearray(300_000_000)": "MemoryError",
+    "any(time.process_time() > 2 for _ in iter(int, 1))": "took",
+    "[][0]": "IndexError",
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_the_watch_sees_what_is_done(action: str, canaries: Path) -> None:
     data = hostile.firing_pickles(canaries)["system-2"]
-    code = f"data = {data!r}; from tests.checkpoints.fuzz import Watch; import pickle, sys"
-    assert run("-c", f"{code}; print(Watch().run(lambda: {action}))").startswith(event)
+    code = f"data = {data!r}; import pickle, sys, time; from tests.checkpoints import fuzz; fuzz.limit_memory()"
+    assert run("-c", f"{code}; print(fuzz.Watch().run(lambda: {action}))").startswith(ACTIONS[action])
 
 
 ODD_ZIPS = sorted(hostile.zips(b"\x80\x02}.").keys() - {"parent-storage"})

@@ -832,8 +832,13 @@ def test_zip_files_made_by_hand_are_read(parts: list[Part]) -> None:
     assert shapes(make_zip(later)) == expected
     other = [*parts, Part(parts[0].name.partition("/")[0] + "/extra/notes.txt", b"hello" * 100, method=8)]
     assert shapes(make_zip(other)) == expected
+    with pytest.raises(PluginError, match="compressed member 'extra/notes"):
+        TorchZip().write(groups_of(make_zip(other)), skeleton_of(make_zip(other)))
+    other[-1].method = 0
     new = written(groups_of(make_zip(other, wide=True)), skeleton_of(make_zip(other, wide=True)))
     assert load(new)["epoch"] == 3
+    with zipfile.ZipFile(io.BytesIO(new)) as archive:
+        assert archive.read("archive/extra/notes.txt") == b"hello" * 100
 
 
 def test_python_zip_files_are_read(parts: list[Part]) -> None:

@@ -126,6 +126,15 @@ def test_a_new_file_is_written_from_the_skeleton_of_a_large_one(large: Path) -> 
     assert (again["big"].tolist(), again["small"].tolist(), again["epoch"]) == ([1, 2], [0], 3)
 
 
+def test_the_members_of_a_torch_file_take_from_what_its_pickle_may() -> None:
+    # Together they must stay below 200 MB.
+    members = [("a/data.pkl", b"\x80\x02" + b"]" * 500_000 + b"0" * 499_999 + b"."), ("a/version", b"3")]
+    TorchZip().scan(BytesSource(b"".join(write_stored(members, 1))))
+    members += [(f"a/data/{number}", b"") for number in range(50_000)]
+    with pytest.raises(NotThisFormatError, match="too large to walk"):
+        TorchZip().scan(BytesSource(b"".join(write_stored(members, 1))))
+
+
 def test_a_large_member_that_is_no_storage_is_refused(tmp_path: Path) -> None:
     # It would be skeleton, which is held in memory.
     file = tmp_path / "x.pt"

@@ -175,3 +175,13 @@ class TestValues:
         plugged.write("array.lines", stream.getvalue())
         plugged.git("add", "array.lines")
         assert parse(metadata_of(plugged, "array.lines")).format == "npy"
+
+    def test_pull_fills_a_clone_that_was_made_without_git_theta(self, plugged: Repo, tmp_path: Path) -> None:
+        plugged.write("model.lines", LINES)
+        plugged.commit("base")
+        clone = Repo.clone(plugged.path, tmp_path / "clone")
+        assert clone.read("model.lines").startswith(b'{"git-theta":1,')
+        clone.theta("install", "--local")
+        clone.theta("pull")
+        assert clone.read("model.lines").splitlines()[1].startswith(b'[["encoder", "weight"], "float32"')
+        assert clone.status() == ""

@@ -1,46 +1,102 @@
-"""A merge by averaging is recognised and comes back to the bit, however many blocks the group has."""
+"""What was merged by averaging is found to be a weighted sum of the versions, and costs next to nothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pytest
 
-from git_theta import tensors
-from git_theta.sources import BytesSource
-from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS
-from git_theta.updates import Group, choose, update_types
-from git_theta.updates.choose import Limits
-from git_theta.updates.dense import Wanted, keep
-from git_theta.updates.plans import Base, Change
-from git_theta.updates.reading import Readers, results
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.updates.scene import LARGE, Scene, Values, cost, normal, parameters, types
 
 
-def wanted(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Wanted:
-    data = values.tobytes()
-    return Wanted(BytesSource(data), 0, len(data), 4, tensors.digest(data))
+def tuned(old: Any, seed: int) -> Any:
+    step = normal(old.shape, "float64", seed) * 0.05
+    return (old.astype(np.float64) + step).astype(old.dtype)
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 3, 4, 5, 6, 7])
-def test_average_of_two_versions_costs_nothing_whatever_its_size(tmp_path: Path, blocks: int) -> None:
-    store = ObjectStore(tmp_path / "theta")
-    rng = np.random.default_rng(blocks)
-    size = blocks * BLOCK_ROWS - 7
-    one = rng.standard_normal(size, np.float32)
-    two = one + rng.standard_normal(size, np.float32) * np.float32(0.01)
-    half = np.float32(0.5)
-    new = wanted(one * half + two * half)
-    bases = [wanted(values) for values in (one, two)]
-    kept = keep(bases, store)
-    group = Group("float32", (size,))
-    change = Change(group, new, tuple(Base(kept[base.digest], base.digest) for base in bases))
-    readers = Readers(store, update_types())
-    update = choose.keep([change], store, readers, Limits())[new.digest]
-    assert (update.type, update.object) == ("linear", None)
-    found = b"".join(rows.tobytes() for rows in results(readers.mine().begin().values(update, group)))
-    assert tensors.digest(found) == new.digest
+def average(one: Any, two: Any, weight: float) -> Any:
+    first, second = one.astype(np.float64) * weight, two.astype(np.float64) * (1 - weight)
+    with np.errstate(all="ignore"):
+        return (first + second).astype(one.dtype)
+
+
+def kept(scene: Scene, one: Any, two: Any, new: Any) -> Any:
+    update, data = scene.keep(new, scene.base(one), scene.base(two))
+    assert data == Values.of(new).data
+    return update
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("weight", [0.5, 0.3, 0.25, 2 / 3, -0.5, 0.125])
+def test_average_of_two_versions_is_linear_and_comes_back(scene: Scene, dtype: str, weight: float) -> None:
+    old = normal((100, 120), dtype)
+    one, two = tuned(old, 1), tuned(old, 2)
+    update = kept(scene, one, two, average(one, two, weight))
+    assert types(update)[-3:] == ["linear", "dense", "dense"]
+    assert cost(update) < 0.03 * old.nbytes
+
+
+@pytest.mark.parametrize("shape", [(12_000,), (10, 30, 40), (1, 12_000), (12_000, 1), (8, 15, 10, 10)], ids=str)
+def test_average_of_any_shape_is_linear(scene: Scene, shape: tuple[int, ...]) -> None:
+    old = normal(shape)
+    update = kept(scene, tuned(old, 1), tuned(old, 2), average(tuned(old, 1), tuned(old, 2), 0.5))
+    assert types(update) == ["linear", "dense", "dense"]
+    assert parameters(update) == {"weights": (0.5, 0.5)}
+    assert cost(update) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_average_of_several_blocks_is_linear(scene: Scene, dtype: str) -> None:
+    old = normal((LARGE // 100, 100), dtype)
+    one, two = tuned(old, 1), tuned(old, 2)
+    update = kept(scene, one, two, average(one, two, 0.5))
+    assert types(update) == ["linear", "dense", "dense"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_average_of_a_few_edits_more_is_corrected(scene: Scene, dtype: str) -> None:
+    old = normal((100, 120), dtype)
+    one, two = tuned(old, 1), tuned(old, 2)
+    new = average(one, two, 0.5)
+    new[3, 7] = 5
+    update = kept(scene, one, two, new)
+    assert types(update) == ["sparse", "linear", "dense", "dense"]
+    assert parameters(update) == {"count": 1}
+
+
+def test_average_with_a_third_version_at_hand_is_found(scene: Scene) -> None:
+    old = normal((100, 120))
+    one, two = tuned(old, 1), tuned(old, 2)
+    new = average(one, two, 0.5)
+    for bases in ([old, one, two], [one, old, two], [one, two, old]):
+        update, data = scene.keep(new, *map(scene.base, bases))
+        assert (types(update), data) == (["linear", "dense", "dense"], new.tobytes())
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, -0.0])
+def test_odd_floats_are_exact(scene: Scene, odd: float) -> None:
+    for dtype in ("float32", "bfloat16"):
+        one, two = normal((100, 120), dtype, 1), normal((100, 120), dtype, 2)
+        one[90, :3] = odd
+        two[90, 2:5] = odd
+        assert "linear" in types(kept(scene, one, two, average(one, two, 0.5)))
+        one[0, :3] = odd
+        kept(scene, one, two, average(one, two, 0.5))
+
+
+def test_versions_that_are_alike_at_the_start_are_exact(scene: Scene) -> None:
+    one = normal((300, 200))
+    two = one.copy()
+    two[200:] = normal((100, 200), seed=1)
+    kept(scene, one, two, average(one, two, 0.5))
+
+
+def test_sum_of_integers_is_not_linear(scene: Scene) -> None:
+    one, two = (np.random.default_rng(seed).integers(0, 100, (100, 120), np.int32) * 2 for seed in range(2))
+    assert "linear" not in types(kept(scene, one, two, (one + two) // 2))
+
+
+def test_values_of_neither_version_are_not_linear(scene: Scene) -> None:
+    one, two = normal((100, 120), seed=1), normal((100, 120), seed=2)
+    assert "linear" not in types(kept(scene, one, two, normal((100, 120), seed=3)))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.errors import UsageError
+from git_theta.updates.floats import rounded_to_odd
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.floating[Any]]
@@ -114,18 +115,8 @@ def narrow(array: Floats, dtype: str) -> Array:
     if dtype != "bfloat16":
         with np.errstate(all="ignore"):
             return array.astype(held(dtype), copy=False)
-    single = _rounded_to_odd(array) if array.dtype == np.float64 else array.astype(np.float32, copy=False)
+    single = rounded_to_odd(array) if array.dtype == np.float64 else array.astype(np.float32, copy=False)
     bits = np.ascontiguousarray(single).view(np.uint32)
     rounded = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
     # Adding to the bits of a NaN may give an infinity or a zero: a NaN is cut off instead, and made a quiet one.
     return np.where(np.isnan(array), bits >> 16 | 0x40, rounded).astype("<u2", copy=False)
-
-
-def _rounded_to_odd(array: Floats) -> Floats:
-    """Float32 numbers whose last bit remembers that something was cut off, so that rounding them again is as once."""
-    with np.errstate(all="ignore"):
-        nearest = np.ascontiguousarray(array.astype(np.float32))
-        away = np.abs(nearest.astype(np.float64)) > np.abs(array)
-        inexact = (nearest.astype(np.float64) != array) & ~np.isnan(array)
-    bits: npt.NDArray[np.uint32] = (nearest.view(np.uint32) - away) | inexact
-    return bits.view(np.float32)
