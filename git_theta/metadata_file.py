@@ -48,11 +48,21 @@ def is_metadata(head: bytes) -> bool:
 
 
 def serialize(metadata: Metadata) -> bytes:
-    """The canonical encoding."""
+    """The canonical encoding.
+
+    Raises:
+        MetadataError: it is larger than what `parse` reads.
+    """
     lines = [_HEAD, _file_text((metadata.format, metadata.size)), _skeleton_text(metadata.skeleton), _GROUPS]
     last = len(metadata.entries) - 1
     lines += [_entry_line(entry) + ("," if number < last else "") for number, entry in enumerate(metadata.entries)]
-    return "\n".join([*lines, _END, ""]).encode("ascii")
+    data = "\n".join([*lines, _END, ""]).encode("ascii")
+    if len(data) > MAX_BYTES:
+        raise MetadataError(
+            f"{len(metadata.entries)} groups need a metadata file of {len(data)} bytes, more than {MAX_BYTES}: "
+            "set theta.maxchain to a smaller number, or split the checkpoint"
+        )
+    return data
 
 
 def parse(data: bytes) -> Metadata:

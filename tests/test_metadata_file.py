@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_theta import tensors
+from git_theta import metadata_file, tensors
 from git_theta.errors import MetadataError
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
@@ -460,6 +460,15 @@ BOMBS = {
 @pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS.keys())
 def test_deep_nesting_is_refused(data: bytes) -> None:
     refused(data)
+
+
+def test_file_that_could_not_be_read_again_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(serialize(EXAMPLE))
+    monkeypatch.setattr(metadata_file, "MAX_BYTES", size)
+    assert parse(serialize(EXAMPLE)) == EXAMPLE
+    monkeypatch.setattr(metadata_file, "MAX_BYTES", size - 1)
+    with pytest.raises(MetadataError, match=r"theta\.maxchain"):
+        serialize(EXAMPLE)
 
 
 def test_file_that_is_too_large_is_refused_unread() -> None:

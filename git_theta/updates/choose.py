@@ -33,6 +33,7 @@ MIN_BYTES: Final = 1 << 10
 """Smaller groups are always kept whole: the line that would tell of an update is as long."""
 
 _THREADS: Final = 2
+_PORTION_BYTES: Final = 1 << 30
 _GAIN: Final = 0.92
 """An update must be smaller than dense by this factor to be worth a chain."""
 
@@ -63,6 +64,30 @@ def keep(
         ChangedWhileReadingError: a source no longer has the values that were digested.
         StoreError: the store cannot be written.
     """
+    kept: dict[str, Update] = {}
+    for portion in _portions(changes):
+        kept |= _keep_portion(portion, store, readers, limits, kind)
+    return kept
+
+
+def _portions(changes: Sequence[Change]) -> Iterator[list[Change]]:
+    """Changes of so many bytes of values at a time that what is to be written for them can be in memory at once."""
+    portion: list[Change] = []
+    nbytes = 0
+    for change in changes:
+        if portion and nbytes + change.group.nbytes > _PORTION_BYTES:
+            yield portion
+            portion, nbytes = [], 0
+        portion.append(change)
+        nbytes += change.group.nbytes
+    if portion:
+        yield portion
+
+
+def _keep_portion(
+    changes: Sequence[Change], store: ObjectStore, readers: Readers, limits: Limits, kind: str
+) -> dict[str, Update]:
+    """The same for a part of the changes."""
     with ThreadPoolExecutor(_THREADS) as pool:
         chosen = list(pool.map(lambda change: choose(change, readers, limits, kind), changes))
     refs = dict(keep_payloads((payload for plan in chosen for payload in plan.payloads()), store))

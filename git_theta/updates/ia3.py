@@ -54,7 +54,9 @@ class Scaling:
     @classmethod
     def of(cls, vector: Floats, group: Group) -> Scaling:
         """From a vector whose shape broadcasts to the group's."""
-        return cls(np.broadcast_to(vector.astype(WORKING[group.dtype], copy=False), group.shape), group.dtype)
+        with np.errstate(over="ignore"):
+            factors = vector.astype(WORKING[group.dtype], copy=False)
+        return cls(np.broadcast_to(factors, group.shape), group.dtype)
 
     def multiply(self, base: Rows, start: int, out: Rows) -> None:
         """Base times factors for the elements from `start` on, as many as base has."""

@@ -72,7 +72,8 @@ class Product:
     def of(cls, factors: Floats, rank: int, group: Group) -> Product:
         """From both factors laid end to end, R first, of any float dtype."""
         rows, columns = matrix_shape(group.shape)
-        flat = factors.astype(WORKING[group.dtype], copy=False)
+        with np.errstate(over="ignore"):
+            flat = factors.astype(WORKING[group.dtype], copy=False)
         left, right = flat[: rows * rank], flat[rows * rank :]
         return cls(left.reshape(rows, rank), right.reshape(rank, columns), group.dtype)
 

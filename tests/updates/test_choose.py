@@ -16,10 +16,12 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import Group, choose, update_types
 from git_theta.updates.choose import Limits
 from git_theta.updates.dense import Wanted, keep
+from git_theta.updates.payloads import Payload, keep_payloads
 from git_theta.updates.plans import Base, Change
 from git_theta.updates.reading import Readers, results
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 Values = npt.NDArray[Any]
@@ -113,9 +115,53 @@ def test_factors_that_would_fill_the_memory_are_refused_unread(tmp_path: Path) -
         list(readers.mine().values(update, Group("float32", (1 << 20, 1 << 20))))
 
 
+@pytest.mark.parametrize(
+    ("kind", "parameters", "count"),
+    [("low-rank", (("dtype", "float64"), ("rank", 1)), 7), ("ia3", (("dtype", "float64"), ("shape", (4,))), 4)],
+)
+def test_what_is_too_large_for_the_dtype_becomes_infinite(
+    tmp_path: Path, kind: str, parameters: tuple[tuple[str, Any], ...], count: int
+) -> None:
+    store = ObjectStore(tmp_path / "theta")
+    old, large = wanted(np.ones((3, 4), np.float32)), wanted(np.full(count, 1e300))
+    kept = keep([old, large], store)
+    update = Update(kind, kept[large.digest].object, (kept[old.digest],), parameters)
+    blocks = results(Readers(store, update_types()).mine().values(update, Group("float32", (3, 4))))
+    assert np.isposinf(np.concatenate([rows.reshape(-1).view(np.float32) for rows in blocks])).all()
+
+
 @pytest.mark.parametrize("weight", [10**400, "1", None, float("inf")])
 def test_weight_that_is_no_number_to_compute_with_is_an_error(tmp_path: Path, weight: object) -> None:
     readers = Readers(ObjectStore(tmp_path / "theta"), update_types())
     update = Update("linear", None, (Update("dense", None),), (("weights", (weight,)),))  # type: ignore[arg-type]
     with pytest.raises(CorruptObjectError, match="weight"):
         list(readers.mine().values(update, Group("float32", (4,))))
+
+
+@pytest.mark.parametrize("nbytes", [1, 200 * 300 * 8, 1 << 30])
+def test_changes_are_kept_a_portion_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
+    """What is to be written for all groups of a large model need not fit in memory."""
+    portions = []
+
+    def counted(payloads: Iterable[Payload], store: ObjectStore) -> Mapping[Payload, ObjectRef | None]:
+        found = list(payloads)
+        portions.append(len(found))
+        return keep_payloads(found, store)
+
+    monkeypatch.setattr(choose, "_PORTION_BYTES", nbytes)
+    monkeypatch.setattr(choose, "keep_payloads", counted)
+    store = ObjectStore(tmp_path / "theta")
+    readers = Readers(store, update_types())
+    group = Group("float32", (200, 300))
+    old = [normal(seed, "float32") for seed in range(5)]
+    new = [values.copy() for values in old]
+    for values in new:
+        values[::10, ::10] = 7
+    kept = keep([wanted(values) for values in old], store)
+    bases = [Base(kept[wanted(values).digest], wanted(values).digest) for values in old]
+    changes = [Change(group, wanted(values), (base,)) for values, base in zip(new, bases, strict=True)]
+    updates = choose.keep(changes, store, readers, Limits())
+    assert [count for count in portions if count] == {1: [1] * 5, 1 << 30: [5]}.get(nbytes, [2, 2, 1])
+    for values in new:
+        blocks = results(readers.mine().begin().values(updates[wanted(values).digest], group))
+        assert b"".join(rows.tobytes() for rows in blocks) == values.tobytes()
