@@ -198,7 +198,8 @@ class _Choice:
         group, types = self._change.group, self._readers.types
         if any(isinstance(payload, Array) and payload.nbytes > WHOLE_BYTES for payload in option.plan.payloads()):
             return False
-        chain = sum(plans.chain_nbytes(base, group, types) for base in option.bases)
+        # Of several versions each may have a chain of its own: a merge by averaging would else cost a whole group.
+        chain = max((plans.chain_nbytes(base, group, types) for base in option.bases), default=0)
         length = 1 + max((plans.length(base) for base in option.bases), default=0)
         nested = 2 + sum(plans.nested_count(base) for base in option.bases)
         if length > self._limits.length or nested > MAX_NESTED:

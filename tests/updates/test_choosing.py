@@ -241,9 +241,7 @@ def test_updates_of_a_merge_of_merges_are_bounded(scene: Scene) -> None:
     bases = [scene.base(one), scene.base(two)]
     sizes = []
     for _ in range(9):
-        new = np.frombuffer(scene.read(bases[0].update, Group("float32", (40, 50))), np.float32).reshape(40, 50)
-        other = np.frombuffer(scene.read(bases[1].update, Group("float32", (40, 50))), np.float32).reshape(40, 50)
-        mean = (new * np.float32(0.3) + other * np.float32(0.7)).astype(np.float32)
+        mean = (one.astype(np.float64) * 0.3 + two.astype(np.float64) * 0.7).astype(np.float32)
         update, data = scene.keep(mean, *bases, limits=Limits(32))
         assert data == mean.tobytes()
         sizes.append(nested_count(update))
