@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from blake3 import blake3
 
-from git_theta.errors import ChangedWhileReadingError
+from git_theta.errors import ChangedWhileReadingError, StoreError
 from git_theta.metadata import Update
 from git_theta.metadata_file import MAX_NESTED
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import averages, factors, plans, scales
-from git_theta.updates.payloads import Array, UnusableBaseError, keep_payloads
+from git_theta.updates.payloads import SMALL_BYTES, Array, UnusableBaseError, keep_payloads
 from git_theta.updates.plans import Change, Plan, Prediction, Stored
 from git_theta.updates.plugged import Plugged
-from git_theta.updates.reading import WHOLE_BYTES, Readers
+from git_theta.updates.reading import WHOLE_BYTES, Readers, results
 from git_theta.updates.residual import Residual, fit_residual
 
 AUTO: Final = "auto"
@@ -34,6 +35,9 @@ MIN_BYTES: Final = 1 << 10
 
 _THREADS: Final = 2
 _PORTION_BYTES: Final = 1 << 30
+_MANY: Final = 500
+"""With more changes than this, small groups are not searched for what explains them: keeping them costs less."""
+
 _GAIN: Final = 0.92
 """An update must be smaller than dense by this factor to be worth a chain."""
 
@@ -88,23 +92,56 @@ def _keep_portion(
     changes: Sequence[Change], store: ObjectStore, readers: Readers, limits: Limits, kind: str
 ) -> dict[str, Update]:
     """The same for a part of the changes."""
+    is_brief = len(changes) > _MANY
     with ThreadPoolExecutor(_THREADS) as pool:
-        chosen = list(pool.map(lambda change: choose(change, readers, limits, kind), changes))
-    refs = dict(keep_payloads((payload for plan in chosen for payload in plan.payloads()), store))
-    found = {change.wanted.digest: plan.update(refs) for change, plan in zip(changes, chosen, strict=True)}
+        chosen = list(pool.map(lambda change: choose(change, readers, limits, kind, is_brief=is_brief), changes))
+        refs = dict(keep_payloads((payload for plan in chosen for payload in plan.payloads()), store))
+        updates = [plan.update(refs) for plan in chosen]
+        right = pool.map(lambda change, update: _is_right(change, update, readers), changes, updates)
+        found = {
+            change.wanted.digest: update if is_right else None
+            for change, update, is_right in zip(changes, updates, right, strict=True)
+        }
     left = [change.wanted for change in changes if found[change.wanted.digest] is None]
     refs |= keep_payloads(left, store)
     dense = {wanted.digest: Plan("dense", wanted).update(refs) for wanted in left}
     return {digest: update for digest, update in (found | dense).items() if update is not None}
 
 
-def choose(change: Change, readers: Readers, limits: Limits, kind: str = AUTO) -> Plan:
-    """The cheapest way to keep one change, of the kind asked for if that fits."""
+def _is_right(change: Change, update: Update | None, readers: Readers) -> bool:
+    """Whether an update that was written gives the very values, read back as a checkout does.
+
+    Dense values were digested as they were written, and a delta on top of verified values was undone and compared; to
+    read these back would cost as much as to write them.
+    """
+    if update is None or not update.bases:
+        return update is not None
+    if update.type == "delta" and update.bases[0].type not in plans.PREDICTING:
+        return True
+    hasher = blake3()
+    try:
+        for rows in results(readers.mine().values(update, change.group)):
+            hasher.update(rows.reshape(-1).data)
+    except StoreError:
+        return False
+    return hasher.hexdigest() == change.wanted.digest
+
+
+def choose(change: Change, readers: Readers, limits: Limits, kind: str = AUTO, *, is_brief: bool = False) -> Plan:
+    """The cheapest way to keep one change, of the kind asked for if that fits.
+
+    Args:
+        change: to keep.
+        readers: give the values of bases.
+        limits: of chains.
+        kind: a type of update, or AUTO.
+        is_brief: do not look for what explains a small group, since there are very many.
+    """
     dense = Plan("dense", change.wanted)
     if kind == "dense" or not change.bases or (change.group.nbytes < MIN_BYTES and kind == AUTO):
         return dense
     try:
-        return _Choice(change, readers, limits, kind).best() or dense
+        return _Choice(change, readers, limits, kind, is_brief=is_brief).best() or dense
     except UnusableBaseError:
         return dense
 
@@ -121,11 +158,12 @@ class _Option:
 class _Choice:
     """The search for the cheapest way to keep one change."""
 
-    def __init__(self, change: Change, readers: Readers, limits: Limits, kind: str) -> None:
+    def __init__(self, change: Change, readers: Readers, limits: Limits, kind: str, *, is_brief: bool) -> None:
         self._change = change
         self._readers = readers
         self._limits = limits
         self._kind = kind
+        self._is_brief = is_brief and kind == AUTO and change.group.nbytes < SMALL_BYTES
         self._plugged = readers.types.get(kind) if kind != AUTO else None
         self._stored = Stored(change.group, change.bases[0])
         first = next(change.wanted.rows(), None)
@@ -140,8 +178,11 @@ class _Choice:
             option = self._option(told, fit_residual(self._change, told, self._readers))
             if self._is_allowed(option):
                 return option.plan
-        if isinstance(self._plugged, Plugged) and (plan := self._by_plugin(self._plugged)) is not None:
-            return plan
+        if isinstance(self._plugged, Plugged):
+            plan = self._by_plugin(self._plugged)
+            if plan is not None:
+                return plan
+            self._kind = AUTO
         plain = self._option(self._stored, fit_residual(self._change, self._stored, self._readers))
         if self._is_settled(plain):
             return plain.plan
@@ -181,6 +222,8 @@ class _Choice:
     def _searches(self) -> Iterator[Callable[[], Iterator[Prediction]]]:
         reader, change = self._readers.mine(), self._change
         yield lambda: averages.predictions(change, reader)
+        if self._is_brief:
+            return
         yield lambda: factors.predictions(change, self._stored, reader)
         yield lambda: scales.predictions(change, self._stored, reader)
 

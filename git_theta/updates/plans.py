@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import numpy as np
 from blake3 import blake3
 
 from git_theta import tensors
@@ -15,7 +17,7 @@ from git_theta.metadata import ObjectRef, Parameter, Update
 from git_theta.registry import Family
 from git_theta.store.serialize import Rows, encode
 from git_theta.updates.dense import Wanted
-from git_theta.updates.payloads import Payload, UnusableBaseError
+from git_theta.updates.payloads import SMALL_BYTES, Payload, UnusableBaseError
 from git_theta.updates.reading import Group, Reader, UpdateType, results
 
 PREDICTING: Final = ("low-rank", "ia3", "linear")
@@ -145,8 +147,20 @@ def stored_nbytes(rows: Rows, total: int) -> int:
     sample = rows[:_SAMPLE_ROWS]
     if not len(sample):
         return 0
+    if sample.nbytes < SMALL_BYTES:
+        return math.ceil(_entropy(sample) * total / sample.nbytes)
     kept = sum(len(piece) for piece in encode([sample], len(sample), sample.shape[1]))
     return kept * total // sample.nbytes
+
+
+def _entropy(rows: Rows) -> float:
+    """Bytes that the byte planes of an array take at the least, if no byte tells of another: quick, for small ones."""
+    bits = 0.0
+    for plane in rows.T:
+        shares = np.bincount(plane, minlength=256) / len(plane)
+        shares = shares[shares > 0]
+        bits -= float((shares * np.log2(shares)).sum()) * len(plane)
+    return bits / 8
 
 
 def nested_count(update: Update) -> int:

@@ -84,10 +84,8 @@ class Plugged:
             ):
                 pass
             case _:
-                raise PluginError(f"the update plug-in {self.name!r} gives no settings and bytes")
+                raise PluginError(f"the update plug-in {self.name!r} gives no settings and bytes, or too many")
         kept = _settings(self.name, settings)
-        if _PAYLOAD in dict(kept):
-            raise PluginError(f"the update plug-in {self.name!r} has a setting {_PAYLOAD!r}, which is taken")
         if self.applied(base, dict(kept), payload, group) != new:
             raise PluginError(f"the update plug-in {self.name!r} does not give the values that it was asked for")
         sized = {**dict(kept), _PAYLOAD: len(payload)} if payload else dict(kept)

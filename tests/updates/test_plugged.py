@@ -100,7 +100,7 @@ def test_chain_of_a_plugin_is_bounded_like_any_other(tmp_path: Path) -> None:
         (Broken(fitted="nonsense"), "no settings and bytes"),
         (Broken(fitted=({"a": object()}, b"")), "a setting of type object"),
         (Broken(fitted=({1: 2}, b"")), "whose name is no text"),
-        (Broken(fitted=({"payload": 2}, b"1")), "which is taken"),
+        (Broken(fitted=({"payload": 2}, b"1")), "no settings and bytes"),
     ],
 )
 def test_plugin_that_lies_is_refused_in_one_line(tmp_path: Path, plugin: Exclusive, reason: str) -> None:
