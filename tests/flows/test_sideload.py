@@ -337,7 +337,8 @@ def test_adapter_of_peft_as_it_comes(repo: Repo, case: str, given: str) -> None:
     base = safetensors.torch.load((folder / "base.safetensors").read_bytes())
     assert any(not torch.equal(got[name], base[name]) for name in base)
     assert repo.git("diff", "--name-only").stdout == ""
-    check_committed(repo, CHECKPOINT, content)
+    if given == "folder":
+        check_committed(repo, CHECKPOINT, content)
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
