@@ -22,31 +22,24 @@ it changed, is the business of its digest.
 
 from __future__ import annotations
 
-import base64
-import math
 import struct
 from functools import cache
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from blake3 import blake3
 
+from git_theta.signatures import LIMIT, PROJECTIONS, WIDTH, Signature
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-Signature: TypeAlias = tuple[int, ...]
-"""The numbers of 16 buckets, each of less than 63 bits and a sign."""
-
-PROJECTIONS: Final = 16
 POOL: Final = 10_000
-WIDTH: Final = 1e-8
-"""The width of a bucket, in the unit of the values."""
 
 _FOLDS: Final = 2
 _BLOCK: Final = 3 * POOL
 _STEP: Final = 500
 """Places that are projected at once: so few that the memory for it need not be asked of the system."""
-_LIMIT: Final = 2**63
 _POOL_STEP: Final = 2.0**-20
 _FLOATS: Final = {
     "float16": ("<u2", "<f2"),
@@ -139,7 +132,7 @@ class Signer:
             if count:
                 self._add(self._rest[: self._held].view(self._bits), sums)
             buckets = np.floor(_project(_folded(sums)) / WIDTH + _dither())
-            if not bool(np.all(np.abs(buckets) < _LIMIT)):
+            if not bool(np.all(np.abs(buckets) < LIMIT)):
                 return None
         return tuple(int(bucket) for bucket in buckets)
 
@@ -154,58 +147,6 @@ class Signer:
         np.copyto(values, widened.view(self._floats))
         for row, move in zip(sums, _moves("block", self._blocks, _BLOCK), strict=True):
             _accumulate(row, values, move)
-
-
-def distance(a: Signature, b: Signature) -> float:
-    """The estimated Euclidean distance of the values of two groups of one shape and dtype.
-
-    It is the root mean square of the projections' differences; its standard error is 18 %. That bucket numbers are
-    whole adds 1/6 to their mean square if the groups are more than half a bucket apart; if they are nearer, the mean
-    square grows in proportion to the distance. Both cases meet smoothly at 0.4 buckets with 1 / (2 pi) for the 1/6.
-
-    Returns:
-        The distance, in the unit of the values; 0.0 if, and only if, the signatures are equal.
-
-    Raises:
-        ValueError: one has other than 16 buckets.
-    """
-    if len(a) != PROJECTIONS or len(b) != PROJECTIONS:
-        raise ValueError(f"a signature has {PROJECTIONS} buckets")
-    square = sum((one - other) ** 2 for one, other in zip(a, b, strict=True)) / PROJECTIONS
-    if square < 1 / math.pi:
-        return WIDTH * square * math.sqrt(math.pi / 2)
-    return WIDTH * math.sqrt(square - 1 / (2 * math.pi))
-
-
-def encode(signature: Signature) -> str:
-    """The signature as text: its numbers, big-endian in as few bytes as the largest needs, in base64 without padding.
-
-    Raises:
-        ValueError: it has other than 16 numbers, or one of more than 63 bits.
-    """
-    if len(signature) != PROJECTIONS or any(abs(bucket) >= _LIMIT for bucket in signature):
-        raise ValueError(f"a signature has {PROJECTIONS} buckets with numbers of at most 63 bits")
-    # One bit more, for the sign. (A negative number is told by its complement: -128 fits in a byte.)
-    size = max((bucket ^ (bucket >> 63)).bit_length() for bucket in signature) // 8 + 1
-    raw = b"".join(bucket.to_bytes(size, "big", signed=True) for bucket in signature)
-    return base64.b64encode(raw).decode().rstrip("=")
-
-
-def decode(text: str) -> Signature:
-    """The signature that `encode` wrote as this text.
-
-    Raises:
-        ValueError: `encode` writes no such text.
-    """
-    raw = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    size = len(raw) // PROJECTIONS
-    if not 1 <= size <= 8 or len(raw) != size * PROJECTIONS:
-        raise ValueError(f"a signature cannot have {len(raw)} bytes")
-    parts = (raw[start : start + size] for start in range(0, len(raw), size))
-    signature = tuple(int.from_bytes(part, "big", signed=True) for part in parts)
-    if encode(signature) != text:
-        raise ValueError("the signature is not written in the one way that is allowed")
-    return signature
 
 
 def _accumulate(row: npt.NDArray[np.float64], values: npt.NDArray[np.float64], move: tuple[int, bool]) -> None:

@@ -13,7 +13,7 @@ from git_theta import tensors
 from git_theta.layout import Layout, Span
 
 if TYPE_CHECKING:
-    from git_theta.lsh import Signature
+    from git_theta.signatures import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Entry:
         digest: BLAKE3 of the values (`tensors.digest`).
         lead: bytes of the skeleton that stand right before the values.
         update: how to get the values.
-        signature: what the distance to another version can be estimated from (`lsh`); None for what has no distances.
+        signature: what the distance to another version is estimated from (`signatures`); None if it has none.
     """
 
     name: str

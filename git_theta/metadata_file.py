@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final, TypeVar
 
-from git_theta import lsh, tensors
+from git_theta import signatures, tensors
 from git_theta.errors import MetadataError
 from git_theta.metadata import Entry, Metadata, ObjectRef, Parameter, Skeleton, Update
 
@@ -48,11 +48,21 @@ def is_metadata(head: bytes) -> bool:
 
 
 def serialize(metadata: Metadata) -> bytes:
-    """The canonical encoding."""
+    """The canonical encoding.
+
+    Raises:
+        MetadataError: it is larger than what `parse` reads.
+    """
     lines = [_HEAD, _file_text((metadata.format, metadata.size)), _skeleton_text(metadata.skeleton), _GROUPS]
     last = len(metadata.entries) - 1
     lines += [_entry_line(entry) + ("," if number < last else "") for number, entry in enumerate(metadata.entries)]
-    return "\n".join([*lines, _END, ""]).encode("ascii")
+    data = "\n".join([*lines, _END, ""]).encode("ascii")
+    if len(data) > MAX_BYTES:
+        raise MetadataError(
+            f"{len(metadata.entries)} groups need a metadata file of {len(data)} bytes, more than {MAX_BYTES}: "
+            "set theta.maxchain to a smaller number, or split the checkpoint"
+        )
+    return data
 
 
 def parse(data: bytes) -> Metadata:
@@ -112,9 +122,10 @@ def _checked(text: str, number: int, read: Callable[[Mapping[str, Any]], T], wri
     """Read one line; lines 2 and 3 are members of the outermost JSON object, the others objects of their own."""
     try:
         value = read(_object(json.loads(f"{{{text.removesuffix(',')}}}" if number <= 3 else text)))
+        is_canonical = write(value) == text
     except (ValueError, KeyError, RecursionError) as error:
         raise MetadataError(f"line {number} of the metadata file is malformed: {_reason(error)}") from None
-    if write(value) != text:
+    if not is_canonical:
         raise MetadataError(f"line {number} of the metadata file is not in the canonical encoding")
     return value
 
@@ -188,7 +199,7 @@ def _read_entry(value: Mapping[str, Any]) -> Entry:
         digest=_string(value["digest"], _HEX, "a digest"),
         lead=_integer(value.get("lead", 0)),
         update=_read_update(value["update"]),
-        signature=lsh.decode(value["signature"]) if "signature" in value else None,
+        signature=signatures.decode(value["signature"]) if "signature" in value else None,
     )
     if any(entry.update.objects()) is (entry.nbytes == 0):
         raise ValueError("a group with values needs an object, and one without has none")
@@ -237,7 +248,7 @@ def _parameter(value: object) -> Parameter:
 def _entry_line(entry: Entry) -> str:
     shape = ",".join(map(str, entry.shape))
     lead = f'"lead":{entry.lead},' if entry.lead else ""
-    signature = f'"signature":"{lsh.encode(entry.signature)}",' if entry.signature is not None else ""
+    signature = f'"signature":"{signatures.encode(entry.signature)}",' if entry.signature is not None else ""
     return (
         f'{{"name":{quote(entry.name)},"dtype":"{entry.dtype}","shape":[{shape}],"digest":"{entry.digest}",'
         f'{signature}{lead}"update":{_update_text(entry.update)}}}'

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_theta import lsh, tensors
+from git_theta import lsh, signatures, tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,14 +31,16 @@ BLOCK = 30_000
 
 WIDEST = 2**63 - 1
 buckets = st.integers(-WIDEST, WIDEST)
-signatures = st.lists(st.integers(-300, 300), min_size=16, max_size=16) | st.lists(buckets, min_size=16, max_size=16)
+any_signatures = st.lists(st.integers(-300, 300), min_size=16, max_size=16) | st.lists(
+    buckets, min_size=16, max_size=16
+)
 
 
 def raw(values: Values) -> npt.NDArray[np.uint8]:
     return np.frombuffer(values.tobytes(), np.uint8)
 
 
-def signature(values: Values, dtype: str | None = None) -> lsh.Signature:
+def signature(values: Values, dtype: str | None = None) -> signatures.Signature:
     signer = lsh.Signer(dtype or values.dtype.name)
     signer.feed(raw(values))
     made = signer.signature()
@@ -55,7 +57,7 @@ def cast(values: Values, dtype: str) -> Values:
 def estimate(before: Values, after: Values) -> float:
     """The estimated distance, as a part of the true one."""
     true = float(np.linalg.norm(after.astype(np.float64) - before.astype(np.float64)))
-    return lsh.distance(signature(before), signature(after)) / true
+    return signatures.distance(signature(before), signature(after)) / true
 
 
 def normals(seed: int, *shape: int) -> npt.NDArray[np.float64]:
@@ -228,7 +230,7 @@ def machine_independent() -> str:
     signer.feed(raw(bits))
     made = signer.signature()
     assert made is not None
-    return hashlib.sha256(lsh.encode(made).encode()).hexdigest()
+    return hashlib.sha256(signatures.encode(made).encode()).hexdigest()
 
 
 GOLDEN = "dbda713acb21f90f54c6090b2d9bfe70181ebde78f9e76b8fe2bd9990e477961"
@@ -341,13 +343,13 @@ def test_two_equal_changes_cancel_in_no_pair_of_places() -> None:
 
 @pytest.mark.parametrize("buckets_apart", [0.03, 0.1, 0.3, 0.4, 0.5, 1.0, 3.0])
 def test_distances_of_a_bucket_and_less_are_told_without_a_bias(buckets_apart: float) -> None:
-    step = buckets_apart * lsh.WIDTH
+    step = buckets_apart * signatures.WIDTH
     squares = []
     for seed in range(300):
         before = normals(seed, 20)
         direction = normals(seed + 1000, 20)
         after = before + direction * step / np.linalg.norm(direction)
-        squares.append(lsh.distance(signature(before), signature(after)))
+        squares.append(signatures.distance(signature(before), signature(after)))
     assert 0.85 < np.mean(squares) / step < 1.15
 
 
@@ -359,38 +361,38 @@ def test_bfloat16_and_float16_steps_are_told() -> None:
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
-@given(first=signatures.map(tuple), second=signatures.map(tuple))
+@given(first=any_signatures.map(tuple), second=any_signatures.map(tuple))
 def test_a_distance_is_symmetric_and_zero_for_equal_signatures_only(
-    first: lsh.Signature, second: lsh.Signature
+    first: signatures.Signature, second: signatures.Signature
 ) -> None:
-    assert lsh.distance(first, first) == 0.0
-    assert lsh.distance(first, second) == lsh.distance(second, first) >= 0.0
-    assert (lsh.distance(first, second) == 0.0) == (first == second)
+    assert signatures.distance(first, first) == 0.0
+    assert signatures.distance(first, second) == signatures.distance(second, first) >= 0.0
+    assert (signatures.distance(first, second) == 0.0) == (first == second)
 
 
 def test_a_distance_grows_with_the_buckets_between() -> None:
     squares = [(0,) * (16 - moved) + (by,) * moved for by in range(1, 4) for moved in range(1, 17)]
     by_square = sorted(squares, key=lambda one: sum(bucket**2 for bucket in one))
-    distances = [lsh.distance((0,) * 16, one) for one in by_square]
+    distances = [signatures.distance((0,) * 16, one) for one in by_square]
     assert distances == sorted(distances)
-    assert lsh.distance((0,) * 16, (10**9,) * 16) == pytest.approx(10.0)
-    assert lsh.distance((-WIDEST,) * 16, (WIDEST,) * 16) == pytest.approx(2.0**64 * 1e-8)
+    assert signatures.distance((0,) * 16, (10**9,) * 16) == pytest.approx(10.0)
+    assert signatures.distance((-WIDEST,) * 16, (WIDEST,) * 16) == pytest.approx(2.0**64 * 1e-8)
 
 
 def test_a_distance_needs_sixteen_buckets_each() -> None:
     for first, second in [((1,) * 15, (1,) * 15), ((1,) * 16, (1,) * 15), ((), (1,) * 16)]:
         with pytest.raises(ValueError, match="16 buckets"):
-            lsh.distance(first, second)
+            signatures.distance(first, second)
 
 
 # --- the text ---------------------------------------------------------------------------------------------------------
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
-@given(made=signatures.map(tuple))
-def test_the_text_of_a_signature_is_read_back(made: lsh.Signature) -> None:
-    text = lsh.encode(made)
-    assert lsh.decode(text) == made
+@given(made=any_signatures.map(tuple))
+def test_the_text_of_a_signature_is_read_back(made: signatures.Signature) -> None:
+    text = signatures.encode(made)
+    assert signatures.decode(text) == made
     assert text.isascii()
     assert not set(text) & set('"\\= \n')
 
@@ -401,14 +403,14 @@ def test_the_text_of_a_signature_is_read_back(made: lsh.Signature) -> None:
 )
 def test_the_text_is_as_short_as_the_widest_bucket_lets_it(bucket: int, size: int) -> None:
     made = (*[0] * 15, bucket)
-    assert len(lsh.encode(made)) == math.ceil(16 * size * 8 / 6)
-    assert lsh.decode(lsh.encode(made)) == made
+    assert len(signatures.encode(made)) == math.ceil(16 * size * 8 / 6)
+    assert signatures.decode(signatures.encode(made)) == made
 
 
 @pytest.mark.parametrize("made", [(), (0,) * 15, (0,) * 17, (*[0] * 15, 2**63), (*[0] * 15, -(2**63))])
-def test_what_is_no_signature_is_not_written(made: lsh.Signature) -> None:
+def test_what_is_no_signature_is_not_written(made: signatures.Signature) -> None:
     with pytest.raises(ValueError, match="16 buckets"):
-        lsh.encode(made)
+        signatures.encode(made)
 
 
 ZERO = "A" * 22
@@ -441,23 +443,23 @@ ZERO = "A" * 22
 )
 def test_a_text_that_encode_would_not_write_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
-        lsh.decode(text)
+        signatures.decode(text)
 
 
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(text=st.text("Ag/+=9", max_size=200) | st.text(max_size=30) | st.text("AB", min_size=22, max_size=22))
 def test_any_text_is_refused_or_the_one_of_its_signature(text: str) -> None:
     try:
-        made = lsh.decode(text)
+        made = signatures.decode(text)
     except ValueError:
         return
-    assert lsh.encode(made) == text
+    assert signatures.encode(made) == text
 
 
 def test_the_text_of_no_buckets_is_plain() -> None:
-    assert lsh.encode((0,) * 16) == ZERO
-    assert lsh.decode(ZERO) == (0,) * 16
+    assert signatures.encode((0,) * 16) == ZERO
+    assert signatures.decode(ZERO) == (0,) * 16
 
 
 def test_the_rounding_to_buckets_is_taken_off_a_distance() -> None:
-    assert lsh.distance((0,) * 16, (1,) * 16) == pytest.approx(1e-8 * math.sqrt(1 - 1 / (2 * math.pi)))
+    assert signatures.distance((0,) * 16, (1,) * 16) == pytest.approx(1e-8 * math.sqrt(1 - 1 / (2 * math.pi)))

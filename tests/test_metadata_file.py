@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_theta import tensors
+from git_theta import metadata_file, tensors
 from git_theta.errors import MetadataError
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
@@ -401,6 +401,11 @@ def test_the_line_that_is_damaged_is_named() -> None:
     refused(change('"format":"s', '"format":"S'), "line 2 ")
 
 
+@pytest.mark.parametrize("weight", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 5000])
+def test_number_that_json_does_not_have_is_refused(weight: str) -> None:
+    refused(change('"type":"dense",', f'"type":"dense","with":{{"a":[{weight}]}},'), "line 5 ")
+
+
 def test_crlf_is_refused() -> None:
     refused(serialize(EXAMPLE).replace(b"\n", b"\r\n"))
     for number in range(len(lines_of()) - 1):
@@ -455,6 +460,15 @@ BOMBS = {
 @pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS.keys())
 def test_deep_nesting_is_refused(data: bytes) -> None:
     refused(data)
+
+
+def test_file_that_could_not_be_read_again_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = len(serialize(EXAMPLE))
+    monkeypatch.setattr(metadata_file, "MAX_BYTES", size)
+    assert parse(serialize(EXAMPLE)) == EXAMPLE
+    monkeypatch.setattr(metadata_file, "MAX_BYTES", size - 1)
+    with pytest.raises(MetadataError, match=r"theta\.maxchain"):
+        serialize(EXAMPLE)
 
 
 def test_file_that_is_too_large_is_refused_unread() -> None:

@@ -10,8 +10,8 @@ from git_theta.flows import known
 from git_theta.flows.intake import Intake
 from git_theta.git.repository import Repository
 from git_theta.layout import Span
-from git_theta.lsh import Signature
 from git_theta.metadata import Entry, Metadata, Update
+from git_theta.signatures import Signature
 from git_theta.sources import BytesSource, Source
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import Group, choose, update_types
@@ -123,7 +123,7 @@ class Keeper:
         for entry in entries:
             is_new = entry.digest in groups and entry.digest not in found
             if is_new and _fits(entry, groups[entry.digest]) and self._is_here(entry.update):
-                found[entry.digest] = Kept(entry.update, entry.signature)
+                found[entry.digest] = Kept(entry.update, _signature(entry, groups[entry.digest]))
         return found
 
     def _bases(self, span: Span, digest: str, versions: Iterable[Mapping[str, Entry]]) -> tuple[Base, ...]:
@@ -186,6 +186,11 @@ def _groups(spans: Iterable[tuple[Span, str]]) -> dict[str, Group | None]:
         group = Group(span.dtype, span.shape)
         found[digest] = group if found.get(digest, group) == group else None
     return found
+
+
+def _signature(entry: Entry, group: Group | None) -> Signature | None:
+    """An entry's signature, if it is a group's, too: the same bytes have another one as values of another dtype."""
+    return entry.signature if group is not None and group.dtype == entry.dtype else None
 
 
 def _fits(entry: Entry, group: Group | None) -> bool:

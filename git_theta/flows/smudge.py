@@ -29,11 +29,12 @@ Fetch = Callable[[Iterable[ObjectRef]], None]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A block of a group's values, or (without a block) the end of them, or (without a group) bytes of the skeleton."""
+    """A block of a group's values, or their end and what read them, or (without a group) bytes of the skeleton."""
 
     entry: Entry | None
     block: Block | None
     literal: bytes = b""
+    reader: Reader | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Smudger:
                 if done >= entry.nbytes or part.block is None:
                     self._check(entry.update, entry.digest, hasher.hexdigest())
             yield block
-            if part.block is None:
+            if part.reader is not None:
+                part.reader.end()
                 hasher, done = blake3(), 0
         digests = tuple(entry.digest for entry in metadata.entries)
         self.cache.put(content_key(metadata.layout(), metadata.skeleton.digest, digests), data)
@@ -114,10 +116,11 @@ class Smudger:
             if entry.lead:
                 yield _Part(None, None, skeleton[position : position + entry.lead])
                 position += entry.lead
+            mine = reader.begin()
             with _naming(path, entry.name, entry.update):
-                for block in reader.values(entry.update, Group(entry.dtype, entry.shape)):
+                for block in mine.values(entry.update, Group(entry.dtype, entry.shape)):
                     yield _Part(entry, block)
-            yield _Part(entry, None)
+            yield _Part(entry, None, reader=mine)
         yield _Part(None, None, skeleton[position:])
 
     def _skeleton(self, metadata: Metadata, reader: Reader, path: str) -> bytes:

@@ -13,6 +13,7 @@ from git_theta.checkpoints.digests import Digests
 from git_theta.flows.intake import Intake
 from git_theta.layout import Span
 from git_theta.metadata import Entry, Metadata
+from git_theta.signatures import distance as distance_of
 from git_theta.sources import Source, blocks
 from git_theta.store.objects import ObjectStore
 from git_theta.store.serialize import BLOCK_ROWS
@@ -81,7 +82,7 @@ def _is_near(source: Source, span: Span, entry: Entry, readers: Readers, toleran
     signature = signer.signature()
     if signature is None:
         return False
-    distance = lsh.distance(signature, entry.signature)
+    distance = distance_of(signature, entry.signature)
     if distance < tolerance.atol:
         return True
     return distance < _UNSURE * tolerance.atol and _are_close(source, span, entry, readers, tolerance)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final, Protocol
 
 import numpy as np
@@ -51,6 +50,29 @@ class Ready:
         return self._rows
 
 
+class Lease:
+    """Buffers for one reading of a group, a ring for each sequence of blocks in it.
+
+    A sequence ends before its last blocks have been used, so none of its buffers is free before the reading is over.
+    """
+
+    def __init__(self, idle: list[Buffers]) -> None:
+        """Args: idle: buffers that nobody uses."""
+        self._idle = idle
+        self._taken: list[Buffers] = []
+
+    def buffers(self) -> Buffers:
+        """Buffers for one sequence of blocks."""
+        taken = self._idle.pop() if self._idle else Buffers(AHEAD + 2)
+        self._taken.append(taken)
+        return taken
+
+    def end(self) -> None:
+        """Let others have the buffers. No block is used any more, and none is being written to."""
+        self._idle += self._taken
+        self._taken = []
+
+
 class Arrays:
     """The arrays of a store's objects."""
 
@@ -59,19 +81,19 @@ class Arrays:
         self._idle: list[Buffers] = []
         self._shared: OrderedDict[str, Rows] = OrderedDict()
 
-    @contextmanager
-    def buffers(self) -> Iterator[Buffers]:
-        """Buffers for one sequence of blocks; another sequence that is read at the same time has others."""
-        mine = self._idle.pop() if self._idle else Buffers(AHEAD + 2)
-        try:
-            yield mine
-        finally:
-            self._idle.append(mine)
+    def lease(self) -> Lease:
+        """Buffers for one reading of a group."""
+        return Lease(self._idle)
 
-    def blocks(self, ref: ObjectRef, nbytes: int) -> Iterator[Block]:
+    def blocks(self, ref: ObjectRef, nbytes: int, lease: Lease) -> Iterator[Block]:
         """So many bytes of an object's array from the row `ref.start` on, block by block, decoded in the background.
 
         A block's rows are lost when more than AHEAD further blocks have been asked for.
+
+        Args:
+            ref: where the bytes are.
+            nbytes: how many.
+            lease: where they are decoded to.
 
         Raises:
             ObjectError: the object is missing or damaged.
@@ -92,8 +114,7 @@ class Arrays:
             count, rest = divmod(nbytes, reader.itemsize)
             if rest:
                 raise CorruptObjectError(f"its elements have {reader.itemsize} bytes, which do not divide {nbytes}")
-            with self.buffers() as buffers:
-                yield from reader.blocks(ref.start, ref.start + count, buffers)
+            yield from reader.blocks(ref.start, ref.start + count, lease.buffers())
 
 
 def _rows(array: Rows, start: int, nbytes: int) -> Rows:

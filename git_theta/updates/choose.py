@@ -23,7 +23,7 @@ from git_theta.updates import averages, factors, plans, scales
 from git_theta.updates.payloads import Array, UnusableBaseError, keep_payloads
 from git_theta.updates.plans import Change, Plan, Prediction, Stored
 from git_theta.updates.plugged import Plugged
-from git_theta.updates.reading import Readers
+from git_theta.updates.reading import WHOLE_BYTES, Readers
 from git_theta.updates.residual import Residual, fit_residual
 
 AUTO: Final = "auto"
@@ -33,6 +33,7 @@ MIN_BYTES: Final = 1 << 10
 """Smaller groups are always kept whole: the line that would tell of an update is as long."""
 
 _THREADS: Final = 2
+_PORTION_BYTES: Final = 1 << 30
 _GAIN: Final = 0.92
 """An update must be smaller than dense by this factor to be worth a chain."""
 
@@ -63,6 +64,30 @@ def keep(
         ChangedWhileReadingError: a source no longer has the values that were digested.
         StoreError: the store cannot be written.
     """
+    kept: dict[str, Update] = {}
+    for portion in _portions(changes):
+        kept |= _keep_portion(portion, store, readers, limits, kind)
+    return kept
+
+
+def _portions(changes: Sequence[Change]) -> Iterator[list[Change]]:
+    """Changes of so many bytes of values at a time that what is to be written for them can be in memory at once."""
+    portion: list[Change] = []
+    nbytes = 0
+    for change in changes:
+        if portion and nbytes + change.group.nbytes > _PORTION_BYTES:
+            yield portion
+            portion, nbytes = [], 0
+        portion.append(change)
+        nbytes += change.group.nbytes
+    if portion:
+        yield portion
+
+
+def _keep_portion(
+    changes: Sequence[Change], store: ObjectStore, readers: Readers, limits: Limits, kind: str
+) -> dict[str, Update]:
+    """The same for a part of the changes."""
     with ThreadPoolExecutor(_THREADS) as pool:
         chosen = list(pool.map(lambda change: choose(change, readers, limits, kind), changes))
     refs = dict(keep_payloads((payload for plan in chosen for payload in plan.payloads()), store))
@@ -171,7 +196,10 @@ class _Choice:
     def _is_allowed(self, option: _Option) -> bool:
         """Whether the chain stays within its bounds, and is smaller than dense by what makes it worth having."""
         group, types = self._change.group, self._readers.types
-        chain = sum(plans.chain_nbytes(base, group, types) for base in option.bases)
+        if any(isinstance(payload, Array) and payload.nbytes > WHOLE_BYTES for payload in option.plan.payloads()):
+            return False
+        # Of several versions each may have a chain of its own: a merge by averaging would else cost a whole group.
+        chain = max((plans.chain_nbytes(base, group, types) for base in option.bases), default=0)
         length = 1 + max((plans.length(base) for base in option.bases), default=0)
         nested = 2 + sum(plans.nested_count(base) for base in option.bases)
         if length > self._limits.length or nested > MAX_NESTED:

@@ -24,9 +24,9 @@ class Delta:
         words, itemsize = words_of(group.dtype), tensors.itemsize(group.dtype)
         bases = reader.values(base_of(update), group)
         codes = reader.payload(update.object, group.nbytes, block_nbytes(group))
-        with reader.computing() as compute:
-            for base, code in zip(bases, codes, strict=True):
-                yield compute(partial(_add, base, code, words), base.nbytes, itemsize)
+        compute = reader.computing()
+        for base, code in zip(bases, codes, strict=True):
+            yield compute(partial(_add, base, code, words), base.nbytes, itemsize)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - the group alone says it
         """Bytes of the differences."""

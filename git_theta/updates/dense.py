@@ -9,8 +9,9 @@ import numpy as np
 from blake3 import blake3
 
 from git_theta.errors import ChangedWhileReadingError
-from git_theta.lsh import Signature, Signer
+from git_theta.lsh import Signer
 from git_theta.metadata import ObjectRef, Update
+from git_theta.signatures import Signature
 from git_theta.sources import Source, blocks
 from git_theta.store.arrays import Block
 from git_theta.store.objects import ObjectStore

@@ -78,10 +78,7 @@ def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[Lo
     rows, columns = matrix_shape(change.group.shape)
     if len(change.group.shape) not in (2, 4) or change.group.dtype not in WORKING or min(rows, columns) < 4:
         return
-    rank = _sampled_rank(change, base, reader)
-    if not rank:
-        return
-    found = _factors(change, base, reader, min(rank + _OVERSAMPLING, rows, columns))
+    found = _found(change, base, reader)
     if found is None:
         return
     left, right = found
@@ -104,6 +101,16 @@ def _kept_dtypes(dtype: str) -> tuple[str, ...]:
     return ("float32",) if dtype == "float32" else ("float32", "bfloat16")
 
 
+def _found(change: Change, base: Prediction, reader: Reader) -> tuple[Matrix, Matrix] | None:
+    """The factors R and C in float64; None if the change has no low rank, or LAPACK cannot tell."""
+    with np.errstate(all="ignore"):
+        try:
+            rank = _sampled_rank(change, base, reader)
+            return _factors(change, base, reader, rank + _OVERSAMPLING) if rank else None
+        except np.linalg.LinAlgError:
+            return None
+
+
 def _sampled_rank(change: Change, base: Prediction, reader: Reader) -> int:
     """The rank of the change in a part of the first block; 0 if it has no low one."""
     columns = matrix_shape(change.group.shape)[1]
@@ -115,7 +122,8 @@ def _sampled_rank(change: Change, base: Prediction, reader: Reader) -> int:
     part = part[:, np.linspace(0, columns - 1, width).astype(int)]
     if not np.isfinite(part).all() or not part.any():
         return 0
-    values = np.linalg.svd(part, compute_uv=False)
+    # Of numbers near 1: squares of very large or small ones would leave the range of floats.
+    values = np.linalg.svd(part / np.abs(part).max(), compute_uv=False)
     rank = int(np.count_nonzero(values > _DROP * np.median(values)))
     with np.errstate(all="ignore"):
         shares = np.square(values / values[0])  # The squares themselves may be too large for a number, or too small.
@@ -126,7 +134,7 @@ def _sampled_rank(change: Change, base: Prediction, reader: Reader) -> int:
 def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tuple[Matrix, Matrix] | None:
     """R and C in float64; None if the change has no low rank after all."""
     rows, columns = matrix_shape(change.group.shape)
-    test = np.random.default_rng(_SEED).standard_normal((columns, width))
+    test = np.random.default_rng(_SEED).standard_normal((columns, min(width, rows, columns)))
     sketch = np.concatenate([chunk @ test for chunk in _chunks(change, base, reader)])
     if len(sketch) != rows or not np.isfinite(sketch).all():
         return None

@@ -33,10 +33,10 @@ class Ia3:
         data = reader.whole(update.object, self.payload_nbytes(update, group))
         scaling = Scaling.of(widen(np.frombuffer(data, np.uint8), kept).reshape(shape), group)
         start = 0
-        with reader.computing() as compute:
-            for base in reader.values(base_of(update), group):
-                yield compute(partial(_apply, scaling, base, start), base.nbytes, tensors.itemsize(group.dtype))
-                start += base.nbytes // tensors.itemsize(group.dtype)
+        compute = reader.computing()
+        for base in reader.values(base_of(update), group):
+            yield compute(partial(_apply, scaling, base, start), base.nbytes, tensors.itemsize(group.dtype))
+            start += base.nbytes // tensors.itemsize(group.dtype)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:
         """Bytes of the vector."""
@@ -54,7 +54,9 @@ class Scaling:
     @classmethod
     def of(cls, vector: Floats, group: Group) -> Scaling:
         """From a vector whose shape broadcasts to the group's."""
-        return cls(np.broadcast_to(vector.astype(WORKING[group.dtype], copy=False), group.shape), group.dtype)
+        with np.errstate(over="ignore"):
+            factors = vector.astype(WORKING[group.dtype], copy=False)
+        return cls(np.broadcast_to(factors, group.shape), group.dtype)
 
     def multiply(self, base: Rows, start: int, out: Rows) -> None:
         """Base times factors for the elements from `start` on, as many as base has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
@@ -18,6 +19,7 @@ from git_theta.updates.floats import WORKING, narrow, widen
 from git_theta.updates.reading import Group, Reader
 
 _STEP: Final = 1 << 15
+_LARGEST: Final = sys.float_info.max
 
 
 class Linear:
@@ -29,10 +31,10 @@ class Linear:
         """The group's values, block by block; see `updates.UpdateType`."""
         weights = _weights(update, group)
         sequences = [reader.values(base, group) for base in update.bases]
-        with reader.computing() as compute:
-            for parts in zip(*sequences, strict=True):
-                work = partial(_apply, parts, weights, group.dtype)
-                yield compute(work, parts[0].nbytes, tensors.itemsize(group.dtype))
+        compute = reader.computing()
+        for parts in zip(*sequences, strict=True):
+            work = partial(_apply, parts, weights, group.dtype)
+            yield compute(work, parts[0].nbytes, tensors.itemsize(group.dtype))
 
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - there is no payload
         """No bytes."""
@@ -68,13 +70,10 @@ def _weights(update: Update, group: Group) -> list[float]:
         raise CorruptObjectError(f"a linear update cannot give values of dtype {group.dtype}")
     if not isinstance(weights, tuple) or not update.bases or len(weights) != len(update.bases):
         raise CorruptObjectError("the linear update has not one weight for each base")
-    numbers = [weight for weight in weights if isinstance(weight, int | float)]
-    if len(numbers) != len(weights):
+    found = [float(weight) for weight in weights if isinstance(weight, int | float) and abs(weight) <= _LARGEST]
+    if len(found) != len(weights):
         raise CorruptObjectError("a weight of the linear update is no number")
-    try:
-        return [float(weight) for weight in numbers]
-    except OverflowError as error:
-        raise CorruptObjectError("a weight of the linear update is too large") from error
+    return found
 
 
 def _apply(parts: Sequence[Block], weights: Sequence[float], dtype: str, out: Rows) -> None:

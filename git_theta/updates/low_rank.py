@@ -43,10 +43,10 @@ class LowRank:
         flat = widen(np.frombuffer(reader.whole(update.object, nbytes), np.uint8).reshape(-1, 1), kept)
         product = Product.of(flat, rank, group)
         start = 0
-        with reader.computing() as compute:
-            for base in reader.values(base_of(update), group):
-                yield compute(partial(_apply, product, base, start), base.nbytes, tensors.itemsize(group.dtype))
-                start += base.nbytes // tensors.itemsize(group.dtype)
+        compute = reader.computing()
+        for base in reader.values(base_of(update), group):
+            yield compute(partial(_apply, product, base, start), base.nbytes, tensors.itemsize(group.dtype))
+            start += base.nbytes // tensors.itemsize(group.dtype)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:
         """Bytes of both factors."""
@@ -72,7 +72,8 @@ class Product:
     def of(cls, factors: Floats, rank: int, group: Group) -> Product:
         """From both factors laid end to end, R first, of any float dtype."""
         rows, columns = matrix_shape(group.shape)
-        flat = factors.astype(WORKING[group.dtype], copy=False)
+        with np.errstate(over="ignore"):
+            flat = factors.astype(WORKING[group.dtype], copy=False)
         left, right = flat[: rows * rank], flat[rows * rank :]
         return cls(left.reshape(rows, rank), right.reshape(rank, columns), group.dtype)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from blake3 import blake3
 
 from git_theta import tensors
-from git_theta.errors import StoreError
+from git_theta.errors import PluginError, StoreError
 from git_theta.metadata import ObjectRef, Parameter, Update
 from git_theta.registry import Family
 from git_theta.store.serialize import Rows, encode
@@ -106,10 +107,11 @@ class Stored:
         """The values in blocks; see `Prediction`."""
         hasher = blake3()
         try:
-            for rows in results(reader.values(self.base.update, self.group)):
-                hasher.update(rows.reshape(-1).data)
-                yield rows.reshape(-1, tensors.itemsize(self.group.dtype))
-        except StoreError as error:
+            with reader.reading() as mine, closing(results(mine.values(self.base.update, self.group))) as blocks:
+                for rows in blocks:
+                    hasher.update(rows.reshape(-1).data)
+                    yield rows.reshape(-1, tensors.itemsize(self.group.dtype))
+        except (StoreError, PluginError) as error:
             raise UnusableBaseError(str(error)) from error
         if hasher.hexdigest() != self.base.digest:
             raise UnusableBaseError("it does not have the values that the metadata file promises")

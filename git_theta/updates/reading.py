@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, Protocol, TypeVar
 
 import numpy as np
@@ -23,6 +22,9 @@ from git_theta.store.objects import ObjectStore
 from git_theta.store.serialize import BLOCK_ROWS, Rows
 
 _THREADS: Final = 2
+
+WHOLE_BYTES: Final = 1 << 30
+"""What an update reads at once is no larger: an object of a megabyte can claim to hold many gigabytes of zeros."""
 
 T = TypeVar("T")
 
@@ -66,10 +68,37 @@ class UpdateType(Protocol):
 class Reader:
     """Reads values. Not for several threads at once; each can have its own."""
 
-    def __init__(self, arrays: Arrays, types: Family[UpdateType]) -> None:
-        """Args: arrays: of the store; types: of updates."""
+    def __init__(self, arrays: Arrays, types: Family[UpdateType], pool: ThreadPoolExecutor | None = None) -> None:
+        """Args: arrays: of the store; types: of updates; pool: that computes, one of its own by default."""
         self._arrays = arrays
         self._types = types
+        # Work waits for other work of the pool, but only for what was begun before it, so it never waits for itself.
+        self._pool = ThreadPoolExecutor(_THREADS) if pool is None else pool
+        self._lease = arrays.lease()
+
+    def begin(self) -> Reader:
+        """A reader for one reading of a group: its blocks have their buffers to themselves until it is ended."""
+        return Reader(self._arrays, self._types, self._pool)
+
+    def end(self) -> None:
+        """Let other readings have the buffers of this one, of which no block is used any more.
+
+        Not after an error: blocks may be on their way then that nobody waits for.
+        """
+        self._lease.end()
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """The same, ended with the context, unless by an error."""
+        reader = self.begin()
+        try:
+            yield reader
+        except Exception:
+            raise
+        except BaseException:
+            reader.end()
+            raise
+        reader.end()
 
     def values(self, update: Update, group: Group) -> Iterator[Block]:
         """A group's values as arrays of shape (elements, itemsize), in blocks of BLOCK_ROWS elements.
@@ -88,28 +117,25 @@ class Reader:
         Raises:
             ObjectError: the object is missing or damaged, or there is none.
         """
-        return aligned(self._arrays.blocks(required(ref), nbytes), nbytes, size)
+        return aligned(self._arrays.blocks(required(ref), nbytes, self._lease), nbytes, size)
 
     def whole(self, ref: ObjectRef | None, nbytes: int) -> bytes:
         """The same all at once, for what is small.
 
         Raises:
-            ObjectError: the object is missing or damaged, or there is none.
+            ObjectError: the object is missing or damaged, or there is none; or it is too large for this.
         """
-        return b"".join(block.result().tobytes() for block in self._arrays.blocks(required(ref), nbytes))
+        if nbytes > WHOLE_BYTES:
+            raise CorruptObjectError(f"{nbytes} bytes are too many for what an update reads at once")
+        blocks = self._arrays.blocks(required(ref), nbytes, self._lease)
+        return b"".join(block.result().tobytes() for block in blocks)
 
-    @contextmanager
-    def computing(self) -> Iterator[Computing]:
+    def computing(self) -> Computing:
         """For a sequence of blocks that are computed in the background."""
-        with self._arrays.buffers() as buffers:
-            yield lambda work, nbytes, itemsize: Pending(
-                self._pool.submit(_filled, work, buffers.next(nbytes // itemsize, itemsize)), nbytes
-            )
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        # Work waits for other work of the pool, but only for what was begun before it, so it never waits for itself.
-        return ThreadPoolExecutor(_THREADS)
+        buffers = self._lease.buffers()
+        return lambda work, nbytes, itemsize: Pending(
+            self._pool.submit(_filled, work, buffers.next(nbytes // itemsize, itemsize)), nbytes
+        )
 
 
 Computing = Callable[[Callable[[Rows], None], int, int], Block]
@@ -176,7 +202,7 @@ def ahead(parts: Iterator[T]) -> Iterator[T]:
     yield from begun
 
 
-def results(blocks: Iterator[Block]) -> Iterator[Rows]:
+def results(blocks: Iterator[Block]) -> Generator[Rows]:
     """The rows of blocks, a few of them begun ahead, each gone when the next is asked for.
 
     Whoever stops early can go on at once with other blocks: none is being written to any more.

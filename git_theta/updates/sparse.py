@@ -44,13 +44,13 @@ class Sparse:
         if places[-1] >= group.nbytes // words.size:
             raise CorruptObjectError("the sparse update changes values past the end")
         start = 0
-        with reader.computing() as compute:
-            for base in reader.values(base_of(update), group):
-                stop = start + base.nbytes // words.size
-                first, last = np.searchsorted(places, (start, stop))
-                changes = places[first:last] - start, codes[first:last]
-                yield compute(partial(_apply, base, changes, words), base.nbytes, itemsize)
-                start = stop
+        compute = reader.computing()
+        for base in reader.values(base_of(update), group):
+            stop = start + base.nbytes // words.size
+            first, last = np.searchsorted(places, (start, stop))
+            changes = places[first:last] - start, codes[first:last]
+            yield compute(partial(_apply, base, changes, words), base.nbytes, itemsize)
+            start = stop
 
     def payload_nbytes(self, update: Update, group: Group) -> int:
         """Bytes of places and differences."""

@@ -26,6 +26,7 @@ from git_theta.sources import BytesSource
 from git_theta.store.arrays import SHARED_BYTES, Ready
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
+from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates import Group, Reader, UpdateType, update_types
 from git_theta.updates.dense import Wanted, keep
 from git_theta.updates.payloads import SMALL_BYTES
@@ -218,6 +219,23 @@ def test_any_layout_is_put_together_byte_for_byte(
     layout = Layout("test", len(data), tuple(spans))
     has_skeleton = tail + sum(lead for lead, _, _ in parts) > 0
     assert scene.smudge(scene.clean(data, layout, inline=inline or not has_skeleton)) == data
+
+
+@pytest.mark.parametrize(("stored", "count"), [("uint8", 8), ("uint16", 4), ("uint32", 2)])
+def test_group_whose_object_has_smaller_elements_does_not_disturb_the_one_before(
+    scene: Scene, stored: str, count: int
+) -> None:
+    """Values of two dtypes may be the same bytes in one object; its blocks are smaller than the group's then."""
+    first, second = noise(4 * BLOCK_ROWS * 4), noise(3 * BLOCK_ROWS * 8, 1)
+    spans = (
+        Span("first", "float32", (len(first) // 4,), 0),
+        Span("second", "float64", (len(second) // 8,), len(first)),
+    )
+    metadata = scene.clean(first + second, Layout("opaque", len(first) + len(second), spans))
+    small = Wanted(BytesSource(second), 0, len(second), tensors.itemsize(stored), tensors.digest(second))
+    assert small.itemsize * count == 8
+    update = keep([small], scene.store)[small.digest]
+    assert scene.smudge(with_update(metadata, "second", update)) == first + second
 
 
 def test_pieces_are_as_git_theta_sends_them_and_the_last_ones_come_late(scene: Scene) -> None:

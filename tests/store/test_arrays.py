@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -60,7 +61,7 @@ def at(ref: ObjectRef, start: int) -> ObjectRef:
 
 
 def read(arrays: Arrays, ref: ObjectRef, nbytes: int) -> bytes:
-    return b"".join(block.result().tobytes() for block in arrays.blocks(ref, nbytes))
+    return b"".join(block.result().tobytes() for block in arrays.blocks(ref, nbytes, arrays.lease()))
 
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -129,7 +130,7 @@ def test_memory_for_shared_objects_is_bounded(store: Counting) -> None:
 def test_rows_of_a_shared_object_stay_as_they_are(store: Counting) -> None:
     arrays = Arrays(store)
     first = put(store, SMALL)
-    (kept,) = [block.result() for block in arrays.blocks(first, SMALL.nbytes)]
+    (kept,) = [block.result() for block in arrays.blocks(first, SMALL.nbytes, arrays.lease())]
     for seed in range(1, 20):
         read(arrays, put(store, rows(1000, 4, seed)), 4000)
     assert kept.tobytes() == SMALL.tobytes()
@@ -137,7 +138,8 @@ def test_rows_of_a_shared_object_stay_as_they_are(store: Counting) -> None:
 
 def test_large_array_comes_in_blocks_and_its_object_is_closed(store: Counting) -> None:
     ref = put(store, LARGE)
-    blocks = Arrays(store).blocks(ref, LARGE.nbytes)
+    arrays = Arrays(store)
+    blocks = arrays.blocks(ref, LARGE.nbytes, arrays.lease())
     assert next(blocks).result().shape == (BLOCK_ROWS, 8)
     assert store.now == 1
     assert [len(block.result()) for block in blocks] == [BLOCK_ROWS, 5]
@@ -151,12 +153,34 @@ def test_blocks_asked_for_ahead_are_still_right(store: Counting) -> None:
     refs = [put(store, other) for other in others]
     waiting = []
     found = b""
-    for block in (block for ref, other in zip(refs, others, strict=True) for block in arrays.blocks(ref, other.nbytes)):
+    lease = arrays.lease()
+    parts = (arrays.blocks(ref, other.nbytes, lease) for ref, other in zip(refs, others, strict=True))
+    for block in itertools.chain.from_iterable(parts):
         waiting.append(block)
         if len(waiting) > AHEAD:
             found += waiting.pop(0).result().tobytes()
     found += b"".join(block.result().tobytes() for block in waiting)
     assert found == b"".join(other.tobytes() for other in others)
+
+
+def test_blocks_stay_as_they_are_until_their_lease_ends(store: Counting) -> None:
+    """A sequence is over when its last block has been asked for, though none has been used yet."""
+    arrays = Arrays(store)
+    ours, others = rows(AHEAD * BLOCK_ROWS, 2, 1), rows(AHEAD * BLOCK_ROWS, 2, 2)
+    one, two = put(store, ours), put(store, others)
+    lease = arrays.lease()
+    waiting = list(arrays.blocks(one, ours.nbytes, lease))
+    assert read(arrays, two, others.nbytes) == others.tobytes()
+    assert b"".join(block.result().tobytes() for block in waiting) == ours.tobytes()
+
+
+def test_buffers_are_used_again_when_their_lease_has_ended(store: Counting) -> None:
+    arrays = Arrays(store)
+    lease = arrays.lease()
+    first = lease.buffers()
+    assert arrays.lease().buffers() is not first
+    lease.end()
+    assert arrays.lease().buffers() is first
 
 
 def test_missing_object_is_said_to_be_missing(store: Counting) -> None:

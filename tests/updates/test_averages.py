@@ -100,3 +100,17 @@ def test_sum_of_integers_is_not_linear(scene: Scene) -> None:
 def test_values_of_neither_version_are_not_linear(scene: Scene) -> None:
     one, two = normal((100, 120), seed=1), normal((100, 120), seed=2)
     assert "linear" not in types(kept(scene, one, two, normal((100, 120), seed=3)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_average_of_two_fine_tunes_costs_nothing_though_each_has_a_chain(scene: Scene, dtype: str) -> None:
+    old = normal((200, 300), dtype)
+    base = scene.base(old)
+    news = [(old.astype(np.float64) + normal(old.shape, "float64", seed) * 0.01).astype(old.dtype) for seed in (1, 2)]
+    bases = [scene.base(new, scene.keep(new, base)[0]) for new in news]
+    assert [types(found.update) for found in bases] == [["delta", "dense"]] * 2
+    mean = ((news[0].astype(np.float64) + news[1].astype(np.float64)) / 2).astype(old.dtype)
+    update, data = scene.keep(mean, *bases)
+    assert data == Values.of(mean).data
+    assert types(update) == ["linear", "delta", "dense", "delta", "dense"]
+    assert update.object is None
