@@ -239,7 +239,6 @@ def test_data_that_is_no_checkpoint_or_not_there_is_refused(tracked: Repo) -> No
         ((CHECKPOINT, "second.safetensors", "--update-data", DATA), "one checkpoint"),
         ((CHECKPOINT, "--update-data", DATA, "--update-type", "linear"), "of dense, sparse, low-rank, ia3, auto"),
         ((CHECKPOINT, "--update-data", DATA, "--update-type", "delta"), "of dense, sparse, low-rank, ia3, auto"),
-        ((CHECKPOINT, "--update-type", "sparsest"), "'sparsest'"),
         (("--update-type", "dense"), "PATHS"),
         (("notes.txt", "--update-type", "dense"), "notes.txt is not kept by Git-Theta"),
         ((CHECKPOINT, "notes.txt", "--update-type", "dense"), "notes.txt is not kept by Git-Theta"),
@@ -252,6 +251,15 @@ def test_call_that_makes_no_sense_is_refused(tracked: Repo, arguments: tuple[str
     tracked.write("notes.txt", "text")
     tracked.write(CHECKPOINT, changed())
     assert words in refused(tracked, *arguments)
+
+
+def test_type_that_nobody_knows_is_refused(tracked: Repo) -> None:
+    tracked.write(CHECKPOINT, changed())
+    tracked.write(DATA, safetensors_bytes(lora()))
+    for options in ((), ("--update-data", DATA)):
+        said = refused(tracked, CHECKPOINT, "--update-type", "sparsest", *options, code=1)
+        assert "'sparsest'" in said
+        assert "low-rank" in said
 
 
 def test_checkpoint_that_is_not_there_is_refused(tracked: Repo) -> None:
