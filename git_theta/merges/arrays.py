@@ -71,14 +71,14 @@ def merge_with(
     """
     checked = resolve(method.name, method.parameters, params, len(inputs))
     _check_count(method, len(inputs), base)
-    arrays = [*inputs, *([] if base is None else [base])]
-    _check_shapes(arrays)
     if method.name in _SIDES:
         return method.merge(inputs, base, checked, ())
+    arrays = [*inputs, *([] if base is None else [base])]
+    _check_shapes(arrays)
     if not inputs:
         return arrays[0].copy()
     if any(array.dtype.name not in _FLOATS for array in arrays):
-        return _unchanged(method, inputs, base)
+        return _unchanged(method, inputs, base, params)
     dtype = _common_dtype(arrays)
     if not arrays[0].size:
         return np.empty(arrays[0].shape, dtype)
@@ -105,16 +105,17 @@ def _check_shapes(arrays: Sequence[Array]) -> None:
         raise MergeError(f"arrays of different shapes, {listed}, cannot be merged: take one side")
 
 
-def _unchanged(method: MergeMethod, inputs: Sequence[Array], base: Array | None) -> Array:
+def _unchanged(
+    method: MergeMethod, inputs: Sequence[Array], base: Array | None, params: Mapping[str, object]
+) -> Array:
     """The input that all others equal, for values that are no floating-point numbers."""
     others = [*inputs[1:], *([base] if base is not None and len(inputs) == 1 and method.uses_base else [])]
     first = inputs[0]
-    if all(other.dtype == first.dtype and other.tobytes() == first.tobytes() for other in others):
+    same = all(other.dtype == first.dtype and other.tobytes() == first.tobytes() for other in others)
+    if same and (others or not params):
         return first.copy()
-    dtypes = ", ".join(dict.fromkeys(array.dtype.name for array in inputs))
-    raise MergeError(
-        f"the merge method {method.name} is for {', '.join(_FLOATS)}; arrays of {dtypes} that differ: take one side"
-    )
+    dtypes = ", ".join(dict.fromkeys(array.dtype.name for array in [*inputs, *others]))
+    raise MergeError(f"the merge method {method.name} cannot merge arrays of {dtypes} that differ: take one side")
 
 
 def _common_dtype(arrays: Sequence[Array]) -> np.dtype[Any]:

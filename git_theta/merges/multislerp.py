@@ -33,7 +33,8 @@ def _merge(inputs: Sequence[Array], base: Array | None, params: Params, _draw: S
         weights = normalized(weights, "set normalize_weights to false")
     products = gram(inputs, base)
     norms = np.sqrt(np.diag(products))
-    if not norms.any():
+    if inputs[0].size == 1 or not norms.any():
+        # A single number has no direction but its sign, and zeros have none at all.
         return around(base, weights, inputs, inputs[0])
     shares = np.array(weights) / (norms + max(eps, np.finfo(np.float64).tiny))
     length = math.sqrt(max(0.0, float((np.outer(shares, shares) * products).sum())))

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from git_theta.merges import Array
 from git_theta.merges.numerics import Floats, Mask, pieces
@@ -67,9 +66,9 @@ class Ranking:
     def _position(self, value: np.floating, number: int) -> int:
         """The position of the element that is so manieth of those that equal the value."""
         for where in pieces(self.keys.size):
-            found: npt.NDArray[np.intp] = np.flatnonzero(self.again(where) == value)
+            found = np.flatnonzero(self.again(where) == value)
             if found.size >= number:
-                return where.start + int(found[number - 1])
+                return int(where.start) + int(found[number - 1])
             number -= found.size
         raise AssertionError("the keys differ from one look to the next")
 

@@ -30,10 +30,11 @@ def _merge(inputs: Sequence[Array], base: Array | None, params: Params, _draw: S
     products = gram([start, other])
     one, two = math.sqrt(products[0, 0]), math.sqrt(products[1, 1])
     angle = cosine(float(products[0, 1]), one, two) if min(one, two) > _NO_LENGTH else 0.0
-    if angle < -_STRAIGHT and t not in (0.0, 1.0):
-        raise MergeError("the two sides point in opposite directions, so there is no arc between them: take one side")
-    if angle > _STRAIGHT or t in (0.0, 1.0):
+    # A single number has no direction but its sign: between two of them there is always a straight line.
+    if start.size == 1 or angle > _STRAIGHT or t in (0.0, 1.0):
         return combine([(1 - t, start), (t, other)], start)
+    if angle < -_STRAIGHT:
+        raise MergeError("the two sides point in opposite directions, so there is no arc between them: take one side")
     theta = math.acos(angle)
     scale = 1 / math.sin(theta)
     return combine([(math.sin((1 - t) * theta) * scale, start), (math.sin(t * theta) * scale, other)], start)
