@@ -105,9 +105,7 @@ def _check_shapes(arrays: Sequence[Array]) -> None:
         raise MergeError(f"arrays of different shapes, {listed}, cannot be merged: take one side")
 
 
-def _unchanged(
-    method: MergeMethod, inputs: Sequence[Array], base: Array | None, params: Mapping[str, object]
-) -> Array:
+def _unchanged(method: MergeMethod, inputs: Sequence[Array], base: Array | None, params: Mapping[str, object]) -> Array:
     """The input that all others equal, for values that are no floating-point numbers."""
     others = [*inputs[1:], *([base] if base is not None and len(inputs) == 1 and method.uses_base else [])]
     first = inputs[0]
@@ -133,7 +131,8 @@ def _check_finite(arrays: Sequence[Array]) -> None:
 
 def _finite(array: Array) -> bool:
     values = array.reshape(-1)
-    return all(bool(np.isfinite(values[where]).all()) for where in pieces(values.size))
+    with np.errstate(invalid="ignore"):  # a signalling NaN is not to be signalled
+        return all(bool(np.isfinite(values[where]).all()) for where in pieces(values.size))
 
 
 def _seeded(params: Params, key: str, number: int) -> Draw:
@@ -144,7 +143,9 @@ def _call(
     method: MergeMethod, inputs: Sequence[Array], base: Array | None, params: Params, draws: Sequence[Draw]
 ) -> Array:
     try:
-        made = method.merge(inputs, base, params, draws)
+        # What overflows is found in the result.
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            made = method.merge(inputs, base, params, draws)
     except (ThetaError, MemoryError):
         raise
     except Exception as error:
@@ -162,5 +163,5 @@ def _rounded(made: Array, dtype: np.dtype[Any]) -> Array:
         for where in pieces(source.size):
             store(source[where].astype(np.float64), target[where])
     if not _finite(out):
-        raise MergeError(f"the result is too large for {dtype.name}: give smaller weights, or take one side")
+        raise MergeError(f"the result has values that {dtype.name} cannot hold: give smaller weights, or take one side")
     return out

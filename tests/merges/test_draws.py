@@ -26,7 +26,10 @@ def test_merged_values_are_the_same_on_every_machine_and_for_ever() -> None:
     change = np.arange(1, 65, dtype=np.float32).reshape(8, 8)
     params = {"density": 0.5, "seed": 3, "key": "layer", "rescale": False}
     made = [merge_arrays(method, [change, -2 * change], 0 * change, **params) for method in ("dare_linear", "della")]
-    assert [hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in made] == ["698377caf35f43a4", "e1384e79402c13f1"]
+    assert [hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in made] == [
+        "698377caf35f43a4",
+        "e1384e79402c13f1",
+    ]
 
 
 def test_one_chance_for_all_and_the_same_chance_for_each_give_one_mask() -> None:

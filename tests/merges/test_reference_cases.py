@@ -23,12 +23,12 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 TOLERANCE = {"float32": 3e-5, "float16": 2e-3, "bfloat16": 1.6e-2}
-"""Of the largest value. Mergekit computes nearly everything in the inputs' dtype, so that half types are off by a few bits."""
+"""Of the largest value. Mergekit computes nearly everything in the inputs' dtype, half types are off by bits."""
 
 DIFFERENT = {
-    "della_linear/masked/e_col": "mergekit divides 0 by 0 where a row has one element, and fails; ours uses the density",
+    "della_linear/masked/e_col": "mergekit divides 0 by 0 for a row of one element, and fails; ours has the density",
     "model_stock/one/t4x8x3": "both refuse a single input",
-    "breadcrumbs_ties/g10_20/bf16_m32x16": "deltas rounded to bfloat16 are equal more often: another element is dropped",
+    "breadcrumbs_ties/g10_20/bf16_m32x16": "bfloat16 deltas are equal more often: another element is dropped",
     "nuslerp/base_rows/e_opposite_delta": "opposite changes: mergekit's result depends on rounding; ours is linear",
     "arcee_fusion/ours/e_tiny_delta": "importances below float32 rounding: mergekit's choice is noise",
 }

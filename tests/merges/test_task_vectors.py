@@ -102,7 +102,9 @@ def test_rescaling_restores_the_norm_or_the_expectation() -> None:
 def test_a_mask_that_keeps_nothing_gives_the_base() -> None:
     nothing = [False] * 4
     for rescale_by in ("norm", "density"):
-        assert merge("dare_ties", deltas([1, 2, 3, 4]), density=0.5, draw=keep(nothing), rescale_by=rescale_by) == [0] * 4
+        assert (
+            merge("dare_ties", deltas([1, 2, 3, 4]), density=0.5, draw=keep(nothing), rescale_by=rescale_by) == [0] * 4
+        )
 
 
 def test_larger_elements_have_the_better_chance_in_della() -> None:
