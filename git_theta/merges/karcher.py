@@ -17,6 +17,7 @@ _MAX_ITER: Final = Parameter("max_iter", Kind.COUNT, 10, "steps at most", range=
 _TOL: Final = Parameter("tol", Kind.NUMBER, 1e-5, "steps and lengths below it count as none", range=POSITIVE)
 _WITH_BASE: Final = Parameter("with_base", Kind.FLAG, False, "the base is one more input")
 _OPPOSITE: Final = -1 + 1e-9
+_TINY: Final = 1e-12
 
 
 def karcher() -> MergeMethod:
@@ -52,7 +53,7 @@ def _mean(cosines: Floats, steps: int, tolerance: float) -> Floats:
     Raises:
         MergeError: the vectors cancel out, or one is opposite to the mean.
     """
-    count = len(cosines)
+    count, tolerance = len(cosines), max(tolerance, _TINY)
     mean = np.full(count, 1.0 / count)
     for _ in range(steps):
         mean = _unit(mean, cosines)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from git_theta.errors import MergeError
 from git_theta.merges import Array, Draw
@@ -18,6 +20,9 @@ from git_theta.merges.selection import Cut, Ranking, key_dtype, magnitudes, rank
 
 Thin = Callable[[Floats, slice], None]
 """Sets the elements of a block of the delta that are not kept to 0, in place; the slice says where the block lies."""
+
+
+_CHUNK: Final = 1 << 18
 
 
 class Rule(Enum):
@@ -161,15 +166,24 @@ def _ranked_chances(delta: Delta, wish: Wish) -> Array:
     if length == 1:
         return np.broadcast_to(np.float32(wish.density), delta.shape)
     steps = (low + (high - low) * (np.arange(length) / (length - 1))).astype(np.float32)
-    keys = np.empty(delta.size, delta.dtype)
-    for where in pieces(delta.size):
-        keys[where] = delta.keys(where)
-    chances = np.empty(shape, np.float32)
-    for one, line in zip(chances, keys.reshape(shape), strict=True):
-        order = np.argsort(line, axis=0, kind="stable")
-        ladder = steps.reshape(-1, *(1,) * (one.ndim - 1))
-        np.put_along_axis(one, order, np.broadcast_to(ladder, one.shape), axis=0)
-    return chances.reshape(delta.shape)
+    keys = delta.ranked().keys.reshape(shape[0], length, -1).swapaxes(1, 2)
+    chances = np.empty(keys.shape, np.float32)
+    chunk = max(1, _CHUNK // (length * keys.shape[1]))
+    for start in range(0, len(keys), chunk):
+        where = slice(start, start + chunk)
+        np.put_along_axis(chances[where], _order(keys[where]), steps[None, None], axis=2)
+    return chances.swapaxes(1, 2).reshape(delta.shape)
+
+
+def _order(keys: Array) -> npt.NDArray[np.intp]:
+    """The positions along the last axis in the order of their keys; of equal keys the first comes first."""
+    if keys.dtype != np.float32:
+        return np.argsort(keys, axis=-1, kind="stable")
+    # Key and position in one integer: a plain sort of these is several times faster than a stable one.
+    packed = np.ascontiguousarray(keys).view(np.uint32).astype(np.uint64) << np.uint64(32)
+    packed |= np.arange(keys.shape[-1], dtype=np.uint64)
+    packed.sort(axis=-1)
+    return (packed & np.uint64(0xFFFFFFFF)).astype(np.intp)
 
 
 def _drawn(chances: Array, draw: Draw, *, by_chance: bool) -> Thin:

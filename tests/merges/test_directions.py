@@ -129,6 +129,12 @@ def test_karcher_leaves_zeros_out_of_the_direction_but_not_of_the_length() -> No
     close(merge_arrays("karcher", [X, 0 * X]), [1, 0])
 
 
+def test_karcher_without_tolerance_ends() -> None:
+    for tol in (0, 1e-300):
+        close(merge_arrays("karcher", [X, Y], tol=tol), [2 * HALF, 2 * HALF])
+        close(merge_arrays("karcher", [X, X], tol=tol), X)
+
+
 def test_karcher_takes_the_base_in_only_on_demand() -> None:
     close(merge_arrays("karcher", [X], Y), X)
     close(merge_arrays("karcher", [X], Y, with_base=True), [2 * HALF, 2 * HALF])

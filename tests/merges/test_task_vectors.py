@@ -123,6 +123,25 @@ def test_larger_elements_have_the_better_chance_in_della() -> None:
     np.testing.assert_allclose(found, change / wanted, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(7,), (5, 6), (5, 6, 4), (2, 3, 4, 2)])
+def test_chances_are_those_of_ranks_along_the_second_axis(
+    shape: tuple[int, ...], dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("git_theta.merges.pruning._CHUNK", 30)
+    change = np.random.default_rng(4).integers(-3, 4, shape).astype(dtype)
+    seen: list[Array] = []
+
+    def draw(chances: Array) -> Any:
+        seen.append(chances)
+        return np.ones(chances.shape, bool)
+
+    merge_arrays("della", [change], 0 * change, density=0.5, epsilon=0.5, draw=draw)
+    axis = min(1, change.ndim - 1)
+    ranks = np.argsort(np.argsort(np.abs(change), axis=axis, kind="stable"), axis=axis)
+    np.testing.assert_allclose(seen[0], ranks / (shape[axis] - 1), rtol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(5, 1), (5, 1, 3), (1,), ()])
 def test_where_there_is_nothing_to_compare_with_the_chance_is_the_density(shape: tuple[int, ...]) -> None:
     seen: list[Array] = []
