@@ -156,3 +156,14 @@ def test_passthrough_scales_if_it_is_told_to() -> None:
     assert merge_arrays("passthrough", [side]).tobytes() == side.tobytes()
     assert merge_arrays("passthrough", [side], scale=[0.5]).tolist() == [0.5, 1.5]
     assert merge_arrays("passthrough", [side], scale=0).tolist() == [0, 0]
+
+
+def test_sce_does_not_take_rounding_for_variance() -> None:
+    # The mean of three times 0.1 is not 0.1 in floating point, but these inputs are equal.
+    same = [0.1, 0.1, 0.1]
+    assert merge("sce", [*same, 1.0], [*same, 2.0], [*same, 3.0], select_topk=0.5) == [0, 0, 0, 0]
+    assert merge("sce", [*same, 1.0], [*same, 1.0], [*same, 2.0], select_topk=0.99, eps=10)[:3] == [0, 0, 0]
+
+
+def test_arcee_fusion_knows_probabilities_that_are_0() -> None:
+    assert merge_arrays("arcee_fusion", [np.zeros(2), np.array([-2000.0, 0.0])]).tolist() == [-2000, 0]

@@ -82,6 +82,15 @@ def test_nuslerp_opposite_changes_cancel() -> None:
     close(merge_arrays("nuslerp", [base + 1, base - 1], base, weight=[3, 1]), base + 0.5)
 
 
+def test_nuslerp_nearly_opposite_changes_are_not_left_to_rounding() -> None:
+    base = np.zeros(2)
+    close(merge_arrays("nuslerp", [X, -X + np.array([0, 1e-4])], base), [0, 5e-5])
+
+
+def test_multislerp_of_a_large_eps_is_shorter() -> None:
+    close(merge_arrays("multislerp", [X, Y], eps=0.5), [2 * HALF * math.cos(0.5)] * 2)
+
+
 def test_multislerp_has_the_mean_length_and_the_middle_direction() -> None:
     close(merge_arrays("multislerp", [X, 2 * Y]), [3 * HALF, 3 * HALF], 1e-7)
     close(merge_arrays("multislerp", [X, Y], weight=[1, 1], normalize_weights=False), [4 * HALF, 4 * HALF], 1e-7)

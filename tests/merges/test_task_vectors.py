@@ -182,3 +182,7 @@ def test_a_negative_weight_subtracts_only_without_normalizing() -> None:
 def test_int8_mask_has_no_effect() -> None:
     inputs = deltas([1, -2, 3, 0.1], [3, 5, -1, 0.2])
     assert merge("ties", inputs, int8_mask=True) == merge("ties", inputs)
+
+
+def test_weights_of_those_that_agree_may_cancel_and_then_nothing_is_divided() -> None:
+    assert merge("ties", deltas([1], [-3]), weight=[1, -1]) == [4]
