@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Integral, Real
@@ -179,10 +179,11 @@ def resolve(method: str, table: Sequence[Parameter], given: Mapping[str, object]
 
 
 def _values(parameter: Parameter, given: object, inputs: int) -> Value | tuple[Value, ...]:
-    several = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
     if not parameter.per_input:
         return parameter.check(given)
-    if not several or not isinstance(given, Iterable):
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes):
         return (parameter.check(given),) * inputs
     values = tuple(parameter.check(value) for value in given)
     if len(values) != inputs:

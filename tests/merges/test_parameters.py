@@ -46,6 +46,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
     params = resolved({"density": np.float32(0.5), "steps": np.int64(3), "rescale": np.False_}, DENSITY, STEPS, RESCALE)
     assert (params.numbers("density"), params.count("steps"), params.flag("rescale")) == ((0.5, 0.5), 3, False)
     assert type(params.values["steps"]) is int
+    assert resolved({"density": np.array(0.5), "steps": np.array(3)}, DENSITY, STEPS).numbers("density") == (0.5, 0.5)
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -60,6 +61,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "fraction": ({"steps": 2.5}, r"steps must be a whole number from 1 up, not 2\.5"),
     "zero": ({"steps": 0}, "not 0"),
     "list": ({"steps": [1, 2]}, r"not \[1, 2\]"),
+    "set": ({"density": {0.5, 0.7}}, "not {"),
+    "table": ({"density": np.eye(2)}, r"not \[1\.0, 0\.0\]"),
     "word": ({"election": "all"}, "election must be one of sum, count, not 'all'"),
     "none": ({"density": None}, "not None"),
     "long": ({"election": "x" * 1000}, r"not 'x{39}\.\.\.$"),
