@@ -24,7 +24,6 @@ _ROW_WISE: Final = Parameter(
     False,
     "if not flattened: a vector for each index of the first axis, not along the last",
 )
-_SMALL: Final = 1e-7
 
 
 def nuslerp() -> MergeMethod:
@@ -53,7 +52,8 @@ def _factors(t: float, products: Floats, length: int, *, opposite_is_fine: bool)
         MergeError: two lines of values (not of changes, which may well cancel) point in opposite directions.
     """
     norms = np.sqrt(np.einsum("lii->li", products))
-    cosines = np.clip(products[:, 0, 1] / np.prod(np.maximum(norms, _SMALL), axis=1), -1.0, 1.0)
+    lengths = np.where(norms > 0, norms, 1.0)
+    cosines = np.clip(products[:, 0, 1] / lengths[:, 0] / lengths[:, 1], -1.0, 1.0)
     opposite = cosines < -1 + 1e-6
     if opposite.any() and length > 1 and not opposite_is_fine:
         raise MergeError("the two sides point in opposite directions, so there is no arc between them: take one side")

@@ -51,15 +51,16 @@ class _Selected:
         return total / self.base.size
 
     def _select(self, share: float) -> Cut:
-        ranked = ranking(self.base.size, self._dtype, self._variance)
+        ranked = ranking(self.base.size, self._dtype, self._spreads)
         count = int(share * np.count_nonzero(ranked.keys))
         return ranked.largest(count) if count else NOTHING
 
-    def _variance(self, where: slice) -> Array:
+    def _spreads(self, where: slice) -> Array:
         return self._spread(loaded(self._inputs, self.base, where, self._room))
 
     def _spread(self, changes: Floats) -> Array:
-        spread = changes.var(axis=0)
+        """The standard deviation at each position: in the order of the variance, which might leave float32."""
+        spread = changes.std(axis=0)
         # Rounding of the mean must not make a position vary at which all inputs are equal.
         spread[changes.max(axis=0) == changes.min(axis=0)] = 0.0
         return np.asarray(spread, self._dtype)

@@ -16,8 +16,6 @@ _T: Final = Parameter("t", Kind.NUMBER, None, "0 is the first side, 1 the second
 _STRAIGHT: Final = 0.9995
 """Vectors with a larger cosine are so close that the arc between them is a straight line."""
 
-_NO_LENGTH: Final = 1e-8
-
 
 def slerp() -> MergeMethod:
     """From ours (or the base, if there is one input) to theirs, along the arc between them."""
@@ -28,8 +26,7 @@ def _merge(inputs: Sequence[Array], base: Array | None, params: Params, _draw: S
     start, other = start_and_other("slerp", inputs, base)
     t = params.number("t")
     products = gram([start, other])
-    one, two = math.sqrt(products[0, 0]), math.sqrt(products[1, 1])
-    angle = cosine(float(products[0, 1]), one, two) if min(one, two) > _NO_LENGTH else 0.0
+    angle = cosine(float(products[0, 1]), math.sqrt(products[0, 0]), math.sqrt(products[1, 1]))
     # A single number has no direction but its sign: between two of them there is always a straight line.
     if start.size == 1 or angle > _STRAIGHT or t in (0.0, 1.0):
         return combine([(1 - t, start), (t, other)], start)

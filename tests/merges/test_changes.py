@@ -167,3 +167,10 @@ def test_sce_does_not_take_rounding_for_variance() -> None:
 
 def test_arcee_fusion_knows_probabilities_that_are_0() -> None:
     assert merge_arrays("arcee_fusion", [np.zeros(2), np.array([-2000.0, 0.0])]).tolist() == [-2000, 0]
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+def test_sce_selects_whatever_the_scale(scale: float) -> None:
+    one, two = np.array([1.0, 5.0, 2.0, 0.0], np.float32) * np.float32(scale), np.zeros(4, np.float32)
+    merged = merge_arrays("sce", [one, two], two, select_topk=0.34)
+    assert np.flatnonzero(merged).tolist() == [1]

@@ -87,6 +87,13 @@ def test_nuslerp_nearly_opposite_changes_are_not_left_to_rounding() -> None:
     close(merge_arrays("nuslerp", [X, -X + np.array([0, 1e-4])], base), [0, 5e-5])
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e-30])
+def test_short_vectors_have_angles_too(scale: float) -> None:
+    for method, params in (("slerp", {"t": 0.25}), ("nuslerp", {"weight": [3, 1]})):
+        close(merge_arrays(method, [scale * X, scale * Y], **params) / scale, merge_arrays(method, [X, Y], **params))
+        close(merge_arrays(method, [scale * X, scale * X], **params) / scale, X)
+
+
 def test_multislerp_of_a_large_eps_is_shorter() -> None:
     close(merge_arrays("multislerp", [X, Y], eps=0.5), [2 * HALF * math.cos(0.5)] * 2)
 
