@@ -55,5 +55,9 @@ class PluginError(ThetaError):
     """A plug-in is unknown, cannot be imported, or breaks its contract."""
 
 
+class MergeError(ThetaError):
+    """Arrays cannot be merged in the way that was asked."""
+
+
 class NotThisFormatError(ThetaError):
     """The bytes are not a well-formed file of the format that was asked; the message says why."""

@@ -11,9 +11,12 @@ import jsonschema
 import pytest
 
 from git_theta import errors
+from git_theta.merges import merge_methods
+from git_theta.merges.parameters import Parameter
 from git_theta.metadata_file import parse, serialize
 from git_theta.tensors import BLOCKS
 from tests.helpers import Repo
+from tests.merges.test_reference_cases import CASES, DIFFERENT
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((ROOT / "docs/metadata.schema.json").read_text())
@@ -64,3 +67,31 @@ def test_links_in_the_documents_lead_somewhere() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(((?!https?:)[^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def shown(parameter: Parameter) -> str:
+    """A parameter as docs/merging.md has it."""
+    match parameter.default:
+        case bool(flag):
+            default = str(flag).lower()
+        case float(number) | int(number):
+            default = f"{number:g}"
+        case word:
+            default = "required" if parameter.required else str(word).lower()
+    return f"`{parameter.name}`{'*' if parameter.per_input else ''} {default}"
+
+
+def test_merging_page_has_every_method_with_its_parameters_and_defaults() -> None:
+    text = (ROOT / "docs/merging.md").read_text()
+    choice, computed, listed = (re.split("^## ", text, flags=re.MULTILINE)[part] for part in (1, 2, 3))
+    for method in merge_methods().builtin_members():
+        assert f"`{method.name}`" in choice
+        assert re.search(rf"^\|[^|]*`{method.name}`", computed, re.MULTILINE)
+        row = f"| `{method.name}` | {', '.join(map(shown, method.parameters))} |"
+        assert not method.parameters or row in listed.splitlines(), row
+        for parameter in method.parameters:
+            assert all(f"`{word}`" in text for word in parameter.choices)
+
+
+def test_merging_page_counts_the_cases_that_agree() -> None:
+    assert f"{len(CASES) - len(DIFFERENT) + 1} of {len(CASES)} cases agree" in (ROOT / "docs/merging.md").read_text()

@@ -9,6 +9,7 @@ import pytest
 
 from git_theta.checkpoints import formats
 from git_theta.errors import PluginError
+from git_theta.merges import merge_methods
 from git_theta.registry import Family
 from git_theta.updates import update_types
 
@@ -141,7 +142,7 @@ def test_targets_may_have_all_that_an_entry_point_allows(install: Install, targe
     assert type(family().get("other")).__name__ == "Plugin"
 
 
-@pytest.mark.parametrize("fresh", [formats, update_types])
+@pytest.mark.parametrize("fresh", [formats, merge_methods, update_types])
 def test_every_builtin_loads_and_goes_by_its_name(fresh: Any) -> None:
     assert fresh().builtins
     assert [member.name for member in fresh().builtin_members()] == list(fresh().builtins)

@@ -1,0 +1,167 @@
+"""The one entrance to the merge methods: checks what comes in, computes, rounds once, checks what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from git_theta.errors import MergeError, PluginError, ThetaError
+from git_theta.merges import Array, Draw, MergeMethod, merge_methods
+from git_theta.merges.draws import seeded
+from git_theta.merges.numerics import pieces, store
+from git_theta.merges.parameters import Params, resolve
+
+_FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
+_SIDES: Final = ("ours", "theirs", "ancestor")
+
+
+def merge_arrays(
+    method: str,
+    inputs: Sequence[npt.ArrayLike],
+    base: npt.ArrayLike | None = None,
+    *,
+    draw: Draw | None = None,
+    key: str = "",
+    **params: object,
+) -> npt.NDArray[Any]:
+    """Merge arrays of one shape by a method's name.
+
+    Args:
+        method: a name of `merge_methods()`, such as "ties".
+        inputs: the sides: ours, theirs, and further ones. Float16, bfloat16 (of ml_dtypes), float32 or float64; arrays
+            of whole numbers or booleans only where all are equal.
+        base: what the inputs came from (in a merge: the common ancestor).
+        draw: makes the masks of random methods: called for each input in turn with the probability of each element to
+            be kept, it returns which are. By default, masks follow from the parameter `seed`, `key`, and the number of
+            the input.
+        key: tells apart groups that are merged with the same seed, such as the group's name.
+        **params: the method's parameters (docs/merging.md); those per input are one value for all, or a list with one
+            for each. `lambda` is a word of Python: pass it as `**{"lambda": 0.5}`.
+
+    Returns:
+        A new array of that shape and of the inputs' common dtype: theirs if it is one, else float32, or float64 if one
+        of them is. Computed in float64, and rounded once.
+
+    Raises:
+        MergeError: the parameters or the arrays do not suit the method, or have no meaningful result.
+        PluginError: the method is unknown, or a plug-in and broken.
+    """
+    chosen = merge_methods().get(method)
+    sides = [np.asarray(side) for side in inputs]
+    return merge_with(chosen, sides, None if base is None else np.asarray(base), params, draw=draw, key=key)
+
+
+def merge_with(
+    method: MergeMethod,
+    inputs: Sequence[Array],
+    base: Array | None,
+    params: Mapping[str, object],
+    *,
+    draw: Draw | None = None,
+    key: str = "",
+) -> Array:
+    """Merge arrays of one shape; see `merge_arrays`.
+
+    Raises:
+        MergeError: the parameters or the arrays do not suit the method, or have no meaningful result.
+        PluginError: the method is a plug-in and broken.
+    """
+    checked = resolve(method.name, method.parameters, params, len(inputs))
+    _check_count(method, len(inputs), base)
+    if method.name in _SIDES:
+        return method.merge(inputs, base, checked, ())
+    arrays = [*inputs, *([] if base is None else [base])]
+    _check_shapes(arrays)
+    if not inputs:
+        return arrays[0].copy()
+    if any(array.dtype.name not in _FLOATS for array in arrays):
+        return _unchanged(method, inputs, base, params)
+    dtype = _common_dtype(arrays)
+    if not arrays[0].size:
+        return np.empty(arrays[0].shape, dtype)
+    _check_finite(arrays)
+    wide = [np.asarray(array, dtype) for array in arrays]
+    draws = [draw or _seeded(checked, key, number) for number in range(len(inputs))]
+    made = _call(method, wide[: len(inputs)], None if base is None else wide[-1], checked, draws)
+    return _rounded(made, dtype)
+
+
+def _check_count(method: MergeMethod, count: int, base: Array | None) -> None:
+    low, high = method.inputs
+    if count < low or (high is not None and count > high):
+        wanted = f"{low}" if low == high else f"{low} or more" if high is None else f"{low} to {high}"
+        raise MergeError(f"the merge method {method.name} takes {wanted} inputs besides the base, not {count}")
+    if base is None and (method.needs_base or not count):
+        raise MergeError(f"the merge method {method.name} needs a base (the common ancestor), and there is none")
+
+
+def _check_shapes(arrays: Sequence[Array]) -> None:
+    shapes = list(dict.fromkeys(array.shape for array in arrays))
+    if len(shapes) > 1:
+        listed = " and ".join(str(list(shape)) for shape in shapes[:3])
+        raise MergeError(f"arrays of different shapes, {listed}, cannot be merged: take one side")
+
+
+def _unchanged(method: MergeMethod, inputs: Sequence[Array], base: Array | None, params: Mapping[str, object]) -> Array:
+    """The input that all others equal, for values that are no floating-point numbers."""
+    others = [*inputs[1:], *([base] if base is not None and len(inputs) == 1 and method.uses_base else [])]
+    first = inputs[0]
+    same = all(other.dtype == first.dtype and other.tobytes() == first.tobytes() for other in others)
+    if same and (others or not params):
+        return first.copy()
+    dtypes = ", ".join(dict.fromkeys(array.dtype.name for array in [*inputs, *others]))
+    raise MergeError(f"the merge method {method.name} cannot merge arrays of {dtypes} that differ: take one side")
+
+
+def _common_dtype(arrays: Sequence[Array]) -> np.dtype[Any]:
+    dtypes = {array.dtype.name: array.dtype for array in arrays}
+    if len(dtypes) == 1:
+        return arrays[0].dtype.newbyteorder("=")
+    return np.dtype(np.float64 if "float64" in dtypes else np.float32)
+
+
+def _check_finite(arrays: Sequence[Array]) -> None:
+    for array in arrays:
+        if not _finite(array):
+            raise MergeError("there are infinite values or NaN among those to be merged: take one side")
+
+
+def _finite(array: Array) -> bool:
+    values = array.reshape(-1)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is not to be signalled
+        return all(bool(np.isfinite(values[where]).all()) for where in pieces(values.size))
+
+
+def _seeded(params: Params, key: str, number: int) -> Draw:
+    return seeded(params.count("seed") if "seed" in params.values else 0, key, number)
+
+
+def _call(
+    method: MergeMethod, inputs: Sequence[Array], base: Array | None, params: Params, draws: Sequence[Draw]
+) -> Array:
+    try:
+        # What overflows is found in the result.
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            made = method.merge(inputs, base, params, draws)
+    except (ThetaError, MemoryError):
+        raise
+    except Exception as error:
+        raise PluginError(f"the merge method {method.name} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(made, np.ndarray) or made.shape != inputs[0].shape or made.dtype.name not in _FLOATS:
+        raise PluginError(f"the merge method {method.name} did not return an array of the inputs' shape and kind")
+    return made
+
+
+def _rounded(made: Array, dtype: np.dtype[Any]) -> Array:
+    out = made
+    if made.dtype != dtype:
+        out = np.empty(made.shape, dtype)
+        source, target = np.ascontiguousarray(made).reshape(-1), out.reshape(-1)
+        for where in pieces(source.size):
+            store(source[where].astype(np.float64), target[where])
+    if not _finite(out):
+        raise MergeError(f"the result has values that {dtype.name} cannot hold: give smaller weights, or take one side")
+    return out

@@ -1,0 +1,145 @@
+"""Arithmetic on whole groups, block by block in float64, with one rounding at the end.
+
+A block fits the processor's cache, so no temporary of a group's size is made. Sums run in a fixed order over float64
+blocks, never through BLAS, whose results depend on the processor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from git_theta.errors import MergeError
+from git_theta.merges import Array
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+BLOCK: Final = 1 << 15
+"""Elements of a block: 256 KiB of float64, so that the few blocks of one step stay in the cache."""
+
+
+def pieces(size: int) -> Iterator[slice]:
+    """The blocks of so many elements."""
+    return (slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
+
+
+def flat(array: Array) -> Array:
+    """The values in C order, one after the other; a view where possible."""
+    return np.ascontiguousarray(array).reshape(-1)
+
+
+def rows(count: int, size: int) -> Floats:
+    """Room for a block of each of so many inputs."""
+    return np.empty((count, min(BLOCK, size)))
+
+
+def load(array: Array, base: Array | None, out: Floats) -> Floats:
+    """The values of a block as float64, less those of the base if there is one; returns `out`."""
+    if base is None:
+        np.copyto(out, array, casting="same_kind")
+        return out
+    return np.subtract(array, base, out=out, dtype=np.float64)
+
+
+def loaded(vectors: Sequence[Array], base: Array | None, where: slice, room: Floats) -> Floats:
+    """One block of every vector (flat arrays), as `load` makes it: an array of shape (vectors, elements)."""
+    block = room[:, : where.stop - where.start]
+    below = None if base is None else base[where]
+    for vector, row in zip(vectors, block, strict=True):
+        load(vector[where], below, row)
+    return block
+
+
+def store(values: Floats, out: Array) -> None:
+    """Round a block to the dtype of `out`, once; what is too large becomes infinite."""
+    with np.errstate(over="ignore", under="ignore"):
+        out[...] = _odd(values) if out.dtype.name == "bfloat16" else values
+
+
+def _odd(values: Floats) -> npt.NDArray[np.float32]:
+    """As float32, rounded to odd: ml_dtypes makes bfloat16 through float32, and two roundings are not one."""
+    near = values.astype(np.float32)
+    wide = near.astype(np.float64)
+    bits = near.view(np.uint32)
+    bits -= np.abs(wide) > np.abs(values)
+    bits |= wide != values
+    return near
+
+
+def blockwise(sources: Sequence[Array], like: Array, step: Callable[[Floats, slice], Floats]) -> Array:
+    """A new array of the shape and dtype of `like`, made block by block.
+
+    Args:
+        sources: flat arrays of one length.
+        like: an array of as many elements.
+        step: from the block of each source, shape (sources, elements), which it may overwrite, and its place, to the
+            values there.
+    """
+    room = rows(len(sources), like.size)
+    out = np.empty(like.size, like.dtype)
+    for where in pieces(like.size):
+        store(step(loaded(sources, None, where, room), where), out[where])
+    return out.reshape(like.shape)
+
+
+def combine(terms: Iterable[tuple[float, Array]], like: Array) -> Array:
+    """The sum of arrays, each times a factor: terms of factor 0 are left out, and what has factor 1 is exact alone.
+
+    Returns:
+        A new array of the shape and dtype of `like`, rounded once.
+    """
+    used = [(factor, flat(array)) for factor, array in terms if factor != 0]
+
+    factors = np.array([factor for factor, _ in used])[:, None]
+
+    def step(block: Floats, _: slice) -> Floats:
+        block *= factors
+        total: Floats = np.add.reduce(block)
+        return total
+
+    return blockwise([array for _, array in used], like, step)
+
+
+def around(base: Array | None, factors: Sequence[float], inputs: Sequence[Array], like: Array) -> Array:
+    """The base plus the sum of factor times (input - base); without a base, the sum of factor times input."""
+    terms = list(zip(factors, inputs, strict=True))
+    if base is None:
+        return combine(terms, like)
+    return combine([*terms, (1.0 - math.fsum(factors), base)], like)
+
+
+def gram(vectors: Sequence[Array], base: Array | None = None) -> Floats:
+    """The inner products of all pairs of vectors, less the base if there is one: shape (vectors, vectors)."""
+    count, size = len(vectors), vectors[0].size
+    vectors = [flat(vector) for vector in vectors]
+    base = None if base is None else flat(base)
+    room, product = rows(count, size), rows(1, size)[0]
+    total = np.zeros((count, count))
+    for where in pieces(size):
+        block = loaded(vectors, base, where, room)
+        for i in range(count):
+            for j in range(i, count):
+                total[i, j] += np.multiply(block[i], block[j], out=product[: block.shape[1]]).sum()
+    return np.triu(total) + np.triu(total, 1).T
+
+
+def cosine(product: float, one: float, other: float) -> float:
+    """The cosine of an angle from the inner product and the two norms; 0 if a norm is."""
+    return min(1.0, max(-1.0, product / one / other)) if one and other else 0.0
+
+
+def normalized(weights: Sequence[float], hint: str) -> tuple[float, ...]:
+    """The weights over their sum.
+
+    Raises:
+        MergeError: the sum is 0.
+    """
+    total = math.fsum(weights)
+    if abs(total) < 1e-8:
+        raise MergeError(f"the weights sum to 0, so nothing can be divided by their sum: {hint}")
+    return tuple(weight / total for weight in weights)

@@ -1,0 +1,31 @@
+"""The k largest of many: as a stable sort finds them."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from git_theta.merges.numerics import pieces
+from git_theta.merges.selection import ranking
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(-1, 41), st.integers(1, 9))
+def test_the_largest_are_those_that_a_stable_sort_finds(values: list[int], count: int, block: int) -> None:
+    keys = np.array(values, np.float32)
+    wanted = np.zeros(keys.size, bool)
+    wanted[np.argsort(-keys, kind="stable")[: max(0, count)]] = True
+    with patch("git_theta.merges.numerics.BLOCK", block):
+        cut = ranking(keys.size, keys.dtype, lambda where: keys[where]).largest(count)
+        found = np.concatenate([cut.mask(keys[where], where) for where in pieces(keys.size)])
+    assert found.tolist() == wanted.tolist()
+
+
+def test_one_ranking_may_be_asked_more_than_once() -> None:
+    keys = np.random.default_rng(0).permutation(100).astype(np.float64)
+    ranked = ranking(100, keys.dtype, lambda where: keys[where])
+    for count in (30, 70, 1, 99):
+        assert np.count_nonzero(ranked.largest(count).mask(keys, slice(0, 100))) == count
