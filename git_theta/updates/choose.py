@@ -120,8 +120,9 @@ def _is_right(change: Change, update: Update | None, readers: Readers) -> bool:
         return True
     hasher = blake3()
     try:
-        for rows in results(readers.mine().values(update, change.group)):
-            hasher.update(rows.reshape(-1).data)
+        with readers.mine().reading() as reader:
+            for rows in results(reader.values(update, change.group)):
+                hasher.update(rows.reshape(-1).data)
     except StoreError:
         return False
     return hasher.hexdigest() == change.wanted.digest
