@@ -86,10 +86,10 @@ def test_part_of_low_rank_alone_is_still_exact(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("place", [0, 599_999])
+@pytest.mark.parametrize("place", [0, 59_999])
 @pytest.mark.parametrize("where", ["old", "both"])
 def test_values_that_are_no_numbers_are_exact(scene: Scene, odd: float, place: int, where: str) -> None:
-    old = normal((1000, 600), "bfloat16")
+    old = normal((300, 200), "bfloat16")
     new = merged(old, 2)
     if where != "new":
         old.reshape(-1)[place] = odd

@@ -213,9 +213,7 @@ SETTING = st.one_of(
 )
 
 
-@settings(
-    derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(derandomize=True, deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_update_of_any_settings_that_does_not_give_what_is_promised_is_refused(smudging: Smudging, data: Any) -> None:
     refs = [smudging.put(changes(3, 9)), smudging.put(normal(90)), smudging.put(np.zeros((2000, 4), np.uint8)), None]
