@@ -53,7 +53,7 @@ def predictions(change: Change, reader: Reader) -> Iterator[Sum]:
     if change.group.dtype not in WORKING:
         return
     stored = [Stored(change.group, base) for base in change.bases]
-    new = next(change.wanted.rows())[:_SAMPLE]
+    new = change.wanted.head()[:_SAMPLE]
     heads = [next(version.rows(reader))[:_SAMPLE].copy() for version in stored] if len(stored) > 1 else []
     for one, two in itertools.combinations(range(len(heads)), 2):
         found = [

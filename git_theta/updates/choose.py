@@ -167,8 +167,8 @@ class _Choice:
         self._is_brief = is_brief and kind == AUTO and change.group.nbytes < SMALL_BYTES
         self._plugged = readers.types.get(kind) if kind != AUTO else None
         self._stored = Stored(change.group, change.bases[0])
-        first = next(change.wanted.rows(), None)
-        if first is None:
+        first = change.wanted.head()
+        if not len(first):
             raise UnusableBaseError("there are no values")
         self._dense_nbytes = plans.stored_nbytes(first, change.group.nbytes)
 
@@ -184,7 +184,8 @@ class _Choice:
             if plan is not None:
                 return plan
             self._kind = AUTO
-        plain = self._option(self._stored, fit_residual(self._change, self._stored, self._readers))
+        enough = self._dense_nbytes * _GAIN
+        plain = self._option(self._stored, fit_residual(self._change, self._stored, self._readers, enough))
         if self._is_settled(plain):
             return plain.plan
         options = [plain, *self._predicted()]
@@ -214,7 +215,7 @@ class _Choice:
         """What the other kinds make of the change, the likeliest first, until one leaves next to nothing."""
         for predictions in self._searches():
             for prediction in predictions():
-                residual = fit_residual(self._change, prediction, self._readers)
+                residual = fit_residual(self._change, prediction, self._readers, self._dense_nbytes * _GAIN)
                 option = self._option(prediction, residual)
                 yield option
                 if option.nbytes < self._dense_nbytes * _TINY:

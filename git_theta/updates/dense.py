@@ -37,6 +37,11 @@ class Wanted:
     sign: str | None = None
     signatures: MutableMapping[str, Signature | None] = field(default_factory=dict)
 
+    def head(self) -> Rows:
+        """The first block of the values, as it is now: for a first look."""
+        stop = self.start + min(self.nbytes, BLOCK_ROWS * self.itemsize)
+        return np.frombuffer(self.source.read(self.start, stop), np.uint8).reshape(-1, self.itemsize)
+
     def rows(self) -> Iterator[Rows]:
         """The values; fails after the last block, before an object of them is published, if they are not the ones."""
         hasher = blake3()

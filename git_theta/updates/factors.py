@@ -25,6 +25,10 @@ from git_theta.updates.reading import Group, Reader
 
 MAX_RANK: Final = 128
 _SAMPLE: Final = (128, 512)
+_SMALL_SAMPLE: Final = (32, 256)
+_SPREAD: Final = 6.0
+"""Random matrices of the small sample's shape have singular values within a factor of about 2 of each other."""
+
 _OVERSAMPLING: Final = 10
 _DROP: Final = 3.0
 """Singular values of noise lie within this factor of their median."""
@@ -113,14 +117,14 @@ def _found(change: Change, base: Prediction, reader: Reader) -> tuple[Matrix, Ma
 
 def _sampled_rank(change: Change, base: Prediction, reader: Reader) -> int:
     """The rank of the change in a part of the first block; 0 if it has no low one."""
-    columns = matrix_shape(change.group.shape)[1]
     first = next(_chunks(change, base, reader), None)
     if first is None:
         return 0
-    height, width = min(_SAMPLE[0], len(first)), min(_SAMPLE[1], columns)
-    part = first[np.linspace(0, len(first) - 1, height).astype(int)]
-    part = part[:, np.linspace(0, columns - 1, width).astype(int)]
-    if not np.isfinite(part).all() or not part.any():
+    part = _thinned(first, *_SMALL_SAMPLE)
+    if not np.isfinite(part).all() or not part.any() or _is_full(part):
+        return 0
+    part = _thinned(first, *_SAMPLE)
+    if not np.isfinite(part).all():
         return 0
     # Of numbers near 1: squares of very large or small ones would leave the range of floats.
     values = np.linalg.svd(part / np.abs(part).max(), compute_uv=False)
@@ -129,6 +133,22 @@ def _sampled_rank(change: Change, base: Prediction, reader: Reader) -> int:
         shares = np.square(values / values[0])  # The squares themselves may be too large for a number, or too small.
     noise = float(shares[rank:].sum() / max(1.0, shares.sum()))
     return rank if rank < len(values) / 2.5 and rank <= MAX_RANK and noise < _NOISE_SHARE else 0
+
+
+def _thinned(matrix: Matrix, height: int, width: int) -> Matrix:
+    """So many rows and columns of a matrix at the most, evenly spread."""
+    rows, columns = matrix.shape
+    part = matrix[np.linspace(0, rows - 1, min(height, rows)).astype(int)]
+    thinned: Matrix = part[:, np.linspace(0, columns - 1, min(width, columns)).astype(int)]
+    return thinned
+
+
+def _is_full(part: Matrix) -> bool:
+    """Whether all singular values of a wide matrix are of one size, so that no low rank can be in it: quick to tell."""
+    if part.shape[0] * 2 > part.shape[1]:
+        return False
+    values = np.linalg.svd(part / np.abs(part).max(), compute_uv=False)
+    return bool(values[0] < _SPREAD * values[-1])
 
 
 def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tuple[Matrix, Matrix] | None:

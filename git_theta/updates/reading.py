@@ -203,15 +203,16 @@ def ahead(parts: Iterator[T]) -> Iterator[T]:
 
 
 def results(blocks: Iterator[Block]) -> Generator[Rows]:
-    """The rows of blocks, a few of them begun ahead, each gone when the next is asked for.
+    """The rows of blocks, each gone when the next is asked for; from the second on, a few of them are begun ahead.
 
-    Whoever stops early can go on at once with other blocks: none is being written to any more.
+    Many look at the first block alone, and the others would be decoded in vain. Whoever stops early can go on at once
+    with other blocks: none is being written to any more.
     """
     begun: deque[Block] = deque()
     try:
-        for block in blocks:
+        for number, block in enumerate(blocks):
             begun.append(block)
-            if len(begun) > AHEAD:
+            if len(begun) > AHEAD or not number:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()

@@ -71,8 +71,14 @@ class Differences:
                 yield rows[start : start + BLOCK_ROWS]
 
 
-def fit_residual(change: Change, prediction: Prediction, readers: Readers) -> Residual:
+def fit_residual(change: Change, prediction: Prediction, readers: Readers, enough: float = 0) -> Residual:
     """Find out how to keep a change on top of a prediction.
+
+    Args:
+        change: to keep.
+        prediction: what it is compared with.
+        readers: give the values of bases.
+        enough: bytes with which a delta is good enough, so that no more blocks are looked at to see it become smaller.
 
     Raises:
         UnusableBaseError: the prediction cannot be made.
@@ -90,9 +96,10 @@ def fit_residual(change: Change, prediction: Prediction, readers: Readers) -> Re
         changed = np.flatnonzero(found)
         count += len(changed)
         if count > min(MAX_COUNT, total * _SPARSE_SHARE) or len(changed) > max(1, len(found) * _DENSE_SHARE):
-            share = _changed_share(pairs, words, (len(changed), len(found)))
             sample = found.view(np.uint8).reshape(-1, words.size)
-            nbytes = int(stored_nbytes(sample, change.group.nbytes) * share)
+            nbytes = stored_nbytes(sample, change.group.nbytes)
+            if nbytes > enough:
+                nbytes = int(nbytes * _changed_share(pairs, words, (len(changed), len(found))))
             plan = Plan("delta", Differences(change, prediction, readers), (prediction.plan,))
             return Residual(plan, nbytes, is_delta=True)
         places.append(changed + done)

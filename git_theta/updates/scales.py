@@ -69,7 +69,7 @@ def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[Sc
     if group.dtype not in WORKING or len(group.shape) < 2:
         return
     height, width = matrix_shape(group.shape)
-    new, old = next(change.wanted.rows()), next(base.rows(reader)).copy()
+    new, old = change.wanted.head(), next(base.rows(reader)).copy()
     whole = len(new) // width
     if not whole:
         return

@@ -87,8 +87,10 @@ def test_who_stops_early_leaves_no_block_that_is_being_written() -> None:
 
     rows = results(Slow(np.zeros((1, 1), np.uint8)) for _ in range(20))
     next(rows)
+    assert len(waited) == 1, "nothing is begun ahead of a first look"
+    next(rows)
     rows.close()  # type: ignore[attr-defined]
-    assert len(waited) == AHEAD + 1
+    assert len(waited) == 1 + AHEAD + 1
 
 
 def chain(scene: Scene, shape: tuple[int, ...], dtype: str) -> tuple[Update, Group]:
