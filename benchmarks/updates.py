@@ -106,7 +106,8 @@ class Bench:
         """Measure adding a file on top of a commit, and checking it out again from there."""
         added, checked, kept = {}, {}, 0.0
         for stage in self.stages:
-            stage.git("checkout", "-q", "-B", "work", origin, check=origin != "")
+            if origin:
+                stage.git("checkout", "-q", "-B", "work", origin)
             add(stage)
             before = stage.kept()
             added[stage.tool] = stage.timed("add", "--all")
