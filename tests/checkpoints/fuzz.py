@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from git_theta.checkpoints import Format, Values, formats
-from git_theta.errors import ThetaError
+from git_theta.errors import NotThisFormatError, ThetaError
 from git_theta.sources import BytesSource
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Watch:
             self.seen.append(f"{event} {arguments!r:.200}")
             self.is_on = True
 
-    def run(self, action: Callable[[], object]) -> str | None:
-        """Do something under watch; returns what is wrong with it."""
+    def run(self, action: Callable[[], object], allowed: type[ThetaError] = ThetaError) -> str | None:
+        """Do something under watch; returns what is wrong with it. The allowed errors are no wrong."""
         self.seen.clear()
         begin = time.process_time()
         signal.setitimer(signal.ITIMER_REAL, 20)
@@ -57,7 +57,7 @@ class Watch:
         try:
             action()
             wrong = None
-        except ThetaError as error:
+        except allowed as error:
             wrong = "a message of several lines" if "\n" in str(error) else None
         except BaseException as error:
             self.is_on = False
@@ -149,7 +149,8 @@ def main(name: str, folder: Path, hostile: Path | None = None) -> int:
     told: list[str] = []
     for number, data in enumerate(itertools.chain(files, bad)):
         for what, attempt in attempts(member, data):
-            wrong = watch.run(attempt)
+            # What is no file of the format must be said so, or `git add` would refuse it.
+            wrong = watch.run(attempt, ThetaError if what == "write" else NotThisFormatError)
             if wrong is not None and len(told) < _MAX_TOLD:
                 told.append(f"{what} of file {number}: {wrong}")
     sys.stdout.write("\n".join(told))
