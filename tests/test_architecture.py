@@ -22,11 +22,12 @@ MAX_FUNCTION_LINES = 60
 MAX_MODULE_LINES = 450
 
 BELOW = {
-    "cli": {"front", "flows", "checkpoints", "merges", "updates", "store", "git", "base"},
+    "cli": {"front", "flows", "diffs", "checkpoints", "merges", "updates", "store", "git", "base"},
     "front": {"merges", "base"},
-    "flows": {"checkpoints", "merges", "updates", "store", "git", "base"},
+    "flows": {"diffs", "checkpoints", "merges", "updates", "store", "git", "base"},
     "updates": {"store", "git", "base"},
     "checkpoints": {"base"},
+    "diffs": {"base"},
     "merges": {"base"},
     "store": {"git", "base"},
     "git": {"base"},
