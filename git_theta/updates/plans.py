@@ -23,7 +23,8 @@ from git_theta.updates.reading import Group, Reader, UpdateType, results
 PREDICTING: Final = ("low-rank", "ia3", "linear")
 """Types of update whose result is not quite the one wanted; the delta or sparse update on top of one belongs to it."""
 
-_SAMPLE_ROWS: Final = 1 << 17
+SAMPLE_ROWS: Final = 1 << 16
+"""Rows of an array from which its size in an object is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def stored_nbytes(rows: Rows, total: int) -> int:
         rows: of shape (n, itemsize), of which the first ones are looked at.
         total: bytes of the whole array.
     """
-    sample = rows[:_SAMPLE_ROWS]
+    sample = rows[:SAMPLE_ROWS]
     if not len(sample):
         return 0
     if sample.nbytes < SMALL_BYTES:
