@@ -196,9 +196,9 @@ class _Choice:
 
     def best(self) -> Plan | None:
         """The plan; None if nothing is cheaper than dense."""
-        told = self._change.told
+        told, enough = self._change.told, self._dense_nbytes * _GAIN
         if told is not None:
-            option = self._option(told, fit_residual(self._change, told, self._readers))
+            option = self._option(told, fit_residual(self._change, told, self._readers, enough))
             if self._is_allowed(option):
                 return option.plan
         if isinstance(self._plugged, Plugged):
@@ -206,7 +206,6 @@ class _Choice:
             if plan is not None:
                 return plan
             self._kind = AUTO
-        enough = self._dense_nbytes * _GAIN
         plain = self._option(self._stored, fit_residual(self._change, self._stored, self._readers, enough))
         if self._is_settled(plain):
             return plain.plan
@@ -235,9 +234,10 @@ class _Choice:
 
     def _predicted(self) -> Iterator[_Option]:
         """What the other kinds make of the change, the likeliest first, until one leaves next to nothing."""
+        enough = self._dense_nbytes * _GAIN
         for predictions in self._searches():
             for prediction in predictions():
-                residual = fit_residual(self._change, prediction, self._readers, self._dense_nbytes * _GAIN)
+                residual = fit_residual(self._change, prediction, self._readers, enough)
                 option = self._option(prediction, residual)
                 yield option
                 if option.nbytes < self._dense_nbytes * _TINY:
