@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.store.serialize import Rows
+from git_theta.updates import refine
 from git_theta.updates.floats import WORKING, Floats, narrow, widen
 from git_theta.updates.low_rank import Product, matrix_shape
 from git_theta.updates.payloads import Array
@@ -162,19 +163,19 @@ def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tu
     """R and C in float64; None if the change has no low rank after all."""
     rows, columns = matrix_shape(change.group.shape)
 
-    def pairs() -> Iterator[tuple[Rows, Rows]]:
-        return zip(change.wanted.rows(), base.rows(reader), strict=True)
+    def chunks() -> Iterator[tuple[Floats, Floats]]:
+        return _chunks(zip(change.wanted.rows(), base.rows(reader), strict=True), columns, change.group.dtype)
 
     test = np.random.default_rng(_SEED).standard_normal((columns, min(width, rows, columns)))
-    sketch = np.concatenate([chunk @ test for chunk in _chunks(change, pairs())])
+    sketch = np.concatenate([_difference(*chunk) @ test for chunk in chunks()])
     if len(sketch) != rows or not np.isfinite(sketch).all():
         return None
     basis, _ = np.linalg.qr(sketch)
     small = np.zeros((basis.shape[1], columns))
     start = 0
-    for chunk in _chunks(change, pairs()):
-        small += basis[start : start + len(chunk)].T @ chunk
-        start += len(chunk)
+    for new, old in chunks():
+        small += basis[start : start + len(new)].T @ _difference(new, old)
+        start += len(new)
     if not np.isfinite(small).all():
         return None
     left, values, right = np.linalg.svd(small, full_matrices=False)
@@ -184,19 +185,27 @@ def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tu
     if not 0 < rank < min(rows, columns):
         return None
     root = np.sqrt(values[:rank])
-    return (basis @ left[:, :rank]) * root, root[:, None] * right[:rank]
+    found = (basis @ left[:, :rank]) * root, root[:, None] * right[:rank]
+    if rank <= refine.MAX_RANK and change.group.dtype in refine.STEPS:
+        return refine.refined(*found, chunks, change.group.dtype)
+    return found
 
 
-def _chunks(change: Change, pairs: Iterator[tuple[Rows, Rows]]) -> Iterator[Matrix]:
-    """New values minus the base's, which come in pairs of blocks, some rows of the matrix at a time."""
-    columns = matrix_shape(change.group.shape)[1]
-    rest: npt.NDArray[np.floating[Any]] = np.empty(0)
+def _difference(new: Floats, old: Floats) -> Matrix:
+    difference: Matrix = np.subtract(new, old, dtype=np.float64)
+    return difference
+
+
+def _chunks(pairs: Iterator[tuple[Rows, Rows]], columns: int, dtype: str) -> Iterator[tuple[Floats, Floats]]:
+    """Some rows of the matrices at a time, from the blocks of new and old values."""
+    rest = np.empty(0, WORKING[dtype]), np.empty(0, WORKING[dtype])
     with np.errstate(all="ignore"):
-        for new, old in pairs:
-            dtype = change.group.dtype
-            flat = np.subtract(widen(new, dtype), widen(old, dtype), dtype=np.float64)
-            flat = np.concatenate([rest, flat]) if len(rest) else flat
-            whole = len(flat) // columns * columns
-            rest = flat[whole:]
+        for pair in pairs:
+            new, old = (
+                np.concatenate([left, widen(rows, dtype)]) if len(left) else widen(rows, dtype)
+                for left, rows in zip(rest, pair, strict=True)
+            )
+            whole = len(new) // columns * columns
+            rest = new[whole:].copy(), old[whole:].copy()
             if whole:
-                yield flat[:whole].reshape(-1, columns)
+                yield new[:whole].reshape(-1, columns), old[:whole].reshape(-1, columns)
