@@ -106,5 +106,5 @@ def _solved(grams: npt.NDArray[Any], targets: npt.NDArray[Any]) -> Matrix:
     diagonal = np.arange(rank)
     ridge = _RIDGE * matrices[:, diagonal, diagonal].sum(axis=1)
     matrices[:, diagonal, diagonal] += ridge[:, None]
-    solved: Matrix = np.linalg.solve(matrices, targets.astype(np.float64)[:, :, None])[:, :, 0]
-    return solved
+    solved = np.linalg.solve(matrices, targets.astype(np.float64)[:, :, None])
+    return solved[:, :, 0].astype(np.float64, copy=False)
