@@ -186,8 +186,8 @@ def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tu
         return None
     root = np.sqrt(values[:rank])
     found = (basis @ left[:, :rank]) * root, root[:, None] * right[:rank]
-    if rank <= refine.MAX_RANK and change.group.dtype in refine.STEPS:
-        return refine.refined(*found, chunks, change.group.dtype)
+    if rank <= refine.MAX_RANK and change.group.dtype in refine.DTYPES:
+        return refine.refined(*found, chunks)
     return found
 
 

@@ -19,14 +19,13 @@ from git_theta.updates.floats import Floats
 MAX_RANK: Final = 16
 """With larger ranks fitting takes longer than it is worth: the time grows with the square of the rank."""
 
-STEPS: Final = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
-"""The dtypes that this is for: by how much rounding changes a value at the most, in parts of it."""
+DTYPES: Final = ("bfloat16", "float16")
+"""What this is for."""
 
-_WORKING_STEP: Final = 2.0**-24
 _LEAST: Final = 1e-3
 """Values below this part of their mean square root do not become heavier: zero would weigh infinitely much."""
 
-_ROUNDS: Final = 3
+_ROUNDS: Final = 2
 _RIDGE: Final = 1e-9
 
 Matrix = npt.NDArray[np.float64]
@@ -34,27 +33,26 @@ Chunks = Callable[[], Iterator[tuple[Floats, Floats]]]
 """Gives the rows of the new matrix and of the old one, in float32, some at a time."""
 
 
-def refined(left: Matrix, right: Matrix, chunks: Chunks, dtype: str) -> tuple[Matrix, Matrix]:
+def refined(left: Matrix, right: Matrix, chunks: Chunks) -> tuple[Matrix, Matrix]:
     """Factors that explain more of a change to the bit; the given ones if there are no better ones.
 
     Args:
         left: R, of shape (rows, rank).
         right: C, of shape (rank, columns).
-        chunks: the values.
-        dtype: that the values were rounded to, one of `STEPS`.
+        chunks: the values, rounded to one of `DTYPES`.
     """
     fitted = left, right
     with np.errstate(all="ignore"):
         try:
             for _ in range(_ROUNDS):
-                fitted = _round(fitted[1], chunks(), STEPS[dtype])
+                fitted = _round(fitted[1], chunks())
         except np.linalg.LinAlgError:
             return left, right
     is_finite = all(np.isfinite(factor).all() for factor in fitted)
     return fitted if is_finite else (left, right)
 
 
-def _round(right: Matrix, chunks: Iterator[tuple[Floats, Floats]], step: float) -> tuple[Matrix, Matrix]:
+def _round(right: Matrix, chunks: Iterator[tuple[Floats, Floats]]) -> tuple[Matrix, Matrix]:
     """R, fitted with C as it is, and then C with that R."""
     rank, columns = right.shape
     grams, targets = np.zeros((columns, rank * (rank + 1) // 2)), np.zeros((columns, rank))
@@ -62,7 +60,7 @@ def _round(right: Matrix, chunks: Iterator[tuple[Floats, Floats]], step: float) 
     found = []
     for new, old in chunks:
         change = new - old
-        weights = _weights(new, old, change, step)
+        weights = _weights(new)
         np.multiply(change, weights, out=change)
         part = _solved(weights @ products, change @ transposed)
         grams += weights.T @ _products(part)
@@ -71,13 +69,14 @@ def _round(right: Matrix, chunks: Iterator[tuple[Floats, Floats]], step: float) 
     return np.concatenate(found), _solved(grams, targets).T
 
 
-def _weights(new: Floats, old: Floats, change: Floats, step: float) -> Floats:
+def _weights(new: Floats) -> Floats:
     """The inverse of the variance that rounding causes, but for a factor."""
-    noise = np.abs(new) + (_WORKING_STEP / step) * (np.abs(old) + 2 * np.abs(change))
-    scale = np.sqrt(np.mean(np.square(new), dtype=np.float64)) or 1.0
-    noise += _LEAST * scale
-    weights: Floats = np.square(np.float32(scale) / noise)
-    return weights
+    scale = float(np.sqrt(np.mean(np.square(new), dtype=np.float64))) or 1.0
+    noise: Floats = np.abs(new)
+    noise /= scale
+    noise += _LEAST
+    np.square(noise, out=noise)
+    return np.reciprocal(noise, out=noise)
 
 
 def _products(factor: Matrix) -> Floats:

