@@ -11,7 +11,7 @@ from git_theta.layout import Layout
 from git_theta.registry import Family
 from git_theta.sources import Source
 
-__all__ = ["Checkpoint", "Checksummed", "Format", "Values", "formats"]
+__all__ = ["Checkpoint", "Checksummed", "Format", "Mixing", "Values", "formats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,26 @@ class Format(Protocol):
         Args:
             groups: by name (`tensors.join_name`), in the order wanted.
             skeleton: of a file of the same format, whose other content (comments, settings) is kept where it can be.
+        """
+
+
+@runtime_checkable
+class Mixing(Protocol):
+    """What a format may have besides: new files with values (that are no groups) from several old ones."""
+
+    def write_mixed(
+        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
+    ) -> Iterator[bytes]:
+        """The bytes of a new file, as `Format.write` makes it, but for some values that are no groups.
+
+        Args:
+            groups: by name, in the order wanted.
+            skeleton: of a file of the same format, whose other content is kept.
+            donors: for each value (by its name in `Format.values`) that is taken from elsewhere, the skeleton of the
+                file that it is taken from; where that has none, it is left out.
+
+        Raises:
+            PluginError: a value cannot be taken out of its place, or put there.
         """
 
 
