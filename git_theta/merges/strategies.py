@@ -11,14 +11,13 @@ from git_theta.errors import MergeError
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Clash, Conflict, Decision
 from git_theta.merges.draws import SEED
+from git_theta.merges.fitting import ROWS
 from git_theta.merges.layers import Gradient, Layers
 from git_theta.merges.parameters import Kind, Parameter, Value, check_names, resolve
+from git_theta.metadata import Entry
 
 SIDES: Final = ("ours", "theirs", "ancestor")
 """What settles everything, and not only values."""
-
-ROWS: Final = "rows"
-"""What settles groups that differ in the number of rows."""
 
 LEAVE: Final = "conflict"
 """What leaves a conflict to the user."""
@@ -107,6 +106,19 @@ class Strategy:
             rules=tuple(replace(rule, choice=_seeded(rule.choice, seed)) for rule in self.rules),
         )
 
+    def of_sides(self, present: Sequence[int], count: int) -> Strategy:
+        """The same for some of the sides that it was written for: lists with a value for each are cut to those.
+
+        Args:
+            present: the sides that there are, by number.
+            count: how many it was written for.
+        """
+        return replace(
+            self,
+            default=None if self.default is None else _cut(self.default, present, count),
+            rules=tuple(replace(rule, choice=_cut(rule.choice, present, count)) for rule in self.rules),
+        )
+
     def check(self, names: Iterable[str]) -> None:
         """Make sure that every rule is for a group of the checkpoint.
 
@@ -149,7 +161,7 @@ class Strategy:
         for choice in self._choices(conflict):
             if choice.name == LEAVE:
                 return why or "left to be settled by hand"
-            decision = _decision(choice, depth)
+            decision = _decision(choice, conflict, depth)
             misfit = _misfit(choice, decision, conflict)
             if not misfit:
                 return decision
@@ -195,6 +207,18 @@ def checked(name: str, method: MergeMethod | None, key: str, given: object) -> G
     return _checked(table[key], given)
 
 
+def _cut(choice: Choice, present: Sequence[int], count: int) -> Choice:
+    return replace(
+        choice,
+        given=tuple(
+            (name, tuple(given[number] for number in present))
+            if isinstance(given, tuple) and len(given) == count
+            else (name, given)
+            for name, given in choice.given
+        ),
+    )
+
+
 def _seeded(choice: Choice, seed: int) -> Choice:
     takes = choice.method is not None and any(parameter.name == SEED.name for parameter in choice.method.parameters)
     if not takes or SEED.name in dict(choice.given):
@@ -224,14 +248,36 @@ def _checked_one(parameter: Parameter, given: object) -> Value | Gradient:
     return Gradient(tuple(float(point) for point in points if isinstance(point, float | int)))
 
 
-def _decision(choice: Choice, depth: float) -> Decision:
-    """The choice for a group at a depth."""
-    return Decision(choice.name, tuple((name, _at(value, depth)) for name, value in choice.given))
+def inputs(conflict: Conflict) -> tuple[int, ...]:
+    """The sides that a method merges, by number: those that have the group and changed it.
+
+    Of three sides, one may have left the group alone. It has no say then, as it has none in a merge of two.
+    """
+    return tuple(
+        number
+        for number, side in enumerate(conflict.sides)
+        if side is not None and (conflict.ancestor is None or _identity(side) != _identity(conflict.ancestor))
+    )
 
 
-def _at(given: Given, depth: float) -> Value | tuple[Value, ...]:
-    if isinstance(given, tuple):
-        return tuple(value.at(depth) if isinstance(value, Gradient) else value for value in given)
+def _identity(entry: Entry) -> tuple[object, ...]:
+    return entry.dtype, entry.shape, entry.digest
+
+
+def _decision(choice: Choice, conflict: Conflict, depth: float) -> Decision:
+    """The choice for a conflict: gradients as they are at its depth, and lists for all sides cut to the inputs."""
+    taken, sides = inputs(conflict), len(conflict.sides)
+    found: list[tuple[str, Value | tuple[Value, ...]]] = []
+    for name, given in choice.given:
+        if not isinstance(given, tuple):
+            found.append((name, _at(given, depth)))
+            continue
+        values = tuple(_at(value, depth) for value in given)
+        found.append((name, tuple(values[number] for number in taken) if len(values) == sides else values))
+    return Decision(choice.name, tuple(found))
+
+
+def _at(given: Value | Gradient, depth: float) -> Value:
     return given.at(depth) if isinstance(given, Gradient) else given
 
 
@@ -267,7 +313,7 @@ def _misfit_of_rows(conflict: Conflict) -> str:
 def _misfit_of_method(choice: Choice, decision: Decision, conflict: Conflict) -> str:
     method, base = choice.method, conflict.ancestor
     assert method is not None
-    sides = [side for side in conflict.sides if side is not None]
+    sides = [side for side in (conflict.sides[number] for number in inputs(conflict)) if side is not None]
     odd = [side.dtype for side in sides if side.dtype not in _FLOATS]
     low, high = method.inputs
     if odd:

@@ -103,9 +103,7 @@ def values(draw: st.DrawFn, depth: int = 0) -> str:
     if kind == 1:
         return draw(STRINGS)
     if kind == 2:
-        parts = [
-            draw(BREAK) + draw(values(depth=depth + 1)) + draw(BREAK) for _ in range(draw(st.integers(0, 3)))
-        ]
+        parts = [draw(BREAK) + draw(values(depth=depth + 1)) + draw(BREAK) for _ in range(draw(st.integers(0, 3)))]
         last = draw(st.sampled_from(["", ","])) if parts else ""
         return "[" + ",".join(parts) + last + draw(BREAK) + "]"
     pairs = [
@@ -124,8 +122,11 @@ def documents(draw: st.DrawFn) -> str:
             lines.append(header.format(number))
         for key in draw(st.lists(KEYS, max_size=2, unique=True)):
             dotted = draw(st.sampled_from(["k{}", "k{} . {key}", "k{}.{key}.end"])).format(f"{number}", key=key)
-            lines.append(f"{draw(SPACE)}{dotted}x{len(lines)}{draw(SPACE)}= {draw(values())}{draw(SPACE)}# c = 1"
-                         if not dotted.endswith(('"', "'")) else f"{dotted} = {draw(values())}")
+            lines.append(
+                f"{draw(SPACE)}{dotted}x{len(lines)}{draw(SPACE)}= {draw(values())}{draw(SPACE)}# c = 1"
+                if not dotted.endswith(('"', "'"))
+                else f"{dotted} = {draw(values())}"
+            )
     return draw(st.sampled_from(["\n", "\r\n"])).join(lines)
 
 
