@@ -155,8 +155,19 @@ class Cleaner:
         keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain))
         kept = keeper.keep(intake, path, before, skeleton if is_large else None, wish)
         layout = intake.scan.layout
+        # What is kept says how to get the values of a digest; what a merge made a group with belongs to its name, too.
+        merged = {
+            (entry.name, entry.dtype, entry.shape, entry.digest): entry.merge
+            for metadata in reversed(before)
+            for entry in metadata.entries
+            if entry.merge is not None
+        }
         entries = tuple(
-            Entry(span.name, span.dtype, span.shape, digest, lead, kept[digest].update, kept[digest].signature)
+            Entry(
+                *(span.name, span.dtype, span.shape, digest, lead),
+                *(kept[digest].update, kept[digest].signature),
+                merged.get((span.name, span.dtype, span.shape, digest)),
+            )
             for span, lead, digest in zip(layout.spans, layout.leads(), intake.digests.groups, strict=True)
         )
         kept_skeleton = Skeleton(
