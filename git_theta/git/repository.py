@@ -22,6 +22,24 @@ _METADATA_LINE: Final = '^{"git-theta":'
 _BLOB_MODES: Final = ("100644", "100755")
 
 
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """What an index or a tree says of a path.
+
+    Attributes:
+        mode: in octal, such as "100644".
+        oid: the name of the blob (or commit).
+    """
+
+    mode: str
+    oid: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a plain file, and no symbolic link or submodule."""
+        return self.mode in _BLOB_MODES
+
+
 @dataclass(frozen=True)
 class Repository:
     """A repository, as git finds it from a directory (GIT_DIR, worktrees and submodules included).
@@ -82,6 +100,21 @@ class Repository:
         """Run git in this repository; see `command.run`."""
         return command.run(arguments, cwd=self.cwd, stdin=stdin)
 
+    def unmerged(self, paths: Iterable[str] | None = None) -> dict[str, dict[int, FileEntry]]:
+        """What the index has of unmerged paths (from the top): by stage, 1 the ancestor, 2 ours, 3 theirs.
+
+        Args:
+            paths: those that are asked for, files or folders; by default all.
+        """
+        asked = [self.from_here("") or "."] if paths is None else [self.from_here(path) for path in paths]
+        listed = self.git("--literal-pathspecs", "ls-files", "--unmerged", "--full-name", "-z", "--", *asked)
+        found: dict[str, dict[int, FileEntry]] = {}
+        for field in command.fields(listed):
+            info, _, name = field.partition("\t")
+            mode, oid, stage = info.split(" ")
+            found.setdefault(name, {})[int(stage)] = FileEntry(mode, oid)
+        return found
+
     def read_blob(self, oid: str) -> bytes:
         """The content of a blob.
 
@@ -107,8 +140,8 @@ class Repository:
                 found.setdefault(name, []).append(oid)
         return found
 
-    def tree_blobs(self, revision: str, path: str | None = None) -> dict[str, str]:
-        """The blobs of a commit by path from the top; none if there is no such commit yet."""
+    def tree_entries(self, revision: str, path: str | None = None) -> dict[str, FileEntry]:
+        """What a commit holds, by path from the top; nothing if there is no such commit yet."""
         arguments = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", revision]
         only = [] if path is None else ["--", path]
         status, output, _ = command.attempt([*arguments, *only], cwd=self.cwd)
@@ -116,9 +149,29 @@ class Repository:
         for field in command.fields(output) if status == 0 else ():
             info, _, name = field.partition("\t")
             mode, _kind, oid = info.split(" ")
-            if mode in _BLOB_MODES:
-                found[name] = oid
+            found[name] = FileEntry(mode, oid)
         return found
+
+    def tree_blobs(self, revision: str, path: str | None = None) -> dict[str, str]:
+        """The blobs of a commit by path from the top; none if there is no such commit yet."""
+        return {name: entry.oid for name, entry in self.tree_entries(revision, path).items() if entry.is_file}
+
+    def renames(self, old: str, new: str) -> dict[str, str]:
+        """The files that have another path (from the top) in one revision than in another, as git finds them."""
+        found = command.fields(self.git("diff-tree", "-r", "-z", "-M", "--diff-filter=R", "--name-status", old, new))
+        return dict(zip(found[1::3], found[2::3], strict=True))
+
+    def merge_bases(self, commits: Sequence[str]) -> list[str]:
+        """The best common ancestors of all the commits; none if their histories have nothing in common."""
+        arguments = ["merge-base", "--all", *(["--octopus"] if len(commits) > 2 else []), "--", *commits]
+        status, output, complaint = command.attempt(arguments, cwd=self.cwd)
+        if status > 1:
+            raise GitError(f"git merge-base failed: {command.reason(complaint)}")
+        return command.lines(output)
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether a commit is the other one, or in its history."""
+        return command.attempt(["merge-base", "--is-ancestor", older, newer], cwd=self.cwd)[0] == 0
 
     def metadata_blobs(self, revision: str) -> dict[str, str]:
         """The blobs of a commit that begin like a metadata file, by path from the top, whatever the attributes say.
@@ -185,10 +238,14 @@ class Repository:
         Raises:
             GitError: the index cannot be written.
         """
-        oid = command.lines(self.git("hash-object", "-w", "-t", "blob", "--stdin", stdin=content))[0]
+        oid = self.write_blob(content)
         executable = os.access(self.worktree / path, os.X_OK)
         entry = f"{'100755' if executable else '100644'} {oid}\t".encode() + os.fsencode(path) + b"\0"
         self.git("update-index", "--add", "-z", "--index-info", stdin=entry)
+
+    def write_blob(self, content: bytes) -> str:
+        """Keep content as a blob, past all filters; returns its name."""
+        return command.lines(self.git("hash-object", "-w", "-t", "blob", "--stdin", stdin=content))[0]
 
     def settings(self) -> dict[str, str]:
         """The configuration below "theta.", keys without that prefix and in lower case; the last value wins."""
