@@ -22,7 +22,7 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import Group, UpdateType
 from git_theta.updates.reading import Reader, ahead
 
-_SKELETON: Final = "(skeleton)"
+SKELETON: Final = "(skeleton)"
 
 Fetch = Callable[[Iterable[ObjectRef]], None]
 
@@ -78,7 +78,7 @@ class Smudger:
             if entry is None:
                 yield part.literal
                 continue
-            with _naming(path, entry.name, entry.update):
+            with naming(path, entry.name, entry.update):
                 block = part.block.result().data.cast("B") if part.block is not None else memoryview(b"")
                 hasher.update(block)
                 done += len(block)
@@ -98,15 +98,7 @@ class Smudger:
         Raises:
             ObjectError: an object cannot be had; names path, group and object.
         """
-        missing = [ref for ref in metadata.objects() if not self.store.has(ref)]
-        if not missing:
-            return
-        self.fetch(missing)
-        for name, update in _named_updates(metadata):
-            for part in update.nested():
-                if part.object is not None:
-                    with _naming(path, name, part), self.store.open(part.object):
-                        pass
+        provide(_named_updates(metadata), self.store, self.fetch, path)
 
     def _parts(self, metadata: Metadata, reader: Reader, path: str) -> Iterator[_Part]:
         """The pieces of the file in order."""
@@ -117,7 +109,7 @@ class Smudger:
                 yield _Part(None, None, skeleton[position : position + entry.lead])
                 position += entry.lead
             mine = reader.begin()
-            with _naming(path, entry.name, entry.update):
+            with naming(path, entry.name, entry.update):
                 for block in mine.values(entry.update, Group(entry.dtype, entry.shape)):
                     yield _Part(entry, block)
             yield _Part(entry, None, reader=mine)
@@ -128,7 +120,7 @@ class Smudger:
         if kept.inline is not None:
             return kept.inline
         assert kept.update is not None
-        with _naming(path, _SKELETON, kept.update):
+        with naming(path, SKELETON, kept.update):
             blocks = reader.values(kept.update, Group("uint8", (kept.size,)))
             skeleton = b"".join(bytes(block.result()) for block in blocks)
             self._check(kept.update, kept.digest, tensors.digest(skeleton))
@@ -143,15 +135,48 @@ class Smudger:
         raise CorruptObjectError("it does not hold the values that the metadata file promises")
 
 
+def provide(updates: Iterable[tuple[str, Update]], store: ObjectStore, fetch: Fetch, path: str) -> None:
+    """Make sure that the objects of updates are here, fetching what is missing.
+
+    Args:
+        updates: and the names of their groups, for messages.
+        store: where the objects belong.
+        fetch: brings objects, as far as it can.
+        path: for messages.
+
+    Raises:
+        ObjectError: an object cannot be had; names path, group and object.
+    """
+    named = list(updates)
+    missing = {ref.oid: ref for _, update in named for ref in update.objects() if not store.has(ref)}
+    if not missing:
+        return
+    fetch(missing.values())
+    for name, update in named:
+        for part in update.nested():
+            if part.object is not None:
+                with naming(path, name, part), store.open(part.object):
+                    pass
+
+
 def _named_updates(metadata: Metadata) -> Iterator[tuple[str, Update]]:
     if metadata.skeleton.update is not None:
-        yield _SKELETON, metadata.skeleton.update
+        yield SKELETON, metadata.skeleton.update
     yield from ((entry.name, entry.update) for entry in metadata.entries)
 
 
 @contextmanager
-def _naming(path: str, name: str, update: Update) -> Iterator[None]:
-    """Say of what is wrong with an object where it was needed, and what may help."""
+def naming(path: str, name: str, update: Update) -> Iterator[None]:
+    """Say of what is wrong with an object where it was needed, and what may help.
+
+    Args:
+        path: of the checkpoint.
+        name: of the group.
+        update: whose object is read.
+
+    Raises:
+        StoreError: the same, with the place.
+    """
     try:
         yield
     except StoreError as error:
