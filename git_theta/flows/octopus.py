@@ -6,19 +6,23 @@ A survey looks at the trees alone. Nothing but objects is written until everythi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from git_theta.errors import MetadataError
+from git_theta.flows.merge import Merger
 from git_theta.flows.merging.plan import Versions, choose
 from git_theta.git.repository import FileEntry, Repository
+from git_theta.git.trees import Trees
+from git_theta.merges.decisions import Settle
 from git_theta.metadata import Metadata
-from git_theta.metadata_file import parse
+from git_theta.metadata_file import parse, serialize
 
 Files = dict[str, FileEntry]
 """What is at each path from the top."""
 
+_SHOWN: Final = 5
 _REMOVED: Final = "one side removed it, and another changed it"
 
 
@@ -57,6 +61,7 @@ class Survey:
     """What becomes of the checkpoints of several commits.
 
     Attributes:
+        repository: that has the commits.
         sides: the commits, ours first.
         base: the common ancestor; None if there is none.
         more_bases: whether there are others that are as good.
@@ -67,6 +72,7 @@ class Survey:
         paths: every path that has a checkpoint in any commit.
     """
 
+    repository: Repository
     sides: tuple[Side, ...]
     base: str | None
     more_bases: bool
@@ -111,7 +117,7 @@ def survey(repository: Repository, sides: Sequence[Side]) -> Survey:
         else:
             meetings.append(_meeting(repository, path, old.get(path), entries))
     paths = tuple(sorted({*taken, *problems, *moves.values(), *(meeting.path for meeting in meetings)}))
-    return Survey(tuple(sides), base, len(bases) > 1, taken, from_sides, tuple(meetings), problems, paths)
+    return Survey(repository, tuple(sides), base, len(bases) > 1, taken, from_sides, tuple(meetings), problems, paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,8 @@ def _moves(
         for before, after in repository.renames(base, side.commit).items():
             if before in old and after in there and after not in old:
                 found.setdefault(before, set()).add(after)
-    moves, problems = {}, {}
+    moves: dict[str, str] = {}
+    problems: dict[str, str] = {}
     wanted = Counter(after for targets in found.values() for after in targets)
     for before, targets in found.items():
         if len(targets) == 1 and max(wanted[after] for after in targets) > 1:
@@ -179,3 +186,63 @@ def _read(repository: Repository, path: str, entry: FileEntry) -> Metadata:
         return parse(repository.read_blob(entry.oid))
     except MetadataError as error:
         raise MetadataError(f"{path}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What came of merging several commits.
+
+    Attributes:
+        tree: of the result; None if there are problems.
+        problems: by path, why it could not be merged.
+        checkpoints: those of the result that are not as they are in the ancestor, by path.
+    """
+
+    tree: str | None
+    problems: Mapping[str, str]
+    checkpoints: Mapping[str, Metadata]
+
+
+def others(survey: Survey, trees: Trees) -> tuple[str, tuple[str, ...]]:
+    """Merge all files but the checkpoints; the tree, and the paths at which git cannot."""
+    return trees.merge([trees.without(side.commit, survey.paths) for side in survey.sides])
+
+
+def join(survey: Survey, trees: Trees, merger: Merger, settle_of: Callable[[Meeting], Settle]) -> Joined:
+    """Merge several commits. Nothing is written but objects of git and ours.
+
+    Args:
+        survey: of the commits.
+        trees: where trees are made.
+        merger: merges checkpoints.
+        settle_of: who settles the conflicts of a checkpoint.
+
+    Raises:
+        ThetaError: a checkpoint cannot be read or merged.
+    """
+    tree, conflicts = others(survey, trees)
+    problems = {**survey.problems, **dict.fromkeys(conflicts, "git cannot merge it")}
+    if problems:
+        return Joined(None, problems, {})
+    entries, merged = dict(survey.taken), {}
+    for meeting in survey.meetings:
+        outcome = merger.merge(meeting.versions, settle_of(meeting), meeting.path)
+        if outcome.metadata is None:
+            names = [conflict.name for conflict in outcome.unsettled]
+            problems[meeting.path] = f"several sides changed {listed(names)}"
+        else:
+            blob = survey.repository.write_blob(serialize(outcome.metadata))
+            entries[meeting.path] = FileEntry(meeting.mode, blob)
+            merged[meeting.path] = outcome.metadata
+    if problems:
+        return Joined(None, problems, {})
+    for path, entry in survey.taken.items():
+        if entry is not None and survey.from_sides.get(path) is not None:
+            merged[path] = _read(survey.repository, path, entry)
+    return Joined(trees.with_entries(tree, entries), {}, merged)
+
+
+def listed(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"

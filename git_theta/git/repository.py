@@ -228,6 +228,10 @@ class Repository:
         files = [self.worktree / name for name in sorted(names)]
         return [file for file in [*files, self.common_dir / "info" / "attributes"] if file.is_file()]
 
+    def staged(self) -> list[str]:
+        """The paths at which the index differs from HEAD."""
+        return command.fields(self.git("diff-index", "--cached", "--name-only", "-z", "HEAD", "--"))
+
     def refresh_index(self, paths: Iterable[str]) -> None:
         """Let the index know the worktree files at these paths (from the top) as they are now."""
         self.git("update-index", "-q", "-z", "--stdin", stdin=self._terminated(paths))

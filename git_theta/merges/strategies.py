@@ -14,7 +14,6 @@ from git_theta.merges.draws import SEED
 from git_theta.merges.fitting import ROWS
 from git_theta.merges.layers import Gradient, Layers
 from git_theta.merges.parameters import Kind, Parameter, Value, check_names, resolve
-from git_theta.metadata import Entry
 
 SIDES: Final = ("ours", "theirs", "ancestor")
 """What settles everything, and not only values."""
@@ -248,25 +247,9 @@ def _checked_one(parameter: Parameter, given: object) -> Value | Gradient:
     return Gradient(tuple(float(point) for point in points if isinstance(point, float | int)))
 
 
-def inputs(conflict: Conflict) -> tuple[int, ...]:
-    """The sides that a method merges, by number: those that have the group and changed it.
-
-    Of three sides, one may have left the group alone. It has no say then, as it has none in a merge of two.
-    """
-    return tuple(
-        number
-        for number, side in enumerate(conflict.sides)
-        if side is not None and (conflict.ancestor is None or _identity(side) != _identity(conflict.ancestor))
-    )
-
-
-def _identity(entry: Entry) -> tuple[object, ...]:
-    return entry.dtype, entry.shape, entry.digest
-
-
 def _decision(choice: Choice, conflict: Conflict, depth: float) -> Decision:
     """The choice for a conflict: gradients as they are at its depth, and lists for all sides cut to the inputs."""
-    taken, sides = inputs(conflict), len(conflict.sides)
+    taken, sides = conflict.inputs, len(conflict.sides)
     found: list[tuple[str, Value | tuple[Value, ...]]] = []
     for name, given in choice.given:
         if not isinstance(given, tuple):
@@ -313,7 +296,7 @@ def _misfit_of_rows(conflict: Conflict) -> str:
 def _misfit_of_method(choice: Choice, decision: Decision, conflict: Conflict) -> str:
     method, base = choice.method, conflict.ancestor
     assert method is not None
-    sides = [side for side in (conflict.sides[number] for number in inputs(conflict)) if side is not None]
+    sides = [side for side in (conflict.sides[number] for number in conflict.inputs) if side is not None]
     odd = [side.dtype for side in sides if side.dtype not in _FLOATS]
     low, high = method.inputs
     if odd:
