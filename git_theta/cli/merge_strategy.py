@@ -30,10 +30,10 @@ def command(arguments: tuple[str, ...]) -> int:
     Git gives its ARGUMENTS: options, common ancestors, "--", HEAD, and the commits to be merged.
     """
     try:
-        head, others = _commits(arguments)
+        commits = _commits(arguments)
         workspace = Workspace.here()
         _check_index(workspace)
-        found = survey(workspace.repository, sides_of(workspace.repository, head, others))
+        found = survey(workspace.repository, sides_of(workspace.repository, commits))
         with Trees.beside(workspace.repository, workspace.store.temporary_directory(), keep=True) as trees:
             joined = join(found, trees, workspace.merger, lambda meeting: settle_of(workspace, found, meeting))
         return _check_out(workspace, joined)
@@ -55,7 +55,7 @@ def settle_of(workspace: Workspace, survey: Survey, meeting: Meeting) -> Settle:
     return strategies.settle_by(strategy, meeting.path, meeting.versions.all())
 
 
-def _commits(arguments: Sequence[str]) -> tuple[Side, list[Side]]:
+def _commits(arguments: Sequence[str]) -> list[Side]:
     if "--" not in arguments:
         raise UsageError("git merge calls this: use 'git theta merge'")
     before, after = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
@@ -64,8 +64,7 @@ def _commits(arguments: Sequence[str]) -> tuple[Side, list[Side]]:
         raise UsageError(f"the merge strategy theta has no option {options[0]}: use 'git theta merge --method'")
     if len(after) < 2:
         raise UsageError("there is nothing to merge")
-    head, *others = (Side(os.environ.get(f"GITHEAD_{commit}", commit), commit) for commit in after)
-    return head, others
+    return [Side(os.environ.get(f"GITHEAD_{commit}", commit), commit) for commit in after]
 
 
 def _check_index(workspace: Workspace) -> None:

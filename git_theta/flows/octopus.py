@@ -83,10 +83,14 @@ class Survey:
     paths: tuple[str, ...]
 
 
-def sides_of(repository: Repository, head: Side, others: Sequence[Side]) -> tuple[Side, ...]:
-    """The sides of a merge: HEAD counts only if it has something that the others do not have, as in git's merges."""
-    has_own = not any(repository.is_ancestor(head.commit, other.commit) for other in others)
-    return (head, *others) if has_own else tuple(others)
+def sides_of(repository: Repository, commits: Sequence[Side]) -> tuple[Side, ...]:
+    """The sides of a merge: of commits, those that are not in the history of another one, as in git's merges."""
+    different = list({side.commit: side for side in reversed(commits)}.values())[::-1]
+    return tuple(
+        side
+        for side in different
+        if not any(other is not side and repository.is_ancestor(side.commit, other.commit) for other in different)
+    )
 
 
 def survey(repository: Repository, sides: Sequence[Side]) -> Survey:
@@ -203,7 +207,7 @@ class Joined:
     checkpoints: Mapping[str, Metadata]
 
 
-def others(survey: Survey, trees: Trees) -> tuple[str, tuple[str, ...]]:
+def others_merged(survey: Survey, trees: Trees) -> tuple[str, tuple[str, ...]]:
     """Merge all files but the checkpoints; the tree, and the paths at which git cannot."""
     return trees.merge([trees.without(side.commit, survey.paths) for side in survey.sides])
 
@@ -220,7 +224,7 @@ def join(survey: Survey, trees: Trees, merger: Merger, settle_of: Callable[[Meet
     Raises:
         ThetaError: a checkpoint cannot be read or merged.
     """
-    tree, conflicts = others(survey, trees)
+    tree, conflicts = others_merged(survey, trees)
     problems = {**survey.problems, **dict.fromkeys(conflicts, "git cannot merge it")}
     if problems:
         return Joined(None, problems, {})

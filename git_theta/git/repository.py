@@ -228,6 +228,11 @@ class Repository:
         files = [self.worktree / name for name in sorted(names)]
         return [file for file in [*files, self.common_dir / "info" / "attributes"] if file.is_file()]
 
+    def branch(self) -> str | None:
+        """The current branch, without "refs/heads/"; None if HEAD is detached."""
+        status, output, _ = command.attempt(["symbolic-ref", "--quiet", "--short", "HEAD"], cwd=self.cwd)
+        return command.lines(output)[0] if status == 0 else None
+
     def staged(self) -> list[str]:
         """The paths at which the index differs from HEAD."""
         return command.fields(self.git("diff-index", "--cached", "--name-only", "-z", "HEAD", "--"))
