@@ -1,84 +1,104 @@
-"""Merge: what only one side changed, or both changed alike, is taken; all else is a conflict.
+"""Merge: from several versions of a checkpoint to one (`git merge`, by the merge driver).
 
-A pure function decides group by group; nothing is read but metadata.
+Plan, settle, apply: what one side changed is taken, what is in conflict is asked for, all at once, and then carried
+out, or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from git_theta.metadata import Entry, Metadata
-
-T = TypeVar("T")
-
-STRUCTURE: Final = "(structure)"
+from git_theta.checkpoints import Format
+from git_theta.flows.merging.plan import Step, Versions
+from git_theta.flows.smudge import Fetch
+from git_theta.merges import MergeMethod
+from git_theta.merges.decisions import Conflict, Decision, Settle
+from git_theta.metadata import Metadata
+from git_theta.registry import Family
+from git_theta.store.cache import MetadataCache
+from git_theta.store.objects import ObjectStore
+from git_theta.updates.choose import Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
-    """The outcome of a merge.
+class Plan:
+    """What a merge would do.
 
     Attributes:
-        metadata: the merged checkpoint; where there are conflicts, ours.
-        conflicts: the names of the groups that both sides changed differently; "(structure)" where it is the set of
-            groups, their dtypes or shapes, or the skeleton.
+        steps: one for each group, in the order of our file.
+        others: conflicts about what is no group.
     """
 
-    metadata: Metadata
-    conflicts: tuple[str, ...]
+    steps: tuple[Step, ...]
+    others: tuple[Conflict, ...] = ()
+
+    @property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """What has to be decided, in file order, groups first."""
+        return (*(step.conflict for step in self.steps if step.conflict is not None), *self.others)
 
 
-def merge(ancestor: Metadata | None, ours: Metadata, theirs: Metadata) -> Merged:
-    """Merge three versions of a checkpoint; without an ancestor, everything counts as added by both sides."""
-    frame = _choose(_frame(ancestor), _frame(ours), _frame(theirs))
-    if frame is None:
-        return Merged(ours, (STRUCTURE,))
-    template, other = (ours, theirs) if frame == _frame(ours) else (theirs, ours)
-    old, mine, yours = _groups(ancestor), _groups(ours), _groups(theirs)
-    entries, conflicts = [], _removed_but_changed(old, template, other)
-    for entry in template.entries:
-        name = entry.name
-        chosen = _choose(_identity(old.get(name)), _identity(mine.get(name)), _identity(yours.get(name)))
-        if chosen is None:
-            conflicts.append(name)
-        else:
-            side = mine if chosen == _identity(mine.get(name)) else yours
-            entries.append(replace(side[name], lead=entry.lead))
-    if conflicts:
-        return Merged(ours, tuple(conflicts))
-    return Merged(replace(template, entries=tuple(entries)), ())
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a merge.
+
+    Attributes:
+        plan: of the merge.
+        decided: what was answered, by the name of the conflict.
+        unsettled: the conflicts that were not answered.
+        metadata: the merged checkpoint; None if anything is unsettled.
+    """
+
+    plan: Plan
+    decided: Mapping[str, Decision]
+    unsettled: tuple[Conflict, ...]
+    metadata: Metadata | None
 
 
-def _choose(old: T | None, mine: T | None, yours: T | None) -> T | None:
-    """The value that a three-way merge takes; None for a conflict."""
-    if mine in (yours, None) or yours == old:
-        return mine if mine is not None else yours
-    return yours if mine == old else None
+@dataclass(frozen=True)
+class Merger:
+    """Merges the checkpoints of one repository.
 
+    Attributes:
+        store: where values are read from, and merged ones are kept.
+        cache: is told of what was merged, so that it is cleaned to the very same metadata file again.
+        fetch: brings objects that are not in the local store, as far as it can.
+        formats: write the skeleton where the structure changed.
+        methods: that merge values.
+        limits: of chains of updates.
+    """
 
-def _removed_but_changed(old: Mapping[str, Entry], template: Metadata, other: Metadata) -> list[str]:
-    """Groups that one side removed and the other changed."""
-    kept = _groups(template)
-    return [
-        entry.name
-        for entry in other.entries
-        if entry.name not in kept and _identity(old.get(entry.name)) != _identity(entry)
-    ]
+    store: ObjectStore
+    cache: MetadataCache
+    fetch: Fetch
+    formats: Family[Format]
+    methods: Family[MergeMethod]
+    limits: Limits
 
+    def plan(self, versions: Versions, path: str) -> Plan:
+        """What a merge would do. No group's values are read.
 
-def _groups(metadata: Metadata | None) -> dict[str, Entry]:
-    return {} if metadata is None else {entry.name: entry for entry in metadata.entries}
+        Args:
+            versions: to merge.
+            path: for messages.
 
+        Raises:
+            ThetaError: a skeleton cannot be read.
+        """
+        raise NotImplementedError
 
-def _frame(metadata: Metadata | None) -> Hashable:
-    """All of a checkpoint but the values of its groups."""
-    if metadata is None:
-        return None
-    groups = tuple((entry.name, entry.dtype, entry.shape, entry.lead) for entry in metadata.entries)
-    return metadata.format, metadata.skeleton.digest, groups
+    def merge(self, versions: Versions, settle: Settle, path: str) -> Outcome:
+        """Merge; nothing is written but objects, and those only if every conflict is settled.
 
+        Args:
+            versions: to merge.
+            settle: is asked once, if there is any conflict.
+            path: for messages.
 
-def _identity(entry: Entry | None) -> Hashable:
-    return None if entry is None else (entry.dtype, entry.shape, entry.digest)
+        Raises:
+            MergeError: a decision does not suit its conflict, or has no meaningful result; names the group.
+            PluginError: a merge method is unknown or broken.
+            StoreError: values cannot be had or kept; names the group.
+        """
+        raise NotImplementedError
