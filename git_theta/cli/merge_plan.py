@@ -19,8 +19,9 @@ from git_theta.flows.merge import Plan
 from git_theta.flows.octopus import Meeting, Side, Survey, others_merged, sides_of, survey
 from git_theta.git.trees import Trees
 from git_theta.merges.decisions import Conflict, Decision
+from git_theta.merges.fitting import SIDES
 from git_theta.merges.session import fold
-from git_theta.merges.strategies import SIDES, Answer
+from git_theta.merges.strategies import Answer
 
 _CONFLICT: Final = "conflict"
 _UNCHANGED: Final = "unchanged"

@@ -21,7 +21,7 @@ def wanted(*, skip_smudge: bool) -> dict[str, str]:
         "filter.theta.required": "true",
         "merge.theta.name": "merge model checkpoints by parameter group (Git-Theta)",
         "merge.theta.driver": "git-theta merge-driver %O %A %B %P",
-        "mergetool.theta.cmd": 'git-theta resolve --whatever-is-there -- "$MERGED"',
+        "mergetool.theta.cmd": 'git-theta resolve -- "$MERGED"',
         "mergetool.theta.trustExitCode": "true",
     }
 

@@ -39,16 +39,6 @@ class Conflict:
     sides: tuple[Entry | None, ...]
     texts: tuple[str | None, ...] = ()
 
-    @property
-    def inputs(self) -> tuple[int, ...]:
-        """The sides that a method merges, by number: those that have the group and changed it.
-
-        Of three sides, one may have left the group alone. It has no say then, as it has none in a merge of two.
-        """
-        sides = [None if side is None else (side.dtype, side.shape, side.digest) for side in self.sides]
-        old = None if self.ancestor is None else (self.ancestor.dtype, self.ancestor.shape, self.ancestor.digest)
-        return tuple(number for number, side in enumerate(sides) if side not in (None, old))
-
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from git_theta.errors import PluginError
@@ -14,7 +13,9 @@ from git_theta.registry import Family
 ROWS: Final = "rows"
 """Settles groups that differ in the number of rows; it is no method of the family, which knows one shape only."""
 
-_SIDES: Final = ("ours", "theirs", "ancestor")
+SIDES: Final = ("ours", "theirs", "ancestor")
+"""What settles everything, and not only values."""
+
 _FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -24,52 +25,81 @@ def fitting(conflict: Conflict, methods: Family[MergeMethod]) -> tuple[str, ...]
     A method that fits may still refuse the values: those that have no meaningful result. A plug-in that cannot be
     loaded fits nothing.
     """
-    return (*_sides(conflict), *_others(conflict, methods))
+    names = [*SIDES, ROWS, *(name for name in methods.names() if name not in SIDES)]
+    return tuple(name for name in names if _fits(name, conflict, methods))
 
 
-def _sides(conflict: Conflict) -> Iterator[str]:
-    yield "ours"
-    if _count(conflict) == 2:
-        yield "theirs"
-    if _has_ancestor(conflict):
-        yield "ancestor"
+def misfit(name: str, method: MergeMethod | None, conflict: Conflict) -> str:
+    """Why a method cannot settle a conflict, whatever its parameters; nothing if it can.
+
+    Args:
+        name: of the method.
+        method: itself; None for one of `SIDES` and for `ROWS`.
+        conflict: what is to be settled.
+    """
+    if name in SIDES:
+        return _misfit_of_side(name, conflict)
+    if name == ROWS:
+        return _misfit_of_rows(conflict)
+    if conflict.clash is not Clash.VALUES or method is None:
+        return f"{name} merges nothing but values: say whether to take ours or theirs"
+    return _misfit_of_method(name, method, conflict)
 
 
-def _others(conflict: Conflict, methods: Family[MergeMethod]) -> Iterator[str]:
-    if conflict.clash is Clash.SHAPE and _differ_in_rows(conflict):
-        yield ROWS
-    if conflict.clash is Clash.VALUES and all(entry is not None and entry.dtype in _FLOATS for entry in conflict.sides):
-        yield from (name for name in methods.names() if name not in _SIDES and _fits(name, conflict, methods))
+def inputs(conflict: Conflict) -> tuple[int, ...]:
+    """The sides that a method merges, by number: those that have the group and changed it.
+
+    Of three sides, one may have left the group alone. It has no say then, as it has none in a merge of two.
+    """
+    return tuple(
+        number
+        for number, side in enumerate(conflict.sides)
+        if side is not None and (conflict.ancestor is None or _identity(side) != _identity(conflict.ancestor))
+    )
 
 
 def _fits(name: str, conflict: Conflict, methods: Family[MergeMethod]) -> bool:
+    # A method is imported only where there are values that it could merge.
+    if name in (*SIDES, ROWS) or conflict.clash is not Clash.VALUES:
+        return not misfit(name, None, conflict)
     try:
-        method = methods.get(name)
+        return not misfit(name, methods.get(name), conflict)
     except PluginError:
         return False
+
+
+def _identity(entry: Entry) -> tuple[object, ...]:
+    return entry.dtype, entry.shape, entry.digest
+
+
+def _misfit_of_side(name: str, conflict: Conflict) -> str:
+    count = len(conflict.texts) - 1 if conflict.clash is Clash.TEXT else len(conflict.sides)
+    if name == "theirs" and count > 2:
+        return f"theirs is one of two sides, and there are {count}"
+    if name == "ancestor":
+        in_ancestor = conflict.texts[:1] if conflict.clash is Clash.TEXT else (conflict.ancestor,)
+        if conflict.clash is not Clash.STRUCTURE and in_ancestor == (None,):
+            return "the common ancestor does not have it"
+    return ""
+
+
+def _misfit_of_rows(conflict: Conflict) -> str:
+    present = [side for side in conflict.sides if side is not None]
+    kinds = {(side.dtype, side.shape[1:]) for side in present}
+    if conflict.clash is not Clash.SHAPE or len(kinds) > 1 or not all(side.shape for side in present):
+        return "only groups that differ in the number of rows can be merged by rows"
+    return ""
+
+
+def _misfit_of_method(name: str, method: MergeMethod, conflict: Conflict) -> str:
+    base = conflict.ancestor
+    sides = [side for side in (conflict.sides[number] for number in inputs(conflict)) if side is not None]
+    odd = [side.dtype for side in sides if side.dtype not in _FLOATS]
     low, high = method.inputs
-    count = len(conflict.sides)
-    return low <= count and (high is None or count <= high) and (conflict.ancestor is not None or not method.needs_base)
-
-
-def _count(conflict: Conflict) -> int:
-    return len(conflict.texts) - 1 if conflict.texts else len(conflict.sides)
-
-
-def _has_ancestor(conflict: Conflict) -> bool:
-    match conflict.clash:
-        case Clash.STRUCTURE:
-            return True
-        case Clash.TEXT:
-            return conflict.texts[0] is not None
-        case _:
-            return conflict.ancestor is not None
-
-
-def _differ_in_rows(conflict: Conflict) -> bool:
-    return None not in conflict.sides and len({_row(entry) for entry in conflict.sides if entry is not None}) == 1
-
-
-def _row(entry: Entry) -> tuple[object, ...]:
-    """What one row of a group is: its dtype and extents; for a group without axes, nothing that another has."""
-    return (entry.dtype, *entry.shape[1:]) if entry.shape else (entry.name, entry.digest)
+    if odd:
+        return f"{name} cannot merge {odd[0]} values: say whether to take ours or theirs"
+    if len(sides) < max(low, 1) or (high is not None and len(sides) > high):
+        return f"{name} takes {low if low == high else f'{low} or more'} inputs, not {len(sides)}"
+    if method.needs_base and (base is None or base.shape != sides[0].shape or base.dtype not in _FLOATS):
+        return f"{name} needs a common ancestor of the same shape, and there is none"
+    return ""

@@ -13,9 +13,9 @@ from git_theta.errors import MergeError, PluginError
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Clash
 from git_theta.merges.draws import SEED
-from git_theta.merges.fitting import ROWS
+from git_theta.merges.fitting import ROWS, SIDES
 from git_theta.merges.layers import Gradient
-from git_theta.merges.strategies import LEAVE, OTHERWISE, SIDES, Choice, Rule, Strategy, checked, choice
+from git_theta.merges.strategies import LEAVE, OTHERWISE, Choice, Rule, Strategy, checked, choice
 from git_theta.merges.toml_places import Path, end, places
 from git_theta.registry import Family
 

@@ -11,12 +11,9 @@ from git_theta.errors import MergeError
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Clash, Conflict, Decision
 from git_theta.merges.draws import SEED
-from git_theta.merges.fitting import ROWS
+from git_theta.merges.fitting import ROWS, inputs, misfit
 from git_theta.merges.layers import Gradient, Layers
 from git_theta.merges.parameters import Kind, Parameter, Value, check_names, resolve
-
-SIDES: Final = ("ours", "theirs", "ancestor")
-"""What settles everything, and not only values."""
 
 LEAVE: Final = "conflict"
 """What leaves a conflict to the user."""
@@ -30,8 +27,6 @@ OTHERWISE: Final[dict[str, Clash | None]] = {
     "structure": Clash.STRUCTURE,
 }
 """The words for what is done where no method fits: everywhere, or for one kind of conflict."""
-
-_FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 
 Given = Value | Gradient | tuple[Value | Gradient, ...]
 """What is given for a parameter: one value, one for each input, and each may change over the layers."""
@@ -249,7 +244,7 @@ def _checked_one(parameter: Parameter, given: object) -> Value | Gradient:
 
 def _decision(choice: Choice, conflict: Conflict, depth: float) -> Decision:
     """The choice for a conflict: gradients as they are at its depth, and lists for all sides cut to the inputs."""
-    taken, sides = conflict.inputs, len(conflict.sides)
+    taken, sides = inputs(conflict), len(conflict.sides)
     found: list[tuple[str, Value | tuple[Value, ...]]] = []
     for name, given in choice.given:
         if not isinstance(given, tuple):
@@ -266,47 +261,11 @@ def _at(given: Value | Gradient, depth: float) -> Value:
 
 def _misfit(choice: Choice, decision: Decision, conflict: Conflict) -> str:
     """Why the choice cannot settle the conflict; nothing if it can."""
-    if choice.name in SIDES:
-        return _misfit_of_side(choice.name, conflict)
-    if choice.name == ROWS:
-        return _misfit_of_rows(conflict)
-    if conflict.clash is not Clash.VALUES:
-        return f"{choice.name} merges nothing but values: say whether to take ours or theirs"
-    return _misfit_of_method(choice, decision, conflict)
-
-
-def _misfit_of_side(name: str, conflict: Conflict) -> str:
-    if name == "theirs" and len(conflict.sides) > 2:
-        return f"theirs is one of two sides, and there are {len(conflict.sides)}"
-    if name == "ancestor":
-        in_ancestor = conflict.texts[:1] if conflict.clash is Clash.TEXT else (conflict.ancestor,)
-        if conflict.clash is not Clash.STRUCTURE and in_ancestor == (None,):
-            return "the common ancestor does not have it"
-    return ""
-
-
-def _misfit_of_rows(conflict: Conflict) -> str:
-    present = [side for side in conflict.sides if side is not None]
-    kinds = {(side.dtype, side.shape[1:]) for side in present}
-    if conflict.clash is not Clash.SHAPE or len(kinds) > 1 or not all(side.shape for side in present):
-        return "only groups that differ in the number of rows can be merged by rows"
-    return ""
-
-
-def _misfit_of_method(choice: Choice, decision: Decision, conflict: Conflict) -> str:
-    method, base = choice.method, conflict.ancestor
-    assert method is not None
-    sides = [side for side in (conflict.sides[number] for number in conflict.inputs) if side is not None]
-    odd = [side.dtype for side in sides if side.dtype not in _FLOATS]
-    low, high = method.inputs
-    if odd:
-        return f"{choice.name} cannot merge {odd[0]} values: say whether to take ours or theirs"
-    if len(sides) < low or (high is not None and len(sides) > high):
-        return f"{choice.name} takes {low if low == high else f'{low} or more'} inputs, not {len(sides)}"
-    if method.needs_base and (base is None or base.shape != sides[0].shape or base.dtype not in _FLOATS):
-        return f"{choice.name} needs a common ancestor of the same shape, and there is none"
+    why = misfit(choice.name, choice.method, conflict)
+    if why or choice.method is None:
+        return why
     try:
-        resolve(choice.name, method.parameters, dict(decision.parameters), len(sides))
+        resolve(choice.name, choice.method.parameters, dict(decision.parameters), len(inputs(conflict)))
     except MergeError as error:
         return str(error)
     return ""

@@ -9,7 +9,7 @@ from typing import Final
 
 from git_theta.errors import MergeError
 from git_theta.flows.merging import rows
-from git_theta.merges import Factors, MergeMethod
+from git_theta.merges import Factors, MergeMethod, fitting
 from git_theta.merges.arrays import check_count
 from git_theta.merges.decisions import Clash, Conflict, Decision
 from git_theta.merges.parameters import Params, Value, resolve
@@ -108,7 +108,7 @@ def job_of(
     method = methods.get(name)
     if not _RECORDED.fullmatch(name):
         raise MergeError(f"the merge method {name!r} has a name that a metadata file cannot hold")
-    numbers = conflict.inputs
+    numbers = fitting.inputs(conflict)
     inputs = tuple(side for side in (conflict.sides[number] for number in numbers) if side is not None)
     given = {key: _picked(value, numbers, len(conflict.sides)) for key, value in decision.parameters}
     params = resolve(name, method.parameters, given, len(inputs))
