@@ -100,21 +100,6 @@ class Repository:
         """Run git in this repository; see `command.run`."""
         return command.run(arguments, cwd=self.cwd, stdin=stdin)
 
-    def unmerged(self, paths: Iterable[str] | None = None) -> dict[str, dict[int, FileEntry]]:
-        """What the index has of unmerged paths (from the top): by stage, 1 the ancestor, 2 ours, 3 theirs.
-
-        Args:
-            paths: those that are asked for, files or folders; by default all.
-        """
-        asked = [self.from_here("") or "."] if paths is None else [self.from_here(path) for path in paths]
-        listed = self.git("--literal-pathspecs", "ls-files", "--unmerged", "--full-name", "-z", "--", *asked)
-        found: dict[str, dict[int, FileEntry]] = {}
-        for field in command.fields(listed):
-            info, _, name = field.partition("\t")
-            mode, oid, stage = info.split(" ")
-            found.setdefault(name, {})[int(stage)] = FileEntry(mode, oid)
-        return found
-
     def read_blob(self, oid: str) -> bytes:
         """The content of a blob.
 
