@@ -9,7 +9,7 @@ from typing import Final
 
 from git_theta.errors import MergeError
 from git_theta.flows.merging import rows
-from git_theta.merges import Factors, MergeMethod
+from git_theta.merges import Factors, MergeMethod, fitting
 from git_theta.merges.arrays import check_count
 from git_theta.merges.decisions import Clash, Conflict, Decision
 from git_theta.merges.parameters import Params, Value, resolve
@@ -30,7 +30,7 @@ class Job:
     Attributes:
         conflict: that it settles.
         dtype: that the merged values have.
-        inputs: the groups that are merged, ours first; a side that has none is left out.
+        inputs: the groups that are merged, ours first; a side that has none, or left it alone, is left out.
         base: the group in the ancestor, if it can be of use.
         method: that merges them; None to merge row by row.
         given: parameters for it, one value for each of the inputs where it takes several.
@@ -108,8 +108,8 @@ def job_of(
     method = methods.get(name)
     if not _RECORDED.fullmatch(name):
         raise MergeError(f"the merge method {name!r} has a name that a metadata file cannot hold")
-    numbers = [number for number, side in enumerate(conflict.sides) if side is not None]
-    inputs = tuple(side for side in conflict.sides if side is not None)
+    numbers = fitting.inputs(conflict)
+    inputs = tuple(side for side in (conflict.sides[number] for number in numbers) if side is not None)
     given = {key: _picked(value, numbers, len(conflict.sides)) for key, value in decision.parameters}
     params = resolve(name, method.parameters, given, len(inputs))
     base = conflict.ancestor if method.uses_base else None
