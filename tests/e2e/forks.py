@@ -154,12 +154,16 @@ class Fork:
         assert not self.git("fsck", "--no-dangling", "--no-progress").text
         self.seen[self.repo.rev("HEAD")] = {path: self.repo.read(path) for path in paths or (FILE,)}
 
+    def expects(self, revision: str, *paths: str, **variants: int) -> None:
+        """A commit must have these groups, in files as the library writes them; `published` looks."""
+        self.seen[self.repo.rev(revision)] = {path: saved(path, **variants) for path in paths or (FILE,)}
+
     def conflict(self, *paths: str, said: Said, **ours: int) -> None:
         """The merge stopped: one line of ours for each path, stages in the index, and ours in the worktree."""
         assert said.code == 1
         for path in paths or (FILE,):
             assert loaded(path, self.repo.read(path)).keys() == groups().keys()
-            assert f"UU {path}" in self.repo.status().splitlines()
+            assert self.repo.git("status", "--porcelain", "--", path).stdout.startswith("UU ")
             assert self.repo.read(path) == saved(path, **ours)
             lines = [line for line in said.text.splitlines() if line.startswith(f"git-theta: {path}:")]
             assert len(lines) == 1

@@ -106,7 +106,7 @@ def test_strategies_without_drivers_merge_the_text(fork: Fork, strategy: str) ->
     assert said.code != 0
     added = fork.repo.git("add", FILE, check=False)
     assert added.returncode != 0
-    assert "conflict markers" in added.stderr
+    assert "conflict marker" in added.stderr
     fork.git("merge", "--abort")
     fork.settled(a=1)
     fork.published()
