@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def fork(tmp_path: Path, _forked: Fork) -> Fork:
-    """A model, and branches that change it in one step: attn, mlp and head each another group, clash the same as attn.
+    """A model, and branches that start from it; "main" is checked out, which is the first commit.
 
-    "main" is the first commit, and checked out.
+    Each of attn, mlp, head and key changes another group, clash the same as attn; story has four commits, each of which
+    changes another group.
     """
     return _forked.copy(tmp_path / "fork")
 
@@ -26,9 +27,11 @@ def fork(tmp_path: Path, _forked: Fork) -> Fork:
 def _forked(isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Fork:
     _reset(isolation)
     fork = Fork.make(tmp_path_factory.mktemp("states") / "author")
-    fork.branch("attn", a=1)
-    fork.branch("mlp", m=1)
-    fork.branch("head", h=1)
+    for name, letter in (("attn", "a"), ("mlp", "m"), ("head", "h"), ("key", "k")):
+        fork.branch(name, **{letter: 1})
     fork.branch("clash", a=2)
-    fork.git("checkout", "-q", "main")
+    fork.branch("story", message="one", a=3)
+    fork.branch("story", start="story", message="two", a=3, m=3)
+    fork.branch("story", start="story", message="three", a=3, m=3, h=3)
+    fork.branch("story", start="story", message="four", a=3, m=3, h=3, k=3)
     return fork

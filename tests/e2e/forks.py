@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
-import os
 import shutil
 import subprocess
+import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 import safetensors.numpy
 
 from git_theta import tensors
+from git_theta.cli.workspace import Workspace
 from git_theta.metadata_file import parse
 from git_theta.store.objects import ObjectStore
 from tests.helpers import Repo, safetensors_bytes
@@ -126,10 +129,24 @@ class Fork:
         self.put(*paths, **variants)
         return self.repo.commit(message)
 
-    def branch(self, name: str, *paths: str, start: str = "base", **variants: int) -> None:
-        """A branch with one commit, which has these groups; it is left checked out."""
-        self.git("checkout", "-q", "-b", name, start)
-        self.commit(name, *paths, **variants)
+    def branch(self, name: str, *paths: str, start: str = "base", message: str = "", **variants: int) -> None:
+        """A branch that ends in a new commit with these groups. Git is told what to commit: nothing is checked out."""
+        index = {"GIT_INDEX_FILE": str(self.repo.path / ".git" / "index-of-a-branch")}
+        self.repo.git("read-tree", start, env=index)
+        for path in paths or (FILE,):
+            metadata = self.cleaned(path, saved(path, **variants))
+            blob = self.repo.git("hash-object", "-w", "--no-filters", "--stdin", stdin=metadata).stdout.strip()
+            self.repo.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=index)
+        tree = self.repo.git("write-tree", env=index).stdout.strip()
+        commit = self.repo.git("commit-tree", tree, "-p", start, "-m", message or name).stdout.strip()
+        self.repo.git("update-ref", f"refs/heads/{name}", commit)
+
+    def cleaned(self, path: str, data: bytes) -> bytes:
+        """What the clean filter makes of a checkpoint."""
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning), contextlib.chdir(self.repo.path):
+            metadata = Workspace.here().cleaner.clean(iter([data]), path)
+            gc.collect()  # What GitPython keeps running would end with the process.
+        return metadata
 
     def has(self, *paths: str, **variants: int) -> None:
         """The worktree has these groups, in the files and in what git stores of them, with all objects."""
@@ -146,11 +163,11 @@ class Fork:
             assert all(store.has(ref) for ref in metadata.objects())
 
     def settled(self, *paths: str, **variants: int) -> None:
-        """HEAD has these groups, nothing is left to do, and looking again sees no change."""
+        """HEAD has these groups, nothing is left to do, and the worktree's file is what git has."""
         self.has(*paths, **variants)
+        assert self.git("diff", "--cached", "--name-status", "HEAD").text == ""
         for path in paths or (FILE,):
-            os.utime(self.repo.path / path)
-        assert self.repo.status() == ""
+            assert self.cleaned(path, self.repo.read(path)) == self.repo.git_bytes("cat-file", "blob", f":{path}")
         assert not self.git("fsck", "--no-dangling", "--no-progress").text
         self.seen[self.repo.rev("HEAD")] = {path: self.repo.read(path) for path in paths or (FILE,)}
 
@@ -174,17 +191,17 @@ class Fork:
         self.git("add", "--", *(paths or (FILE,)))
 
     def published(self) -> None:
-        """A fresh clone gives the bytes that were seen, of every commit, through the objects of the remote."""
+        """Git sees no change, and a fresh clone gives the bytes that were seen, of every commit."""
+        assert self.repo.status() == ""
         for number, commit in enumerate(self.seen):
-            self.git("branch", f"seen-{number}", commit)
+            self.git("update-ref", f"refs/heads/seen-{number}", commit)
         self.git("push", "-q", "origin", "refs/heads/seen-*")
         options = [part for setting in _FILTER for part in ("--config", setting)]
         folder = self.repo.path.parent
-        clone = Repo.clone(folder / "remote.git", folder / "clone", *options, "--branch", "seen-0")
-        wanted = [(f"{commit}:{path}", path, data) for commit, files in self.seen.items() for path, data in files.items()]
-        assert clone.read(wanted[0][1]) == wanted[0][2]
-        assert clone.status() == ""
-        asked = "".join(f"{clone.rev(name)} {path}\n" for name, path, _ in wanted)
+        clone = Repo.clone(folder / "remote.git", folder / "clone", *options, "--no-checkout")
+        clone.git("checkout", "-q", next(iter(self.seen)), "--", ".gitattributes")
+        wanted = [(commit, path, data) for commit, files in self.seen.items() for path, data in files.items()]
+        asked = "".join(f"{clone.rev(f'{commit}:{path}')} {path}\n" for commit, path, _ in wanted)
         given = clone.git_bytes("cat-file", "--batch", "--filters", stdin=asked)
         for _, path, data in wanted:
             assert given.startswith(data, given.index(b"\n") + 1), path

@@ -48,14 +48,12 @@ def test_fast_forward_and_no_fast_forward(fork: Fork) -> None:
 
 
 def test_group_that_both_changed(fork: Fork) -> None:
-    """A conflict, however the merge is made; abort restores, and either side can be taken."""
+    """A conflict, however the merge is made: git does not tell a driver of -X. Abort restores; a side can be taken."""
     fork.git("checkout", "-q", "--detach", "attn")
-    for options in ((), ("--no-commit",), ("-X", "ours"), ("-X", "theirs"), ("-c", "merge.conflictStyle=zdiff3")):
-        settings, options = (options, ()) if options[:1] == ("-c",) else ((), options)
-        said = fork.git(*settings, "merge", *options, "clash", check=False)
-        fork.conflict(said=said, a=1)
+    for options in ((), ("--no-commit", "--no-ff"), ("-X", "ours"), ("-X", "theirs")):
+        fork.conflict(said=fork.git("merge", *options, "clash", check=False), a=1)
         fork.git("merge", "--abort")
-        fork.settled(a=1)
+    fork.settled(a=1)
     said = fork.git("merge", "--squash", "clash", check=False)
     fork.conflict(said=said, a=1)
     fork.take("theirs")
@@ -66,36 +64,29 @@ def test_group_that_both_changed(fork: Fork) -> None:
 
 def test_both_changed_alike_is_no_conflict(fork: Fork) -> None:
     fork.branch("same", a=1, m=1)
-    fork.git("merge", "-q", "--no-edit", "attn")
-    fork.settled(a=1, m=1)
     fork.git("checkout", "-q", "--detach", "attn")
     fork.git("merge", "-q", "--no-ff", "--no-edit", "same")
     fork.settled(a=1, m=1)
+    assert fork.repo.status() == ""
 
 
-def test_strategy_ours_takes_ours(fork: Fork) -> None:
-    fork.git("checkout", "-q", "--detach", "attn")
-    fork.git("merge", "-q", "--no-edit", "-s", "ours", "clash")
-    fork.settled(a=1)
-    assert fork.repo.rev("HEAD^2") == fork.repo.rev("clash")
-
-
-def test_merge_of_the_ancestor_side_keeps_what_was_reverted(fork: Fork) -> None:
-    """A group that one side put back to what it was is changed on that side, and not on the other."""
-    fork.git("checkout", "-q", "-b", "back", "attn")
-    fork.commit("back", m=1)
-    fork.git("merge", "-q", "--no-edit", "head")
-    fork.settled(m=1, h=1)
-    fork.git("checkout", "-q", "--detach", "attn")
+def test_group_that_one_side_put_back_stays_put_back(fork: Fork) -> None:
+    fork.branch("back", start="attn", m=1)
+    fork.branch("on", start="attn", a=1, h=1)
+    fork.git("checkout", "-q", "--detach", "on")
     fork.git("merge", "-q", "--no-edit", "back")
     fork.settled(m=1, h=1)
+    fork.git("checkout", "-q", "--detach", "on")
+    fork.git("merge", "-q", "--no-edit", "-s", "ours", "back")
+    fork.settled(a=1, h=1)
+    fork.published()
 
 
 @pytest.mark.parametrize("strategy", ["octopus", "resolve"])
 def test_strategies_without_drivers_merge_the_text(fork: Fork, strategy: str) -> None:
     """Git asks no driver here: it merges the lines, and leaves the metadata file in the worktree until it is filled."""
     fork.git("checkout", "-q", "--detach", "attn")
-    others = ["mlp", "head"] if strategy == "octopus" else ["mlp"]
+    others = ["head", "mlp"] if strategy == "octopus" else ["mlp"]
     fork.git("merge", "--no-edit", "-s", strategy, *others)
     assert fork.repo.read(FILE) == fork.repo.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
     assert fork.repo.status() == ""
@@ -112,69 +103,60 @@ def test_strategies_without_drivers_merge_the_text(fork: Fork, strategy: str) ->
     fork.published()
 
 
-def test_octopus_of_one_by_one_merges(fork: Fork) -> None:
-    """Git's own octopus falls back to nothing: neighbouring lines stop it, and everything is as before."""
+def test_octopus_of_neighbouring_groups_is_refused_by_git(fork: Fork) -> None:
+    """Their lines touch, and git's octopus gives up. Everything is as before."""
     fork.git("checkout", "-q", "--detach", "head")
-    fork.branch("gate", g=1)
-    fork.branch("key", k=1)
-    fork.git("checkout", "-q", "--detach", "head")
-    said = fork.git("merge", "--no-edit", "gate", "key", check=False)
+    said = fork.git("merge", "--no-edit", "key", "mlp", check=False)
     assert said.code == 2
     fork.settled(h=1)
-    for branch in ("gate", "key", "mlp"):
-        fork.git("merge", "-q", "--no-edit", branch)
-    fork.settled(h=1, g=1, k=1, m=1)
+    assert fork.repo.status() == ""
 
 
-def criss_cross(fork: Fork, one: str, two: str) -> None:
-    """Branches left and right, each of which merged the other's start: two best common ancestors."""
-    fork.git("checkout", "-q", "-b", "left", one)
-    fork.git("checkout", "-q", "-b", "right", two)
-    for branch, other, side in (("left", two, "ours"), ("right", one, "ours")):
-        fork.git("checkout", "-q", branch)
-        if fork.git("merge", "-q", "--no-edit", other, check=False).code:
-            fork.take(side)
-            fork.git("commit", "-qm", f"merge, with {side}")
+def criss_cross(fork: Fork, one: str, two: str, left: dict[str, int], right: dict[str, int]) -> None:
+    """Branches "left" and "right" start from merges of the same two branches: two best common ancestors.
+
+    Args:
+        fork: where.
+        one, two: the branches that were merged, in either order.
+        left, right: what the groups became in the merges.
+    """
+    for name, parents, variants in (("left", (one, two), left), ("right", (two, one), right)):
+        fork.branch(name, start=one, **variants)
+        tree = fork.repo.rev(f"{name}^{{tree}}")
+        merged = fork.git("commit-tree", tree, "-p", parents[0], "-p", parents[1], "-m", name).text.strip()
+        fork.git("update-ref", f"refs/heads/{name}", merged)
     assert len(fork.git("merge-base", "--all", "left", "right").text.split()) == 2
 
 
 def test_criss_cross_of_different_groups(fork: Fork) -> None:
     """The ancestor is itself a merge, so what one side took back since then stays taken back."""
-    criss_cross(fork, "attn", "mlp")
-    fork.commit("put attn back", m=1, h=1)
+    criss_cross(fork, "attn", "mlp", {"a": 1, "m": 1}, {"a": 1, "m": 1})
+    fork.branch("right", start="right", m=1, h=1)
+    fork.branch("left", start="left", a=1, m=1, k=1)
     fork.git("checkout", "-q", "left")
-    fork.commit("key", a=1, m=1, k=1)
     fork.git("merge", "-q", "--no-edit", "right")
     fork.settled(m=1, h=1, k=1)
     fork.published()
 
 
-def test_criss_cross_that_was_settled_differently_is_a_conflict(fork: Fork) -> None:
-    """Both sides decided between the same two, and not alike: none of the decisions may vanish."""
-    criss_cross(fork, "attn", "clash")
-    for branch, other, mine in (("left", "right", 1), ("right", "left", 2)):
-        fork.git("checkout", "-q", branch)
-        said = fork.git("merge", "--no-edit", other, check=False)
-        fork.conflict(said=said, a=mine)
-        fork.git("merge", "--abort")
-
-
-def test_criss_cross_that_was_settled_with_the_ancestor_on_one_side_is_a_conflict(fork: Fork) -> None:
-    criss_cross(fork, "attn", "clash")
-    fork.git("checkout", "-q", "right")
-    fork.commit("neither", h=1)
-    said = fork.git("merge", "--no-edit", "left", check=False)
-    fork.conflict(said=said, h=1)
-
-
-def test_criss_cross_that_was_settled_alike_merges(fork: Fork) -> None:
-    criss_cross(fork, "attn", "clash")
-    fork.git("checkout", "-q", "right")
-    fork.commit("as left", a=1, h=1)
+@pytest.mark.parametrize(("mine", "yours"), [(1, 2), (2, 1), (1, 0), (0, 2), (3, 1)])
+def test_criss_cross_that_was_settled_in_two_ways_is_a_conflict(fork: Fork, mine: int, yours: int) -> None:
+    """Each side decided what the group is, and not alike: none of the decisions may vanish."""
+    criss_cross(fork, "attn", "clash", {"a": mine}, {"a": yours, "h": 1})
     fork.git("checkout", "-q", "left")
-    fork.commit("more", a=1, m=1)
+    said = fork.git("merge", "--no-edit", "right", check=False)
+    fork.conflict(said=said, a=mine)
+    fork.take("theirs")
+    fork.git("commit", "-qm", "settled")
+    fork.settled(a=yours, h=1)
+
+
+@pytest.mark.parametrize("both", [0, 1, 3])
+def test_criss_cross_that_was_settled_alike_merges(fork: Fork, both: int) -> None:
+    criss_cross(fork, "attn", "clash", {"a": both, "m": 1}, {"a": both, "h": 1})
+    fork.git("checkout", "-q", "left")
     fork.git("merge", "-q", "--no-edit", "right")
-    fork.settled(a=1, m=1, h=1)
+    fork.settled(a=both, m=1, h=1)
 
 
 @pytest.mark.parametrize("renamed", ["ours", "theirs"])
@@ -189,11 +171,8 @@ def test_file_renamed_on_one_side_and_changed_on_the_other(fork: Fork, renamed: 
     fork.git("merge", "-q", "--no-edit", second)
     fork.settled(new, a=1, m=1)
     assert not (fork.repo.path / FILE).exists()
-    fork.git("checkout", "-q", "--detach", first)
-    said = fork.git("merge", "-q", "--no-edit", "clash" if renamed == "ours" else "moved", check=False)
-    assert said.code == (1 if renamed == "ours" else 0)
     if renamed == "ours":
-        fork.conflict(new, said=said, a=1)
+        fork.conflict(new, said=fork.git("merge", "--no-edit", "clash", check=False), a=1, m=1)
         fork.take("theirs", new)
         fork.git("commit", "-qm", "settled")
         fork.settled(new, a=2)
@@ -204,11 +183,11 @@ def test_file_added_on_both_sides(fork: Fork) -> None:
     """Without an ancestor: equal files are one, and groups that differ are conflicts."""
     new = "second.safetensors"
     fork.branch("one", new, a=3, m=3)
-    fork.branch("same", new, a=3, m=3)
+    fork.branch("same", new, FILE, a=3, m=3)
     fork.branch("other", new, a=3, m=4)
     fork.git("checkout", "-q", "--detach", "one")
     fork.git("merge", "-q", "--no-edit", "same")
-    fork.settled(new, a=3, m=3)
+    fork.settled(new, FILE, a=3, m=3)
     said = fork.git("merge", "--no-edit", "other", check=False)
     assert said.code == 1
     assert fork.repo.status() == f"AA {new}\n"
@@ -231,9 +210,6 @@ def test_file_deleted_on_one_side_and_changed_on_the_other(fork: Fork, deleted: 
     assert said.code == 1
     assert "modify/delete" in said.text
     assert fork.repo.read(FILE) == saved(FILE, a=1)
-    fork.git("merge", "--abort")
-    assert fork.repo.status() == ""
-    fork.git("merge", "--no-edit", "attn" if deleted == "ours" else "gone", check=False)
     fork.git("add", FILE)
     fork.git("commit", "-qm", "kept")
     fork.settled(a=1)
@@ -248,8 +224,9 @@ def test_file_deleted_on_one_side_and_changed_on_the_other(fork: Fork, deleted: 
 def test_file_deleted_on_one_side_and_unchanged_on_the_other_is_gone(fork: Fork) -> None:
     fork.git("checkout", "-q", "-b", "gone", "base")
     fork.git("rm", "-q", FILE)
-    fork.commit("gone", "other.safetensors", k=1)
-    fork.git("merge", "-q", "--no-edit", "main")
+    fork.git("commit", "-qm", "gone")
+    fork.branch("other", "other.safetensors", k=1)
+    fork.git("merge", "-q", "--no-edit", "other")
     assert not (fork.repo.path / FILE).exists()
     fork.settled("other.safetensors", k=1)
 
@@ -269,7 +246,7 @@ def test_unrelated_histories(fork: Fork) -> None:
 
 
 def test_rerere_remembers_what_a_conflict_became(fork: Fork) -> None:
-    """It works on the files of a conflict; whatever it does with binary ones, a merge it settles is a merge as it was."""
+    """Git remembers nothing of binary files, so that the second conflict is like the first."""
     fork.git("config", "rerere.enabled", "true")
     fork.git("checkout", "-q", "--detach", "attn")
     for number in range(2):
@@ -284,10 +261,8 @@ def test_rerere_remembers_what_a_conflict_became(fork: Fork) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        ("core.autocrlf=true",),
-        ("merge.renormalize=true",),
-        ("core.autocrlf=input", "merge.renormalize=true", "core.eol=crlf"),
-        ("merge.conflictStyle=diff3", "merge.renames=false", "merge.directoryRenames=true"),
+        ("core.autocrlf=true", "merge.conflictStyle=diff3", "merge.renames=false"),
+        ("core.autocrlf=input", "core.eol=crlf", "merge.renormalize=true", "merge.conflictStyle=zdiff3"),
     ],
 )
 def test_settings_of_text_files_change_nothing(fork: Fork, settings: tuple[str, ...]) -> None:
@@ -296,8 +271,7 @@ def test_settings_of_text_files_change_nothing(fork: Fork, settings: tuple[str, 
     fork.git("checkout", "-q", "--detach", "attn")
     fork.git("merge", "-q", "--no-edit", "mlp")
     fork.settled(a=1, m=1)
-    said = fork.git("merge", "--no-edit", "clash", check=False)
-    fork.conflict(said=said, a=1, m=1)
+    fork.conflict(said=fork.git("merge", "--no-edit", "clash", check=False), a=1, m=1)
     fork.take("theirs")
     fork.git("commit", "-qm", "settled")
     fork.settled(a=2)

@@ -13,18 +13,6 @@ if TYPE_CHECKING:
     from tests.e2e.forks import Fork, Said
 
 
-def story(fork: Fork) -> None:
-    """The branch "story": four commits on top of "base", each of which changes another group."""
-    fork.git("checkout", "-q", "-b", "story", "base")
-    for message, variants in (
-        ("one", {"a": 3}),
-        ("two", {"a": 3, "m": 3}),
-        ("three", {"a": 3, "m": 3, "h": 3}),
-        ("four", {"a": 3, "m": 3, "h": 3, "k": 3}),
-    ):
-        fork.commit(message, **variants)
-
-
 def interactive(fork: Fork, todo: str, onto: str = "base", *, check: bool = True) -> Said:
     """Rebase the branch "story" interactively; the messages in the list stand for commits."""
     commits = dict(
@@ -43,8 +31,8 @@ def messages(fork: Fork) -> list[str]:
 
 @pytest.mark.parametrize("options", [("--merge",), ("--apply",), ("--rebase-merges",), ("--interactive", "--force")])
 def test_rebase_without_clash(fork: Fork, options: tuple[str, ...]) -> None:
-    fork.branch("head2", h=1, m=2, start="head")
-    fork.git("rebase", "-q", *options, "attn", "head2")
+    fork.branch("head", h=1, m=2, start="head")
+    fork.git("rebase", "-q", *options, "attn", "head")
     fork.settled(a=1, h=1, m=2)
     fork.expects("HEAD~1", a=1, h=1)
     fork.published()
@@ -74,7 +62,6 @@ def test_rebase_with_a_clash_can_be_aborted_skipped_and_continued(fork: Fork, ba
 
 
 def test_interactive_rebase_reorders_and_drops(fork: Fork) -> None:
-    story(fork)
     interactive(fork, "pick three\npick one\ndrop two\npick four")
     fork.settled(h=3, a=3, k=3)
     fork.expects("HEAD~1", h=3, a=3)
@@ -84,7 +71,6 @@ def test_interactive_rebase_reorders_and_drops(fork: Fork) -> None:
 
 
 def test_interactive_rebase_squashes_and_fixes_up(fork: Fork) -> None:
-    story(fork)
     interactive(fork, "pick two\nsquash four\npick one\nfixup three")
     fork.settled(a=3, m=3, h=3, k=3)
     fork.expects("HEAD~1", m=3, k=3)
@@ -92,7 +78,6 @@ def test_interactive_rebase_squashes_and_fixes_up(fork: Fork) -> None:
 
 
 def test_interactive_rebase_stops_to_edit(fork: Fork) -> None:
-    story(fork)
     interactive(fork, "pick two\nedit one\npick three\npick four")
     fork.has(a=3, m=3)
     assert fork.repo.status() == ""
@@ -107,10 +92,9 @@ def test_interactive_rebase_stops_to_edit(fork: Fork) -> None:
 
 def test_interactive_rebase_of_commits_that_clash(fork: Fork) -> None:
     """Two commits that change one group, in the other order: each is a conflict, and what is taken is what is there."""
-    fork.git("checkout", "-q", "-b", "story", "base")
-    fork.commit("one", a=3)
-    fork.commit("two", a=4, m=4)
-    fork.commit("three", a=4, m=4, h=4)
+    fork.branch("story", message="one", a=3)
+    fork.branch("story", start="story", message="two", a=4, m=4)
+    fork.branch("story", start="story", message="three", a=4, m=4, h=4)
     fork.conflict(said=interactive(fork, "pick two\npick one\npick three", check=False))
     fork.take("theirs")
     fork.conflict(said=fork.git("rebase", "--continue", check=False), a=4, m=4)
@@ -122,9 +106,8 @@ def test_interactive_rebase_of_commits_that_clash(fork: Fork) -> None:
 
 
 def test_autosquash_takes_a_fix_to_its_commit(fork: Fork) -> None:
-    story(fork)
-    fork.put(a=3, m=4, h=3, k=3)
-    fork.git("commit", "-qa", "--fixup", ":/two")
+    fork.branch("story", start="story", message="fixup! two", a=3, m=4, h=3, k=3)
+    fork.git("checkout", "-q", "story")
     fork.git("rebase", "-q", "-i", "--autosquash", "base", env={"GIT_SEQUENCE_EDITOR": "true"})
     fork.settled(a=3, m=4, h=3, k=3)
     fork.expects("HEAD~2", a=3, m=4)
@@ -132,7 +115,6 @@ def test_autosquash_takes_a_fix_to_its_commit(fork: Fork) -> None:
 
 
 def test_cherry_pick_one_and_a_range(fork: Fork) -> None:
-    story(fork)
     fork.git("checkout", "-q", "--detach", "mlp")
     fork.git("cherry-pick", "-x", "story")
     fork.settled(m=1, k=3)
@@ -143,8 +125,8 @@ def test_cherry_pick_one_and_a_range(fork: Fork) -> None:
     assert fork.repo.status() == f"M  {FILE}\n"
     fork.git("commit", "-qm", "both")
     fork.settled(h=1, a=3, m=3)
-    fork.git("checkout", "-q", "--detach", "base")
     fork.branch("gate", g=1)
+    fork.git("checkout", "-q", "gate")
     fork.git("cherry-pick", "base..story")
     fork.settled(g=1, a=3, m=3, h=3, k=3)
     fork.expects("HEAD~2", g=1, a=3, m=3)
@@ -170,8 +152,8 @@ def test_cherry_pick_with_a_clash(fork: Fork) -> None:
 
 
 def test_revert_takes_the_effect_of_a_fine_tune_out_of_later_ones(fork: Fork) -> None:
-    story(fork)
     one, two = fork.repo.rev("story~3"), fork.repo.rev("story~2")
+    fork.git("checkout", "-q", "story")
     fork.git("revert", "--no-edit", two)
     fork.settled(a=3, h=3, k=3)
     fork.git("revert", "--no-edit", "HEAD")
@@ -186,6 +168,7 @@ def test_revert_takes_the_effect_of_a_fine_tune_out_of_later_ones(fork: Fork) ->
 def test_revert_of_what_was_changed_again_is_a_conflict(fork: Fork) -> None:
     """It would take the later change with it: that is for the user to decide."""
     fork.branch("again", a=3, m=3, start="attn")
+    fork.git("checkout", "-q", "again")
     fork.conflict(said=fork.git("revert", "--no-edit", "attn", check=False), a=3, m=3)
     fork.git("revert", "--abort")
     fork.settled(a=3, m=3)
@@ -199,7 +182,8 @@ def test_revert_of_what_was_changed_again_is_a_conflict(fork: Fork) -> None:
 def test_revert_of_a_merge(fork: Fork) -> None:
     fork.git("checkout", "-q", "-b", "merged", "attn")
     fork.git("merge", "-q", "--no-edit", "mlp")
-    fork.commit("later", a=1, m=1, k=1)
+    fork.branch("merged", start="merged", a=1, m=1, k=1)
+    fork.git("reset", "-q", "--hard")
     fork.git("revert", "--no-edit", "-m", "1", "HEAD~1")
     fork.settled(a=1, k=1)
     fork.published()
@@ -208,7 +192,7 @@ def test_revert_of_a_merge(fork: Fork) -> None:
 def test_pull_rebase(fork: Fork) -> None:
     fork.git("push", "-q", "origin", "mlp:main")
     fork.git("branch", "-q", "--set-upstream-to", "origin/main", "main")
-    fork.commit("mine", h=1)
+    fork.git("reset", "-q", "--hard", "head")
     fork.put(h=1, k=2)
     fork.git("pull", "-q", "--rebase", "--autostash")
     assert fork.repo.status() == f" M {FILE}\n"
@@ -272,11 +256,8 @@ def test_patch_whose_objects_are_not_here_is_refused_in_one_line(fork: Fork) -> 
     said = other.git("am", *map(str, patches.iterdir()), check=False)
     assert said.returncode != 0
     assert "Traceback" not in said.stderr
-    print(said.stderr)
     assert len([line for line in said.stderr.splitlines() if line.startswith("git-theta:")]) == 1
     other.git("am", "--abort", check=False)
     other.git("checkout", "-q", "-f", "main")
     assert other.read(FILE) == before
     assert other.status() == ""
-
-

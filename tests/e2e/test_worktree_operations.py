@@ -41,7 +41,6 @@ def test_stash_that_clashes_is_kept(fork: Fork) -> None:
     fork.git("checkout", "-q", "--detach", "base")
     fork.git("stash", "pop", "-q")
     assert fork.repo.read(FILE) == saved(FILE, a=5, m=5)
-    fork.published()
 
 
 def test_stash_of_index_and_worktree(fork: Fork) -> None:
@@ -85,11 +84,10 @@ def test_uncommitted_change_goes_along_to_another_branch(fork: Fork, verb: str) 
     fork.settled(a=1, m=5)
 
 
-@pytest.mark.parametrize("verb", ["checkout", "switch"])
-def test_uncommitted_change_that_clashes_can_be_had_back(fork: Fork, verb: str) -> None:
+def test_uncommitted_change_that_clashes_can_be_had_back(fork: Fork) -> None:
     """Ours is the other branch here; what was in the worktree is theirs, whole."""
     fork.put(a=5, m=5)
-    said = fork.git(verb, "-m", "attn", check=False)
+    said = fork.git("switch", "-m", "attn", check=False)
     assert said.text.count("git-theta:") == 1
     assert fork.repo.status() == f"UU {FILE}\n"
     fork.git("checkout", "--theirs", FILE)
@@ -165,18 +163,16 @@ def test_merge_started_in_a_subdirectory(fork: Fork) -> None:
     fork.branch("deep", file, a=1)
     fork.branch("deep-mlp", file, a=1, m=1, start="deep")
     fork.branch("deep-head", file, a=1, h=1, start="deep")
-    fork.branch("deep-clash", file, a=2, start="deep")
-    fork.git("checkout", "-q", "--detach", "deep-mlp")
+    fork.branch("deep-clash", file, a=1, h=2, start="deep")
+    fork.git("checkout", "-q", "deep-mlp")
     inside = Fork(Repo(fork.repo.path / folder))
     inside.git("merge", "-q", "--no-edit", "deep-head")
     fork.settled(file, a=1, m=1, h=1)
-    inside.git("merge", "-q", "--no-edit", "deep-clash")
-    fork.settled(file, a=2, m=1, h=1)
-    inside.git("cherry-pick", "deep-mlp", "--allow-empty", "--keep-redundant-commits")
-    inside.git("reset", "-q", "--hard", "deep-clash")
-    said = inside.git("rebase", "attn", check=False)
-    assert said.code == 0
-    fork.settled(file, a=2)
+    fork.conflict(file, said=inside.git("merge", "--no-edit", "deep-clash", check=False), a=1, m=1, h=1)
+    inside.git("merge", "--abort")
+    inside.git("checkout", "-q", "--detach", "deep-clash")
+    inside.git("cherry-pick", "deep-mlp^")
+    fork.settled(file, a=1, m=1, h=2)
     fork.published()
 
 
