@@ -17,7 +17,7 @@ from git_theta.checkpoints.scan import Scan, scan
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError
 from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take
-from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
+from git_theta.flows.keeping import INLINE_BYTES, Keeper, Wish, skeleton_wanted, wanted
 from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
 from git_theta.metadata import Entry, Metadata, Skeleton, content_key
@@ -30,7 +30,6 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import dense, update_types
 from git_theta.updates.choose import AUTO, Limits
 
-_INLINE_BYTES: Final = 1 << 16
 _FORMAT: Final = "theta-format"
 """The attribute that names the format of a file."""
 
@@ -151,7 +150,7 @@ class Cleaner:
             intake = tolerate(intake, before[::-1], self.store, Tolerance(self.settings.atol, self.settings.rtol))
         skeleton = intake.digests.skeleton
         skeleton_digest = tensors.digest(skeleton)
-        is_large = len(skeleton) > _INLINE_BYTES
+        is_large = len(skeleton) > INLINE_BYTES
         keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain))
         kept = keeper.keep(intake, path, before, skeleton if is_large else None, wish)
         layout = intake.scan.layout

@@ -14,7 +14,7 @@ from git_theta.checkpoints import Format, formats
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import CorruptObjectError, StoreError
 from git_theta.flows import by_value
-from git_theta.metadata import Entry, Metadata, ObjectRef, Update, content_key
+from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update, content_key
 from git_theta.registry import Family
 from git_theta.store.arrays import Arrays, Block
 from git_theta.store.cache import MetadataCache
@@ -84,7 +84,7 @@ class Smudger:
                 done += len(block)
                 # The last block is kept back until all are known to be right.
                 if done >= entry.nbytes or part.block is None:
-                    self._check(entry.update, entry.digest, hasher.hexdigest())
+                    _check(self.store, entry.update, entry.digest, hasher.hexdigest())
             yield block
             if part.reader is not None:
                 part.reader.end()
@@ -102,7 +102,7 @@ class Smudger:
 
     def _parts(self, metadata: Metadata, reader: Reader, path: str) -> Iterator[_Part]:
         """The pieces of the file in order."""
-        skeleton = self._skeleton(metadata, reader, path)
+        skeleton = read_skeleton(metadata.skeleton, reader, self.store, path)
         position = 0
         for entry in metadata.entries:
             if entry.lead:
@@ -115,24 +115,36 @@ class Smudger:
             yield _Part(entry, None, reader=mine)
         yield _Part(None, None, skeleton[position:])
 
-    def _skeleton(self, metadata: Metadata, reader: Reader, path: str) -> bytes:
-        kept = metadata.skeleton
-        if kept.inline is not None:
-            return kept.inline
-        assert kept.update is not None
-        with naming(path, SKELETON, kept.update):
-            blocks = reader.values(kept.update, Group("uint8", (kept.size,)))
-            skeleton = b"".join(bytes(block.result()) for block in blocks)
-            self._check(kept.update, kept.digest, tensors.digest(skeleton))
-        return skeleton
 
-    def _check(self, update: Update, wanted: str, found: str) -> None:
-        """Values are verified by their digest, end to end. Only when it is wrong does the object's name matter."""
-        if found == wanted:
-            return
-        for ref in update.objects():
-            self.store.verify(ref)
-        raise CorruptObjectError("it does not hold the values that the metadata file promises")
+def read_skeleton(kept: Skeleton, reader: Reader, store: ObjectStore, path: str) -> bytes:
+    """The bytes of a checkpoint outside of its groups. Their object must be here.
+
+    Args:
+        kept: what the metadata file says of it.
+        reader: gives values.
+        store: where its object is.
+        path: for messages.
+
+    Raises:
+        StoreError: the object is missing or damaged.
+    """
+    if kept.inline is not None:
+        return kept.inline
+    assert kept.update is not None
+    with naming(path, SKELETON, kept.update):
+        blocks = reader.values(kept.update, Group("uint8", (kept.size,)))
+        skeleton = b"".join(bytes(block.result()) for block in blocks)
+        _check(store, kept.update, kept.digest, tensors.digest(skeleton))
+    return skeleton
+
+
+def _check(store: ObjectStore, update: Update, wanted: str, found: str) -> None:
+    """Values are verified by their digest, end to end. Only when it is wrong does the object's name matter."""
+    if found == wanted:
+        return
+    for ref in update.objects():
+        store.verify(ref)
+    raise CorruptObjectError("it does not hold the values that the metadata file promises")
 
 
 def provide(updates: Iterable[tuple[str, Update]], store: ObjectStore, fetch: Fetch, path: str) -> None:

@@ -20,7 +20,7 @@ def wanted(*, skip_smudge: bool) -> dict[str, str]:
         "filter.theta.process": f"git-theta filter-process{skip}",
         "filter.theta.required": "true",
         "merge.theta.name": "merge model checkpoints by parameter group (Git-Theta)",
-        "merge.theta.driver": "git-theta merge-driver %O %A %B %P",
+        "merge.theta.driver": "git-theta merge-driver --marker-size %L %O %A %B %P",
         "mergetool.theta.cmd": 'git-theta resolve -- "$MERGED"',
         "mergetool.theta.trustExitCode": "true",
     }

@@ -7,6 +7,7 @@ in the cheapest lossless way, like any other change.
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -53,11 +54,13 @@ class Applier:
         inputs: give the values that are merged.
         store: where new objects go.
         limits: of chains of updates.
+        checksums: where the CRC-32 of merged values is put, by their digest; None if nobody wants to know it.
     """
 
     inputs: Inputs
     store: ObjectStore
     limits: Limits
+    checksums: dict[str, int] | None = None
 
     def apply(self, jobs: Sequence[Job]) -> Mapping[str, Entry]:
         """The merged group of each job, by name; its lead is 0.
@@ -90,15 +93,18 @@ class Applier:
             chain = choose.chain_nbytes(bases, group, self.inputs.readers.types, self.limits)
             if chain is None:
                 return None
-            hasher, signer = blake3(), lsh.Signer(job.dtype)
+            hasher, signer, crc = blake3(), lsh.Signer(job.dtype), 0
             for number, block in enumerate(_summed(job, terms, self.inputs)):
                 if not number and chain and chain >= GAIN * plans.stored_nbytes(block, job.nbytes):
                     return None
                 _check_finite(block, job.dtype)
                 hasher.update(block.reshape(-1).data)
                 signer.feed(block.reshape(-1))
+                crc = zlib.crc32(block.reshape(-1).data, crc) if self.checksums is not None else 0
             update = Update("linear", None, bases, (("weights", tuple(weight for weight, _ in terms)),))
             digest = hasher.hexdigest()
+            if self.checksums is not None:
+                self.checksums[digest] = crc
             return _version(job, group, digest) or _entry(job, group, digest, update, signer.signature())
 
     def _portion(
@@ -129,7 +135,7 @@ class Applier:
         """The merged values."""
         with _naming(job):
             if job.method is None:
-                return _Made.of(*self._by_rows(job, budget))
+                return self._made(*self._by_rows(job, budget))
             group = Group(job.dtype, job.shape)
             out = np.empty((group.nbytes // tensors.itemsize(job.dtype), tensors.itemsize(job.dtype)), np.uint8)
             if job.method.elementwise:
@@ -142,7 +148,13 @@ class Applier:
             else:
                 with budget.taking(group.nbytes * (len(job.entries) + _SHARE)):
                     _merge(job, [self.inputs.whole(entry) for entry in job.entries], out)
-            return _Made.of(group, out)
+            return self._made(group, out)
+
+    def _made(self, group: Group, values: Rows) -> _Made:
+        made = _Made(group, values, tensors.digest(values.reshape(-1).data))
+        if self.checksums is not None:
+            self.checksums[made.digest] = zlib.crc32(values.reshape(-1).data)
+        return made
 
     def _by_rows(self, job: Job, budget: _Budget) -> tuple[Group, Rows]:
         width = rows.row_nbytes(job.dtype, job.shape)
@@ -161,11 +173,6 @@ class _Made:
     group: Group
     rows: Rows
     digest: str
-
-    @classmethod
-    def of(cls, group: Group, rows: Rows) -> _Made:
-        """With their digest."""
-        return cls(group, rows, tensors.digest(rows.reshape(-1).data))
 
     @property
     def key(self) -> tuple[str, Group]:
