@@ -276,3 +276,24 @@ def test_settings_of_text_files_change_nothing(fork: Fork, settings: tuple[str, 
     fork.git("commit", "-qm", "settled")
     fork.settled(a=2)
     fork.published()
+
+
+@pytest.mark.parametrize("clash", [False, True])
+def test_file_renamed_to_two_names(fork: Fork, clash: bool) -> None:
+    """Git merges the contents first, with longer conflict markers, which must not be taken for those of ancestors."""
+    names = ["one.safetensors", "two.safetensors"]
+    for name, branch in zip(names, ("attn", "clash" if clash else "mlp"), strict=True):
+        fork.git("checkout", "-q", "-b", name, branch)
+        fork.git("mv", FILE, name)
+        fork.git("commit", "-qm", f"renamed to {name}")
+    fork.git("checkout", "-q", names[0])
+    said = fork.git("merge", "--no-edit", names[1], check=False)
+    assert said.code == 1
+    assert said.text.count("git-theta:") == clash
+    if clash:
+        # Git has what the driver left of a conflict on both sides then, which is ours; theirs is in their commit.
+        fork.git("checkout", "--ours", "--", names[0])
+        fork.git("checkout", "MERGE_HEAD", "--", names[1])
+    wanted = [{"a": 1}, {"a": 2}] if clash else [{"a": 1, "m": 1}] * 2
+    for name, variants in zip(names, wanted, strict=True):
+        assert fork.repo.read(name) == saved(name, **variants)
