@@ -17,7 +17,7 @@ STRUCTURE: Final = "(structure)"
 """The name of a conflict about all that is neither a group nor a value with a name."""
 
 UNDECIDED: Final = MergeRecord(UNDECIDED_METHOD)
-"""Marks a group of an ancestor that is itself a merge, in which the group was in conflict: every side has changed it."""
+"""Marks a group of an ancestor that is itself a merge, in which it was in conflict: every side has changed it."""
 
 ADDED: Final = MergeRecord(UNDECIDED_METHOD, (("added", True),))
 """The same of a group that was added differently on both sides of that merge: it has no values before."""

@@ -38,9 +38,9 @@ def as_before(versions: Versions) -> Settle:
 def undecided(merged: Metadata, conflicts: Sequence[Conflict]) -> Metadata:
     """Mark the groups that were in conflict between two ancestors of a merge.
 
-    Both sides of the outer merge decided about them, each in its own way. Whatever value the ancestor is given, it could
-    be the one that a side decided for, and would then count as no change, and that decision be lost. A group that is
-    marked is changed on every side.
+    Both sides of the outer merge decided about them. Whatever value the ancestor is given, it could be the one that a
+    side decided for, which would then count as no change, and the decision be lost. A group that is marked is changed
+    on every side.
 
     Args:
         merged: settled by `as_before`.
