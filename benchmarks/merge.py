@@ -5,8 +5,8 @@
 The models are GPT-2-small-shaped in float32 (498 MB), and differ from each other and from their ancestor everywhere.
 Each repetition runs both tools one right after the other, with all files in the page cache and all that was written on
 disk. `git merge` puts the merged model into the worktree and commits it; the merge alone is timed as well, without a
-worktree (`git merge-tree`). What the tools made of it is compared. Then branches that touch different layers are merged,
-with all objects out of reach. Exits with status 1 if a target is missed. Needs git >= 2.38 and the environment that
+worktree (`git merge-tree`). What the tools made of it is compared. Then branches that touch different layers are merged
+while no object is in reach. Exits with status 1 if a target is missed. Needs git >= 2.38 and the environment that
 Git-Theta is installed in; mergekit 0.1.5 may be in another one. Without it, only our own figures are taken.
 """
 
