@@ -62,14 +62,6 @@ class Inputs:
             position += len(block)
         return out
 
-    def whole(self, entry: Entry) -> Array:
-        """All values as an array of the group's shape, for dtypes that NumPy or ml_dtypes has.
-
-        Raises:
-            CorruptObjectError: as `rows`.
-        """
-        return typed(self.raw(entry), entry.dtype).reshape(entry.shape)
-
 
 def typed(rows: Rows, dtype: str) -> Array:
     """Rows of bytes as a flat array of their values; a view."""
