@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Protocol
 
 from git_theta.cli.prompt import explain, words
@@ -25,7 +26,7 @@ from git_theta.errors import MergeError, ThetaError, UsageError
 from git_theta.git.sides import Sides
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Conflict, Decision
-from git_theta.merges.fitting import ROWS, SIDES, fitting, inputs, misfit
+from git_theta.merges.fitting import ROWS, SIDES, fitting, inputs, misfit, usable
 from git_theta.merges.parameters import Parameter, Value, check_names, resolve
 from git_theta.merges.session import Scope, Session, fold
 from git_theta.registry import Family
@@ -85,7 +86,8 @@ class Dialogue:
 
     def settle(self, conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
         """The decisions by name: all of them, or none if the user leaves (see `merges.decisions.Settle`)."""
-        session = Session.begin(conflicts, lambda conflict: fitting(conflict, self.methods))
+        known = usable(self.methods)
+        session = Session.begin(conflicts, lambda conflict: fitting(conflict, known))
         try:
             self.screen.say(words.opening(self.path, len(conflicts), self.sides, self._width))
             return self._settled(session).decisions
@@ -101,8 +103,9 @@ class Dialogue:
             if session != told:
                 self._tell(session)
                 told = session
+            typed = self._typed(session)
             try:
-                command = self._command(session)
+                command = parse(typed, self._fits(session), self._known)
                 if command is Verb.NOTHING and session.current is None:
                     return session
                 session = self._done(command, session)
@@ -122,13 +125,19 @@ class Dialogue:
     def _say(self, text: str) -> None:
         self.screen.say(lines(*wrapped(text, self._width, indent="")))
 
-    def _command(self, session: Session) -> Command:
-        known = (*self.methods.names(), ROWS)
-        fits = known if session.current is None else session.fits[session.current.name]
+    def _typed(self, session: Session) -> str:
+        fits = self._fits(session)
         tables = {} if session.current is None else {name: self._parameters(name) for name in fits}
         patterns = _patterns(session)
-        typed = self.screen.ask(_PROMPT, lambda text: complete(text, fits, tables, patterns))
-        return parse(typed, fits, known)
+        return self.screen.ask(_PROMPT, lambda text: complete(text, fits, tables, patterns))
+
+    def _fits(self, session: Session) -> tuple[str, ...]:
+        return self._known if session.current is None else session.fits[session.current.name]
+
+    @cached_property
+    def _known(self) -> tuple[str, ...]:
+        """All names; to find the plug-ins takes a while."""
+        return (*self.methods.names(), ROWS)
 
     def _done(self, command: Command, session: Session) -> Session:
         match command:
@@ -223,7 +232,7 @@ class Dialogue:
         while True:
             asked = f"  {parameter.name}{f' [{default}]' if default else ''}> "
             typed = self.screen.ask(asked, lambda text: _starting(values(parameter), text)).strip()
-            if typed in (*_BACK, DEFAULTS) or (not typed and not parameter.required):
+            if typed in _BACK or (typed in ("", DEFAULTS) and not parameter.required):
                 return typed
             try:
                 value = parameter.parse(typed)
@@ -235,7 +244,7 @@ class Dialogue:
                 return typed
 
     def _parameters(self, method: str) -> tuple[Parameter, ...]:
-        return () if method == ROWS else self.methods.get(method).parameters
+        return () if method in (*SIDES, ROWS) else self.methods.get(method).parameters
 
     def _misfit(self, method: str, conflict: Conflict) -> str:
         known = None if method in (*SIDES, ROWS) else self.methods.get(method)

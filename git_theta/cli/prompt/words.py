@@ -227,16 +227,16 @@ def _actions(session: Session, conflict: Conflict, width: int) -> Iterator[Text]
     yield from _key_lines([*quick, *others, ("s", "statistics")], width)
     left = len(session.remaining)
     if left > 1:
-        yield from wrapped(_bulk(session, "a" if "average" in fits else "o", left), width, style="dim")
+        yield from _key_lines(_bulk(session, "a" if "average" in fits else "o", left), width)
     yield from _key_lines([("u", "undo"), ("l", "list"), ("?", "help"), ("q", "quit")], width)
 
 
-def _bulk(session: Session, key: str, left: int) -> str:
+def _bulk(session: Session, key: str, left: int) -> list[tuple[str, str]]:
     """How several conflicts are settled at once."""
     current = session.remaining[0].name
     alike = len(session.reached(Scope(Reach.KIND)))
-    kind = f"'{key} =' the {alike} of {cut(fold(current), 200)}, " if alike > 1 else ""
-    return f"'{key} *' settles all {left} that are left, {kind}'{key} PATTERN' those that match."
+    kind = [(f"{key} =", f"the {alike} of {cut(fold(current), 200)}")] if alike > 1 else []
+    return [(f"{key} *", f"all {left} left"), *kind, (f"{key} PATTERN", "those that match")]
 
 
 def _key_lines(keys: Iterable[tuple[str, str]], width: int) -> Iterator[Text]:
