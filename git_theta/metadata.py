@@ -77,6 +77,20 @@ class Skeleton:
 
 
 @dataclass(frozen=True, slots=True)
+class MergeRecord:
+    """What a merge made a group's values with, for people to read; the values do not depend on it.
+
+    Attributes:
+        method: of merging.
+        parameters: those that were not the defaults, and the seed of random methods; sorted by name. Where each input
+            had a value of its own, they are a tuple.
+    """
+
+    method: str
+    parameters: tuple[tuple[str, Parameter], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One parameter group.
 
@@ -86,6 +100,7 @@ class Entry:
         lead: bytes of the skeleton that stand right before the values.
         update: how to get the values.
         signature: what the distance to another version is estimated from (`signatures`); None if it has none.
+        merge: what a merge made the values with; None if none did.
     """
 
     name: str
@@ -95,6 +110,7 @@ class Entry:
     lead: int
     update: Update
     signature: Signature | None = None
+    merge: MergeRecord | None = None
 
     @property
     def nbytes(self) -> int:

@@ -13,7 +13,7 @@ from git_theta.checkpoints.pickle_reader import Fuel
 from git_theta.checkpoints.pickle_values import plain_values
 from git_theta.checkpoints.pickles import Walker
 from git_theta.checkpoints.torch_spans import Names, Storages, layout_of
-from git_theta.checkpoints.zip_checksums import refit
+from git_theta.checkpoints.zip_checksums import checksums, refit, with_checksums, without_checksums
 from git_theta.checkpoints.zips import STORED, Member, local_header_size, read_directory, read_end, read_entries
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
@@ -25,7 +25,10 @@ groups. Only TorchScript has constants."""
 
 _MEMBER: Final = 512
 _VERSIONS: Final = ("version", ".data/version")
-_OWN: Final = {*_VERSIONS, "data.pkl", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"}
+_IDENTITY: Final = ".data/serialization_id"
+"""What torch makes of the checksums of all members, and nobody compares."""
+
+_OWN: Final = {*_VERSIONS, "data.pkl", "byteorder", ".format_version", ".storage_alignment", _IDENTITY}
 """What torch itself puts beside the storages; a new file has its own."""
 
 
@@ -62,6 +65,18 @@ class TorchZip:
         """
         archive = Archive(source)
         return plain_values(archive.walker("data", Fuel(source.size)).walk())
+
+    def checksums(self, layout: Layout, skeleton: bytes) -> Mapping[str, int]:
+        """The checksums of the groups' values; see `checkpoints.Checksummed`."""
+        return checksums(layout, skeleton)
+
+    def with_checksums(self, layout: Layout, skeleton: bytes, sums: Mapping[str, int]) -> bytes:
+        """The skeleton for other values; see `checkpoints.Checksummed`."""
+        return with_checksums(layout, skeleton, sums)
+
+    def without_checksums(self, layout: Layout, skeleton: bytes) -> bytes:
+        """The skeleton without what depends on values; see `checkpoints.Checksummed`."""
+        return without_checksums(layout, skeleton, lambda name: name.partition("/")[2] == _IDENTITY)
 
     def refit(self, layout: Layout, skeleton: bytes, changed: Mapping[str, Values]) -> bytes:
         """The skeleton for other values of some groups, in a file that stays as it is otherwise.

@@ -11,6 +11,7 @@ from git_theta.errors import MergeError
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Clash
 from git_theta.merges.draws import SEED
+from git_theta.merges.fitting import ROWS
 from git_theta.merges.recipes import otherwise_of, parse_recipe
 from git_theta.merges.strategies import LEAVE, OTHERWISE, Strategy, choice
 from git_theta.registry import Family
@@ -55,9 +56,7 @@ def compose(
 
 
 def _of_method(name: str, pairs: Mapping[str, str], methods: Family[MergeMethod]) -> Strategy:
-    if name == LEAVE and pairs.keys() <= OTHERWISE.keys():
-        return Strategy(choice(name, {}, methods.get) if not pairs else None, otherwise=_otherwise(pairs))
-    table = {parameter.name: parameter for parameter in methods.get(name).parameters}
+    table = {} if name in (LEAVE, ROWS) else {one.name: one for one in methods.get(name).parameters}
     given: dict[str, object] = {}
     for key, value in pairs.items():
         if key not in OTHERWISE:
@@ -65,7 +64,9 @@ def _of_method(name: str, pairs: Mapping[str, str], methods: Family[MergeMethod]
     # A seed may be said for any method, as it may for a whole recipe.
     if SEED.name in given and SEED.name not in table:
         _seed(str(given.pop(SEED.name)))
-    return Strategy(choice(name, given, methods.get), otherwise=_otherwise(pairs))
+    said, otherwise = choice(name, given, methods.get), _otherwise(pairs)
+    # "conflict" alone is a decision to decide nothing; with words for the rest, those decide.
+    return Strategy(None if name == LEAVE and otherwise else said, otherwise=otherwise)
 
 
 def _of_recipe(strategy: Strategy, pairs: Mapping[str, str]) -> Strategy:
