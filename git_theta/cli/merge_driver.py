@@ -10,10 +10,11 @@ from typing import Final
 import click
 
 from git_theta.cli.boundary import complain
+from git_theta.cli.strategies import chosen
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import MetadataError, StoreError
 from git_theta.flows.merging.plan import Versions
-from git_theta.flows.merging.settling import as_before, nobody
+from git_theta.flows.merging.settling import as_before
 from git_theta.merges.decisions import Conflict
 from git_theta.metadata import Metadata
 from git_theta.metadata_file import is_metadata, parse, serialize
@@ -39,7 +40,7 @@ def command(ancestor: Path, ours: Path, theirs: Path, path: str, marker_size: in
     workspace = Workspace.here()
     versions = Versions(old, (mine, yours))
     is_inner = _is_inner(workspace, path, marker_size)
-    settle = as_before(versions) if is_inner else nobody
+    settle = as_before(versions) if is_inner else chosen(workspace, versions, path)
     outcome = workspace.merger.merge(versions, settle, path)
     if outcome.metadata is None:
         complain(f"{path}: {_described(outcome.unsettled)}; the worktree keeps ours: settle it with {_how(path)}")
