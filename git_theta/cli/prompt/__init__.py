@@ -3,64 +3,59 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from git_theta.cli.prompt.tty import SETTING, Mode, mode_of, terminal
 from git_theta.git import caller, command
-from git_theta.merges import merge_methods
 from git_theta.merges.decisions import Conflict, Decision, Settle
 
 if TYPE_CHECKING:
-    from git_theta.diffs.changes import Statistics
+    from git_theta.cli.workspace import Workspace
     from git_theta.git.repository import Repository
     from git_theta.git.sides import Sides
-    from git_theta.metadata import Entry
 
 
-def asking(
-    repository: Repository,
-    path: str,
-    measure: Callable[[Entry, Entry], Statistics],
-    *,
-    sides: Sides | None = None,
-    mode: Mode | None = None,
-) -> Settle:
+def asking(workspace: Workspace, path: str, *, has_ancestor: bool = True) -> Settle:
     """What settles conflicts by asking on the terminal; it settles none if nobody may be asked, or the user leaves.
 
     Args:
-        repository: where git merges.
+        workspace: where git merges.
         path: of the checkpoint, from the top.
-        measure: reads the values of two versions of a group and compares them; a ThetaError that it raises is shown.
-        sides: who ours and theirs are; found out if it is not given.
-        mode: when to ask; what `theta.merge.prompt` says if it is not given.
+        has_ancestor: whether the sides come from a common ancestor.
     """
 
     def settle(conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
-        wanted = mode_of(repository.settings().get(SETTING, Mode.AUTO)) if mode is None else mode
-        with terminal(wanted, os.environ) as descriptor:
+        mode = mode_of(workspace.repository.settings().get(SETTING, Mode.AUTO))
+        with terminal(mode, os.environ) as descriptor:
             if descriptor is None or not conflicts:
                 return {}
-            return _ask(descriptor, conflicts, sides or _sides(repository), path, measure)
+            return _ask(descriptor, workspace, path, conflicts, has_ancestor=has_ancestor)
 
     return settle
 
 
 def _ask(
-    descriptor: int,
-    conflicts: Sequence[Conflict],
-    sides: Sides,
-    path: str,
-    measure: Callable[[Entry, Entry], Statistics],
+    descriptor: int, workspace: Workspace, path: str, conflicts: Sequence[Conflict], *, has_ancestor: bool
 ) -> Mapping[str, Decision]:
     # All of this, and prompt_toolkit above all, is imported only where somebody is asked.
     from git_theta.cli.prompt.dialogue import Dialogue, Left
     from git_theta.cli.prompt.screen import opened
     from git_theta.diffs.statistics import estimate
 
+    sides = _sides(workspace.repository)
     try:
         with opened(descriptor, os.environ) as screen:
-            return Dialogue(screen, path, sides, merge_methods(), estimate, measure).settle(conflicts)
+            talk = Dialogue(
+                screen=screen,
+                path=path,
+                sides=sides,
+                methods=workspace.merger.methods,
+                estimate=estimate,
+                measure=workspace.measurer(path).measure,
+                has_ancestor=has_ancestor,
+            )
+            return talk.settle(conflicts)
     except Left:
         return {}
 

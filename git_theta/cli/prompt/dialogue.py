@@ -75,6 +75,7 @@ class Dialogue:
         methods: that merge values.
         estimate: tells at once how far a group moved.
         measure: reads values to tell it exactly.
+        has_ancestor: whether the sides come from a common ancestor.
     """
 
     screen: Screen
@@ -83,11 +84,12 @@ class Dialogue:
     methods: Family[MergeMethod]
     estimate: words.Estimate
     measure: explain.Measure
+    has_ancestor: bool = True
 
     def settle(self, conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
         """The decisions by name: all of them, or none if the user leaves (see `merges.decisions.Settle`)."""
         known = usable(self.methods)
-        session = Session.begin(conflicts, lambda conflict: fitting(conflict, known))
+        session = Session.begin(conflicts, lambda conflict: self._fitting(conflict, known))
         try:
             self.screen.say(words.opening(self.path, len(conflicts), self.sides, self._width))
             return self._settled(session).decisions
@@ -95,6 +97,9 @@ class Dialogue:
             with suppress(Left):
                 self._say("Left as a conflict: nothing is changed, and 'git theta resolve' settles it later.")
             return {}
+
+    def _fitting(self, conflict: Conflict, known: Mapping[str, MergeMethod]) -> tuple[str, ...]:
+        return tuple(name for name in fitting(conflict, known) if self.has_ancestor or name != "ancestor")
 
     def _settled(self, session: Session) -> Session:
         """The session once all is settled and the user agrees."""

@@ -9,6 +9,7 @@ from git_theta.cli.prompt.methods import about
 from git_theta.cli.prompt.text import Text, cut, line, lines, pad, wrapped
 from git_theta.cli.prompt.words import labels, percent, value_text
 from git_theta.diffs.changes import Statistics
+from git_theta.diffs.statistics import are_comparable
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.merges.parameters import Parameter
 from git_theta.metadata import Entry
@@ -83,11 +84,6 @@ def statistics(conflict: Conflict, measure: Measure, width: int) -> Text:
     return lines(head, *(_measured(label, measure(old, new), room) for label, old, new in pairs))
 
 
-def comparable(old: Entry, new: Entry) -> bool:
-    """Whether two versions of a group have values at the same places."""
-    return old.shape == new.shape
-
-
 def _pairs(conflict: Conflict) -> list[tuple[str, Entry, Entry]]:
     """What is compared with what."""
     names = labels(len(conflict.sides))
@@ -95,7 +91,7 @@ def _pairs(conflict: Conflict) -> list[tuple[str, Entry, Entry]]:
     base = conflict.ancestor
     moved = [(label, base, entry) for label, entry in sides if base is not None]
     apart = [(f"{sides[0][0]} to {label}", sides[0][1], entry) for label, entry in sides[1:] if sides[0][0] == names[0]]
-    return [(label, old, new) for label, old, new in (*moved, *apart) if comparable(old, new)]
+    return [(label, old, new) for label, old, new in (*moved, *apart) if are_comparable(old, new)]
 
 
 def _measured(label: str, found: Statistics, room: int) -> Text:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from git_theta.cli.prompt import asking
 from git_theta.cli.prompt.words import spelled
-from git_theta.git.repository import Repository
-from tests.cli.prompt.stage import LAYERS, exactly
+from git_theta.cli.workspace import Workspace
+from tests.cli.prompt.stage import LAYERS
 
 if __name__ == "__main__":
-    decisions = asking(Repository.discover(Path.cwd()), sys.argv[2], exactly)(LAYERS)
+    decisions = asking(Workspace.here(), sys.argv[2])(LAYERS)
     lines = [f"{name}: {spelled(decision)}\n" for name, decision in decisions.items()]
     Path(sys.argv[1]).write_text("".join(lines))
     sys.exit(1)

@@ -42,6 +42,7 @@ class Terminal:
             timeout=TIMEOUT,
         )
         self._child.delaybeforesend = None
+        self._settings = termios.tcgetattr(self._child.child_fd)
 
     @property
     def pid(self) -> int:
@@ -106,8 +107,8 @@ class Terminal:
 
     @property
     def settings(self) -> list[object]:
-        """The terminal's settings, as they are now."""
-        return termios.tcgetattr(self._child.child_fd)
+        """The terminal's settings, as they are now, or were last."""
+        return self._settings
 
     def kill(self, pid: int, number: int) -> None:
         """Send a signal."""
@@ -118,6 +119,7 @@ class Terminal:
         try:
             data = self._child.read_nonblocking(65536, timeout=0.05)
         except pexpect.TIMEOUT:
+            self._settings = termios.tcgetattr(self._child.child_fd)
             return True
         except pexpect.EOF:
             return False

@@ -58,5 +58,5 @@ def test_a_setting_names_a_mode(text: str) -> None:
 
 
 def test_another_setting_is_an_error() -> None:
-    with pytest.raises(UsageError, match="theta.merge.prompt is 'maybe', which is neither auto, always nor never"):
+    with pytest.raises(UsageError, match=r"theta\.merge\.prompt is 'maybe', which is neither auto, always nor never"):
         mode_of("maybe")
