@@ -1,4 +1,4 @@
-"""Who decides in a merge without being asked: the environment, an attribute, the configuration, or options."""
+"""Who decides in a merge: the environment, an attribute, the configuration, or options; else whoever is asked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from git_theta.cli.boundary import complain
+from git_theta.cli.prompt import asking
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import MergeError, PluginError, UsageError
 from git_theta.flows.merging.plan import Versions
@@ -136,14 +137,14 @@ def chosen(
         workspace: where the merge takes place.
         versions: that are merged, ours first.
         path: of the checkpoint, from the top of the worktree.
-        said: who decides; by default, who is configured.
+        said: who decides; by default, who is configured, or else the user, if there is a terminal.
         sides: where the checkpoint is not on all sides: those that it is on by number, and how many there are.
     """
 
     def settle(conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
         answer = answers(workspace, versions, path, conflicts, said=said, sides=sides)
         if answer is None:
-            return {}
+            return asking(workspace, path, has_ancestor=versions.ancestor is not None)(conflicts)
         if answer.reasons:
             name, why = next(iter(answer.reasons.items()))
             more = f" (and {len(answer.reasons) - 1} more)" if len(answer.reasons) > 1 else ""

@@ -49,6 +49,17 @@ def layered(changes: Mapping[str, int] | None = None) -> Arrays:
     return arrays
 
 
+MODELS: Mapping[str, Arrays] = {
+    "attn5": layered({"attn": 5}),
+    "attn6": layered({"attn": 6}),
+    "b1-step5": layered({**BRANCHES["b1"], "step": 5}),
+    "b2-step6": layered({**BRANCHES["b2"], "step": 6}),
+    "head7": {"w": layered({"head": 7})["head"]},
+    "head8": {"w": layered({"head": 8})["head"]},
+}
+"""More checkpoints, on the branch "models", for tests that make commits of them by `grow`."""
+
+
 def make(repo: Repo) -> None:
     """Fill a repository: "main" has the model, and each of `BRANCHES` changed it and added a text file."""
     repo.theta("install", "--local")
@@ -61,7 +72,40 @@ def make(repo: Repo) -> None:
         repo.write(MODEL, safetensors_bytes(layered(changes)))
         repo.write(f"{name}.txt", name)
         repo.commit(name)
+    repo.git("checkout", "-q", "-b", "models", "main")
+    for name, arrays in MODELS.items():
+        repo.write(f"{name}.safetensors", safetensors_bytes(arrays))
+    repo.commit("models")
     repo.git("checkout", "-q", "main")
+
+
+def grow(repo: Repo, branch: str, start: str, files: Mapping[str, str | None], *, orphan: bool = False) -> None:
+    """Make a branch of a commit on top of another one, past worktree and filters.
+
+    Args:
+        repo: where.
+        branch: is made, or moved.
+        start: the commit that it builds on.
+        files: what is at each path: a text, a name of `MODELS`, or (None) nothing.
+        orphan: whether it has no parent.
+    """
+    env = {"GIT_INDEX_FILE": str(repo.path / ".git" / "index-to-grow")}
+    repo.git("read-tree", start, env=env)
+    for path, content in files.items():
+        if content is None:
+            repo.git("update-index", "--force-remove", "--", path, env=env)
+            continue
+        known = content in MODELS
+        blob = (
+            repo.rev(f"models:{content}.safetensors")
+            if known
+            else repo.git("hash-object", "-w", "--stdin", "--no-filters", stdin=content).stdout.strip()
+        )
+        repo.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=env)
+    tree = repo.git("write-tree", env=env).stdout.strip()
+    parents = () if orphan else ("-p", start)
+    commit = repo.git("commit-tree", tree, *parents, "-m", branch).stdout.strip()
+    repo.git("update-ref", f"refs/heads/{branch}", commit)
 
 
 def copy(template: Path, target: Path) -> Repo:

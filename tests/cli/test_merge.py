@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import git_theta
-from tests.cli.branches import BRANCHES, MODEL, copy, layered, make, state, values
+from tests.cli.branches import BRANCHES, MODEL, MODELS, copy, grow, layered, make, state, values
 from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ def template(isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repo.path
 
 
+@pytest.fixture(scope="module")
+def template_on_b1(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same on "b1"."""
+    repo = copy(template, tmp_path_factory.mktemp("branches") / "on_b1")
+    repo.git("checkout", "-q", "b1")
+    return repo.path
+
+
 @pytest.fixture
 def repo(template: Path, tmp_path: Path) -> Repo:
     """On "main", which is the ancestor of "b1", "b2" and "b3"."""
@@ -40,10 +48,9 @@ def repo(template: Path, tmp_path: Path) -> Repo:
 
 
 @pytest.fixture
-def on_b1(repo: Repo) -> Repo:
+def on_b1(template_on_b1: Path, tmp_path: Path) -> Repo:
     """The same on "b1"."""
-    repo.git("checkout", "-q", "b1")
-    return repo
+    return copy(template_on_b1, tmp_path / "repo")
 
 
 def merged(method: str, name: str, *branches: str, **params: object) -> npt.NDArray[np.generic]:
@@ -52,13 +59,12 @@ def merged(method: str, name: str, *branches: str, **params: object) -> npt.NDAr
     return git_theta.merge_arrays(method, inputs, layered()[name], key=name, **params)
 
 
-def expect(repo: Repo, found: Arrays, changed: dict[str, npt.NDArray[np.generic]], *branches: str) -> None:
+def expect(found: Arrays, changed: dict[str, npt.NDArray[np.generic]], *branches: str) -> None:
     """The groups are those of the branches that alone changed them, but for those named."""
     wanted = layered({ending: seed for branch in branches for ending, seed in BRANCHES[branch].items()}) | changed
     assert found.keys() == wanted.keys()
     for name, array in wanted.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
-    assert repo.status() == ""
 
 
 def parents(repo: Repo) -> list[str]:
@@ -73,8 +79,9 @@ def test_one_other_is_merged_by_git_and_the_method(on_b1: Repo) -> None:
     assert "Merge made by the" in done.stdout
     assert parents(on_b1) == [on_b1.rev("b1@{1}"), on_b1.rev("b2")]
     ties = {name: merged("ties", name, "b1", "b2", density=0.5, weight=[1, 2]) for name in ATTN}
-    expect(on_b1, values(on_b1), ties, "b1", "b2")
+    expect(values(on_b1), ties, "b1", "b2")
     kept = on_b1.git("show", "HEAD:model.safetensors").stdout
+    assert on_b1.status() == ""
     assert kept.count('"merge":{"method":"ties","with":{"density":0.5,"weight":[1.0,2.0]}}') == 3
 
 
@@ -95,7 +102,7 @@ def test_continue_concludes_a_merge_that_was_settled(on_b1: Repo) -> None:
     on_b1.theta("resolve", "--theirs")
     on_b1.theta("merge", "--continue", env={"GIT_EDITOR": "true"})
     assert len(parents(on_b1)) == 2
-    expect(on_b1, values(on_b1), {}, "b1", "b2")
+    expect(values(on_b1), {}, "b1", "b2")
 
 
 def test_options_of_git_merge_are_passed_on(repo: Repo) -> None:
@@ -171,19 +178,19 @@ def test_environment_goes_before_the_attribute_and_that_before_the_setting(
     assert done.returncode == (1 if decides is None else 0)
     if decides is not None:
         changed = {name: layered(BRANCHES[decides])[name] for name in ATTN}
-        expect(on_b1, values(on_b1), changed, "b1", "b2")
+        expect(values(on_b1), changed, "b1", "b2")
 
 
 def test_options_go_before_all_that_is_configured(on_b1: Repo) -> None:
     on_b1.write(".git/info/attributes", "*.safetensors theta-merge=ours\n")
     on_b1.theta("merge", "--method", "theirs", "b2", env={"GIT_THETA_MERGE": "ours"})
-    expect(on_b1, values(on_b1), {}, "b1", "b2")
+    expect(values(on_b1), {}, "b1", "b2")
 
 
 def test_attribute_takes_parameters_after_semicolons_and_recipes(on_b1: Repo) -> None:
     on_b1.write(".git/info/attributes", "*.safetensors theta-merge=linear;weight=3,1\n")
     on_b1.git("merge", "-q", "--no-edit", "b2")
-    expect(on_b1, values(on_b1), {name: merged("linear", name, "b1", "b2", weight=[3, 1]) for name in ATTN}, "b1", "b2")
+    expect(values(on_b1), {name: merged("linear", name, "b1", "b2", weight=[3, 1]) for name in ATTN}, "b1", "b2")
 
 
 RECIPE = """\
@@ -210,7 +217,7 @@ def test_recipe_of_the_worktree_decides(on_b1: Repo, how: str) -> None:
         on_b1.git("config", "theta.merge.method", "recipe:merging/my recipe.toml")
         on_b1.git("merge", "-q", "--no-edit", "b2")
     slerp = {name: merged("slerp", name, "b1", "b2", t=t) for name, t in zip(ATTN, (0.0, 0.5, 1.0), strict=True)}
-    expect(on_b1, values(on_b1), slerp, "b1", "b2")
+    expect(values(on_b1), slerp, "b1", "b2")
 
 
 @pytest.mark.parametrize(
@@ -235,13 +242,9 @@ def test_broken_recipe_leaves_a_conflict_with_one_line(on_b1: Repo, recipe: str 
 
 
 def test_method_that_does_not_fit_a_group_says_why(on_b1: Repo) -> None:
-    on_b1.write(MODEL, safetensors_bytes(layered({**BRANCHES["b1"], "step": 5})))
-    on_b1.commit("step")
-    on_b1.git("branch", "other", "b2")
-    on_b1.git("checkout", "-q", "other")
-    on_b1.write(MODEL, safetensors_bytes(layered({**BRANCHES["b2"], "step": 6})))
-    on_b1.commit("step")
-    on_b1.git("checkout", "-q", "b1")
+    grow(on_b1, "mine", "b1", {MODEL: "b1-step5"})
+    grow(on_b1, "other", "b2", {MODEL: "b2-step6"})
+    on_b1.git("checkout", "-q", "mine")
     done = on_b1.theta("merge", "other", "--method", "average", check=False)
     assert done.returncode == 1
     assert "step: average cannot merge int64 values: say whether to take ours or theirs" in done.stderr
@@ -258,7 +261,8 @@ def test_several_others_make_one_commit_with_all_parents(repo: Repo) -> None:
     assert parents(repo) == [repo.rev(name) for name in BRANCHES]
     assert repo.git("log", "-1", "--format=%s").stdout == "Merge branches 'b1', 'b2' and 'b3'\n"
     ties = {name: merged("ties", name, *BRANCHES, weight=[1, 2, 3], density=0.5) for name in ATTN}
-    expect(repo, values(repo), ties, *BRANCHES)
+    expect(values(repo), ties, *BRANCHES)
+    assert repo.status() == ""
     assert {f"{name}.txt" for name in BRANCHES} <= {file.name for file in repo.path.iterdir()}
 
 
@@ -266,27 +270,23 @@ def test_our_own_commits_count_as_one_more_side(on_b1: Repo) -> None:
     on_b1.theta("merge", "b2", "b3", "--method", "linear", "--param", "weight=1,2,3")
     assert parents(on_b1) == [on_b1.rev("b1@{1}"), on_b1.rev("b2"), on_b1.rev("b3")]
     linear = {name: merged("linear", name, *BRANCHES, weight=[1, 2, 3]) for name in ATTN}
-    expect(on_b1, values(on_b1), linear, *BRANCHES)
+    expect(values(on_b1), linear, *BRANCHES)
 
 
 def test_side_that_left_a_group_alone_has_no_say_in_it(repo: Repo) -> None:
-    repo.write("ours.txt", "so that main is no ancestor")
-    repo.commit("ours")
+    repo.git("commit", "-q", "--allow-empty", "-m", "so that main is no ancestor")
     repo.theta("merge", "b1", "b2", "--method", "linear", "--param", "weight=9,1,2")
     assert len(parents(repo)) == 3
     linear = {name: merged("linear", name, "b1", "b2", weight=[1, 2]) for name in ATTN}
-    expect(repo, values(repo), linear, "b1", "b2")
+    expect(values(repo), linear, "b1", "b2")
 
 
 def test_branch_that_another_one_contains_is_no_parent(repo: Repo) -> None:
     repo.git("branch", "early", "b1")
-    repo.git("checkout", "-q", "b1")
-    repo.write("late.txt", "late")
-    repo.commit("late")
-    repo.git("checkout", "-q", "main")
+    grow(repo, "b1", "early", {"late.txt": "late"})
     repo.theta("merge", "early", "b1", "b2", "--method", "average")
     assert parents(repo) == [repo.rev("b1"), repo.rev("b2")]
-    expect(repo, values(repo), {name: merged("average", name, "b1", "b2") for name in ATTN}, "b1", "b2")
+    expect(values(repo), {name: merged("average", name, "b1", "b2") for name in ATTN}, "b1", "b2")
 
 
 def test_several_others_without_a_method_change_nothing(repo: Repo) -> None:
@@ -300,10 +300,7 @@ def test_several_others_without_a_method_change_nothing(repo: Repo) -> None:
 
 def test_conflict_of_another_file_changes_nothing(repo: Repo) -> None:
     for name in ("b1", "b3"):
-        repo.git("checkout", "-q", name)
-        repo.write("notes.txt", f"one\n{name}\nthree\n")
-        repo.commit("notes")
-    repo.git("checkout", "-q", "main")
+        grow(repo, name, name, {"notes.txt": f"one\n{name}\nthree\n"})
     before = state(repo)
     done = repo.theta("merge", "b1", "b2", "b3", "--method", "average", check=False)
     assert done.returncode == 2
@@ -313,10 +310,7 @@ def test_conflict_of_another_file_changes_nothing(repo: Repo) -> None:
 
 def test_other_files_are_merged_line_by_line(repo: Repo) -> None:
     for name, text in (("b1", "ONE\ntwo\nthree\n"), ("b2", "one\ntwo\nTHREE\n")):
-        repo.git("checkout", "-q", name)
-        repo.write("notes.txt", text)
-        repo.commit("notes")
-    repo.git("checkout", "-q", "main")
+        grow(repo, name, name, {"notes.txt": text})
     repo.theta("merge", "b1", "b2", "--method", "average")
     assert repo.read("notes.txt") == b"ONE\ntwo\nTHREE\n"
 
@@ -362,7 +356,7 @@ def test_no_commit_leaves_the_commit_to_the_user(repo: Repo) -> None:
     assert len(repo.read(".git/MERGE_HEAD").split()) == 3
     repo.git("commit", "--no-edit", "-q")
     assert parents(repo) == [repo.rev(name) for name in BRANCHES]
-    expect(repo, values(repo), {name: merged("average", name, *BRANCHES) for name in ATTN}, *BRANCHES)
+    expect(values(repo), {name: merged("average", name, *BRANCHES) for name in ATTN}, *BRANCHES)
 
 
 def test_no_commit_can_be_aborted(repo: Repo) -> None:
@@ -373,25 +367,18 @@ def test_no_commit_can_be_aborted(repo: Repo) -> None:
 
 
 def test_checkpoint_that_one_side_renamed_is_merged_under_its_new_name(repo: Repo) -> None:
-    repo.git("checkout", "-q", "b3")
-    repo.git("reset", "-q", "--hard", "main")
-    repo.git("mv", MODEL, "renamed.safetensors")
-    repo.commit("rename")
-    repo.git("checkout", "-q", "main")
+    grow(repo, "b3", "main", {MODEL: None, "renamed.safetensors": repo.git("show", f"main:{MODEL}").stdout})
     repo.theta("merge", "b1", "b2", "b3", "--method", "average")
     assert not (repo.path / MODEL).exists()
     average = {name: merged("average", name, "b1", "b2") for name in ATTN}
-    expect(repo, values(repo, "renamed.safetensors"), average, "b1", "b2")
+    expect(values(repo, "renamed.safetensors"), average, "b1", "b2")
 
 
-@pytest.mark.parametrize("names", [("one", "two"), ("one", None)])
-def test_checkpoint_with_two_names_or_none_is_a_problem(repo: Repo, names: tuple[str, str | None]) -> None:
-    for branch, name in zip(("b1", "b2"), names, strict=True):
-        repo.git("checkout", "-q", "-B", branch, "main")
-        repo.git("mv", MODEL, f"{name}.safetensors") if name else repo.git("rm", "-q", MODEL)
-        repo.write("x.txt" if name else "y.txt", "so that the branches differ")
-        repo.commit("rename")
-    repo.git("checkout", "-q", "b3")
+@pytest.mark.parametrize("names", [("one", "two")])
+def test_checkpoint_with_two_names_is_a_problem(repo: Repo, names: tuple[str, str | None]) -> None:
+    content = repo.git("show", f"main:{MODEL}").stdout
+    grow(repo, "b1", "main", {MODEL: None, f"{names[0]}.safetensors": content})
+    grow(repo, "b2", "main", {MODEL: None, f"{names[1]}.safetensors": content} if names[1] else {MODEL: "attn5"})
     before = state(repo)
     done = repo.theta("merge", "b1", "b2", "--method", "ours", check=False)
     assert done.returncode == 2
@@ -400,20 +387,14 @@ def test_checkpoint_with_two_names_or_none_is_a_problem(repo: Repo, names: tuple
 
 
 def test_checkpoint_that_is_new_on_two_of_three_sides_merges_with_their_values(repo: Repo) -> None:
-    for branch, seed in (("b1", 5), ("b3", 6)):
-        repo.git("checkout", "-q", branch)
-        repo.write("new.safetensors", safetensors_bytes({"w": layered({"head": seed})["head"]}))
-        repo.commit("new")
-    repo.git("checkout", "-q", "main")
+    grow(repo, "b1", "b1", {"new.safetensors": "head7"})
+    grow(repo, "b3", "b3", {"new.safetensors": "head8"})
     repo.theta("merge", "b1", "b2", "b3", "--method", "linear", "--param", "weight=1,2,3")
-    inputs = [layered({"head": seed})["head"] for seed in (5, 6)]
-    linear = git_theta.merge_arrays("linear", inputs, weight=[1, 3])
+    linear = git_theta.merge_arrays("linear", [MODELS[name]["w"] for name in ("head7", "head8")], weight=[1, 3])
     np.testing.assert_array_equal(values(repo, "new.safetensors")["w"], linear)
 
 
 def test_missing_objects_of_one_side_change_nothing(repo: Repo) -> None:
-    needed = repo.objects().keys() - Repo(repo.path).objects().keys()
-    assert not needed
     for file in repo.objects().values():
         file.chmod(0o644)
         file.unlink()
@@ -422,21 +403,6 @@ def test_missing_objects_of_one_side_change_nothing(repo: Repo) -> None:
     assert done.returncode == 2
     assert "model.safetensors" in done.stderr
     assert state(repo) == before
-
-
-def test_adapter_merges_like_any_checkpoint(repo: Repo) -> None:
-    name = "adapter/adapter_model.safetensors"
-    factors = [np.random.default_rng(seed).standard_normal((2, 24), dtype=np.float32) for seed in range(3)]
-    repo.write(name, safetensors_bytes({"base_model.q.lora_A.weight": factors[0]}))
-    repo.commit("adapter")
-    for branch, factor in zip(("x", "y"), factors[1:], strict=True):
-        repo.git("checkout", "-q", "-b", branch, "main")
-        repo.write(name, safetensors_bytes({"base_model.q.lora_A.weight": factor}))
-        repo.commit(branch)
-    repo.git("checkout", "-q", "main")
-    repo.theta("merge", "x", "y", "--method", "task_arithmetic")
-    found = values(repo, name)["base_model.q.lora_A.weight"]
-    np.testing.assert_array_equal(found, git_theta.merge_arrays("task_arithmetic", factors[1:], factors[0]))
 
 
 def test_strategy_called_by_hand_says_how_to_merge(repo: Repo) -> None:
@@ -451,11 +417,8 @@ def test_strategy_called_by_hand_says_how_to_merge(repo: Repo) -> None:
 @pytest.fixture
 def strangers(repo: Repo) -> Repo:
     """On "main"; "x" and "y" have histories of their own, and a model in them."""
-    for branch, seed in (("x", 5), ("y", 6)):
-        repo.git("checkout", "-q", "--orphan", branch, "main")
-        repo.write(MODEL, safetensors_bytes(layered({"attn": seed})))
-        repo.commit(branch)
-    repo.git("checkout", "-q", "main")
+    for branch, name in (("x", "attn5"), ("y", "attn6")):
+        grow(repo, branch, "main", {MODEL: name}, orphan=True)
     return repo
 
 
@@ -500,12 +463,8 @@ def test_dry_run_prints_the_plan_folded_and_changes_nothing(on_b1: Repo) -> None
 
 
 def test_dry_run_says_what_would_be_in_conflict_and_exits_with_1(on_b1: Repo) -> None:
-    on_b1.git("checkout", "-q", "b3")
-    on_b1.git("rm", "-q", "notes.txt")
-    on_b1.commit("rm")
-    on_b1.git("checkout", "-q", "b1")
-    on_b1.write("notes.txt", "mine")
-    on_b1.commit("notes")
+    grow(on_b1, "b3", "b3", {"notes.txt": None})
+    grow(on_b1, "b1", "b1", {"notes.txt": "mine"})
     done = on_b1.verb("merge", "--dry-run", "b2", "b3", check=False)
     assert done.returncode == 1
     assert "  h.*.attn (3)  conflict: changed differently\n" in done.stdout
@@ -535,21 +494,17 @@ def test_dry_run_of_a_recipe_that_does_not_fit_says_why(on_b1: Repo) -> None:
 
 def test_dry_run_where_there_is_nothing_to_merge(repo: Repo) -> None:
     assert repo.verb("merge", "--dry-run", "b1").stdout == "Fast-forward to b1.\n"
-    repo.git("checkout", "-q", "b1")
+    repo.git("symbolic-ref", "HEAD", "refs/heads/b1")
     assert repo.verb("merge", "--dry-run", "main").stdout == "Already up to date.\n"
     done = repo.verb("merge", "--dry-run", "nowhere", check=False)
     assert done.stderr == "git-theta: there is no revision 'nowhere' here\n"
 
 
 def test_dry_run_names_checkpoints_that_one_side_changed_or_removed(repo: Repo) -> None:
-    for branch in ("x", "y"):
-        repo.git("checkout", "-q", "-b", branch, "main")
-        repo.write(f"{branch}.safetensors", safetensors_bytes({"w": layered()["head"]}))
-        if branch == "y":
-            repo.git("rm", "-q", MODEL)
-        repo.commit(branch)
+    grow(repo, "x", "main", {"x.safetensors": "head7"})
+    grow(repo, "main", "main", {MODEL: None})
     done = repo.verb("merge", "--dry-run", "x")
-    assert "model.safetensors: removed by y\n" in done.stdout
+    assert "model.safetensors: removed by main\n" in done.stdout
     assert "x.safetensors: from x\n" in done.stdout
 
 
