@@ -99,13 +99,11 @@ def show(workspace: Workspace, others: Sequence[str], said: Said | None, *, as_j
 def _outlooks(workspace: Workspace, found: Survey, meeting: Meeting, said: Said | None) -> list[Outlook]:
     """What would happen to each group of a checkpoint."""
     plan = workspace.merger.plan(meeting.versions, meeting.path)
-    names = list(dict.fromkeys(entry.name for version in meeting.versions.all() for entry in version.entries))
-    who = said or strategies.chosen(workspace, meeting.path)
-    if who is None:
-        answer = Answer()
-    else:
-        strategy = strategies.strategy_of(workspace, who).of_sides(meeting.present, len(found.sides))
-        answer = strategy.settle(plan.conflicts, names)
+    present = (meeting.present, len(found.sides))
+    answer = (
+        strategies.answers(workspace, meeting.versions, meeting.path, plan.conflicts, said=said, sides=present)
+        or Answer()
+    )
     sides = [found.sides[number].name for number in meeting.present]
     return [*_of_groups(plan, answer, sides), *(_of_conflict(conflict, answer, sides) for conflict in plan.others)]
 

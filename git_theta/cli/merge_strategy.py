@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import click
@@ -30,32 +31,24 @@ def command(arguments: tuple[str, ...]) -> int:
     Git gives its ARGUMENTS: options, common ancestors, "--", HEAD, and the commits to be merged.
     """
     try:
-        commits = _commits(arguments)
         workspace = Workspace.here()
+        commits = _commits(workspace, arguments)
         _check_index(workspace)
         found = survey(workspace.repository, sides_of(workspace.repository, commits))
         with Trees.beside(workspace.repository, workspace.store.temporary_directory(), keep=True) as trees:
-            joined = join(found, trees, workspace.merger, lambda meeting: settle_of(workspace, found, meeting))
+            joined = join(found, trees, workspace.merger, partial(_settle, workspace, found))
         return _check_out(workspace, joined)
     except ThetaError as error:
         complain(str(error))
         return _NOT_MERGED
 
 
-def settle_of(workspace: Workspace, survey: Survey, meeting: Meeting) -> Settle:
-    """Who settles the conflicts of a checkpoint in a merge of several commits.
-
-    Raises:
-        MergeError: what is said about it is not understood.
-    """
-    said = strategies.chosen(workspace, meeting.path)
-    if said is None:
-        return strategies.nobody
-    strategy = strategies.strategy_of(workspace, said).of_sides(meeting.present, len(survey.sides))
-    return strategies.settle_by(strategy, meeting.path, meeting.versions.all())
+def _settle(workspace: Workspace, survey: Survey, meeting: Meeting) -> Settle:
+    sides = (meeting.present, len(survey.sides))
+    return strategies.chosen(workspace, meeting.versions, meeting.path, sides=sides)
 
 
-def _commits(arguments: Sequence[str]) -> list[Side]:
+def _commits(workspace: Workspace, arguments: Sequence[str]) -> list[Side]:
     if "--" not in arguments:
         raise UsageError("git merge calls this: use 'git theta merge'")
     before, after = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
@@ -64,7 +57,10 @@ def _commits(arguments: Sequence[str]) -> list[Side]:
         raise UsageError(f"the merge strategy theta has no option {options[0]}: use 'git theta merge --method'")
     if len(after) < 2:
         raise UsageError("there is nothing to merge")
-    return [Side(os.environ.get(f"GITHEAD_{commit}", commit), commit) for commit in after]
+    # Git says "HEAD" for ours, and in GITHEAD_* how the user called the others.
+    return [
+        Side(os.environ.get(f"GITHEAD_{name}", name), workspace.repository.resolve(name, "commit")) for name in after
+    ]
 
 
 def _check_index(workspace: Workspace) -> None:

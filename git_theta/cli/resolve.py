@@ -20,7 +20,6 @@ from git_theta.flows.octopus import listed
 from git_theta.flows.resolve import Found, Resolved
 from git_theta.git import drivers
 from git_theta.git.stages import Index
-from git_theta.merges.decisions import Settle
 
 _SIDES: Final = {
     "--ours": "Take the groups in conflict from our side.",
@@ -100,14 +99,8 @@ def _check_worktree(index: Index, found: Found) -> None:
 
 
 def _resolved(workspace: Workspace, found: Found, said: Said | None) -> Resolved:
-    return resolve.resolve(workspace.repository, found, workspace.merger, _settle(workspace, found, said))
-
-
-def _settle(workspace: Workspace, found: Found, said: Said | None) -> Settle:
-    who = said or strategies.chosen(workspace, found.path)
-    if who is None:
-        return strategies.nobody
-    return strategies.settle_by(strategies.strategy_of(workspace, who), found.path, found.versions)
+    settle = strategies.chosen(workspace, found.versions, found.path, said=said)
+    return resolve.resolve(workspace.repository, found, workspace.merger, settle)
 
 
 def _provide(workspace: Workspace, settled: Mapping[str, Resolved]) -> None:

@@ -1,9 +1,9 @@
-"""Who decides in a merge without being asked: the environment, an attribute, the configuration, or options."""
+"""Who decides in a merge: the environment, an attribute, the configuration, or options; else whoever is asked."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,14 +11,15 @@ from typing import Any, Final, TypeVar
 import click
 
 from git_theta.cli.boundary import complain
+from git_theta.cli.prompt import asking
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import MergeError, PluginError, UsageError
+from git_theta.flows.merging.plan import Versions
 from git_theta.merges import merge_methods
 from git_theta.merges.decisions import Conflict, Decision, Settle
 from git_theta.merges.recipes import MAX_BYTES
-from git_theta.merges.strategies import OTHERWISE, Strategy
+from git_theta.merges.strategies import OTHERWISE, Answer, Strategy
 from git_theta.merges.strategy_text import compose, parse_strategy
-from git_theta.metadata import Metadata
 
 VARIABLE: Final = "GIT_THETA_MERGE"
 """The environment variable that says how to merge: it overrules what is configured."""
@@ -94,18 +95,17 @@ def asked(options: Mapping[str, Any]) -> Said | None:
     return said
 
 
-def chosen(workspace: Workspace, path: str) -> Said | None:
-    """Who decides about a checkpoint without being asked; None if nobody does.
+def configured(workspace: Workspace, path: str) -> Said | None:
+    """Who decides about a checkpoint without being asked: the environment, its attribute, or the configuration.
 
     Args:
         workspace: where.
         path: of the checkpoint, from the top.
     """
-    configured = workspace.repository.settings().get(SETTING, "")
     candidates = [
         (os.environ.get(VARIABLE, ""), VARIABLE),
         (workspace.repository.attributes(path, [ATTRIBUTE]).get(ATTRIBUTE, ""), f"the attribute {ATTRIBUTE}"),
-        (configured, f"theta.{SETTING}"),
+        (workspace.repository.settings().get(SETTING, ""), f"theta.{SETTING}"),
     ]
     said = next((Said(text, source) for text, source in candidates if text.strip()), None)
     return None if said is None or said.text.strip() == PROMPT else said
@@ -123,18 +123,28 @@ def strategy_of(workspace: Workspace, said: Said) -> Strategy:
         raise MergeError(f"{said.source}: {error}") from error
 
 
-def settle_by(strategy: Strategy, path: str, versions: Iterable[Metadata]) -> Settle:
-    """The answers of a strategy, and a line that says why there is no answer, if there is none.
+def chosen(
+    workspace: Workspace,
+    versions: Versions,
+    path: str,
+    *,
+    said: Said | None = None,
+    sides: tuple[Sequence[int], int] | None = None,
+) -> Settle:
+    """What settles the conflicts of a checkpoint.
 
     Args:
-        strategy: that decides.
-        path: of the checkpoint.
-        versions: of it: all sides, and the ancestor.
+        workspace: where the merge takes place.
+        versions: that are merged, ours first.
+        path: of the checkpoint, from the top of the worktree.
+        said: who decides; by default, who is configured, or else the user, if there is a terminal.
+        sides: where the checkpoint is not on all sides: those that it is on by number, and how many there are.
     """
-    names = list(dict.fromkeys(entry.name for version in versions for entry in version.entries))
 
     def settle(conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
-        answer = strategy.settle(conflicts, names)
+        answer = answers(workspace, versions, path, conflicts, said=said, sides=sides)
+        if answer is None:
+            return asking(workspace, path, has_ancestor=versions.ancestor is not None)(conflicts)
         if answer.reasons:
             name, why = next(iter(answer.reasons.items()))
             more = f" (and {len(answer.reasons) - 1} more)" if len(answer.reasons) > 1 else ""
@@ -144,9 +154,27 @@ def settle_by(strategy: Strategy, path: str, versions: Iterable[Metadata]) -> Se
     return settle
 
 
-def nobody(_conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
-    """The answer where nobody decides: none."""
-    return {}
+def answers(
+    workspace: Workspace,
+    versions: Versions,
+    path: str,
+    conflicts: Sequence[Conflict],
+    *,
+    said: Said | None = None,
+    sides: tuple[Sequence[int], int] | None = None,
+) -> Answer | None:
+    """What a strategy says to conflicts; None if there is none, and somebody has to be asked. See `chosen`.
+
+    Raises:
+        MergeError: the strategy is not understood, or a rule of it is for no group of the checkpoint.
+    """
+    who = said or configured(workspace, path)
+    if who is None:
+        return None
+    strategy = strategy_of(workspace, who)
+    if sides is not None:
+        strategy = strategy.of_sides(*sides)
+    return strategy.settle(conflicts, (entry.name for version in versions.all() for entry in version.entries))
 
 
 def _read(place: str) -> bytes:

@@ -38,9 +38,10 @@ class Found:
     metadata: Mapping[int, Metadata]
 
     @property
-    def versions(self) -> tuple[Metadata, ...]:
-        """All there are."""
-        return tuple(self.metadata.values())
+    def versions(self) -> Versions:
+        """The ancestor, and the sides that there are."""
+        sides = (self.metadata[stage] for stage in (OURS, THEIRS) if stage in self.metadata)
+        return Versions(self.metadata.get(ANCESTOR), tuple(sides))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,7 @@ def resolve(repository: Repository, found: Found, merger: Merger, settle: Settle
     """
     if OURS not in found.stages or THEIRS not in found.stages:
         return _whole(found, settle)
-    versions = Versions(found.metadata.get(ANCESTOR), (found.metadata[OURS], found.metadata[THEIRS]))
-    outcome = merger.merge(versions, settle, found.path)
+    outcome = merger.merge(found.versions, settle, found.path)
     methods = Counter(decision.method for decision in outcome.decided.values())
     if outcome.metadata is None:
         return Resolved(None, None, tuple(conflict.name for conflict in outcome.unsettled), methods)

@@ -148,6 +148,8 @@ class Repository:
 
     def merge_bases(self, commits: Sequence[str]) -> list[str]:
         """The best common ancestors of all the commits; none if their histories have nothing in common."""
+        if len(commits) < 2:
+            return list(commits)
         arguments = ["merge-base", "--all", *(["--octopus"] if len(commits) > 2 else []), "--", *commits]
         status, output, complaint = command.attempt(arguments, cwd=self.cwd)
         if status > 1:

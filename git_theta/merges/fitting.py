@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from git_theta.errors import PluginError
@@ -19,14 +21,26 @@ SIDES: Final = ("ours", "theirs", "ancestor")
 _FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 
 
-def fitting(conflict: Conflict, methods: Family[MergeMethod]) -> tuple[str, ...]:
+def usable(methods: Family[MergeMethod]) -> dict[str, MergeMethod]:
+    """The methods of a family by name, without the plug-ins that cannot be loaded."""
+    found = {}
+    for name in methods.names():
+        with suppress(PluginError):
+            found[name] = methods.get(name)
+    return found
+
+
+def fitting(conflict: Conflict, methods: Mapping[str, MergeMethod]) -> tuple[str, ...]:
     """The names of the methods that fit a conflict, those that take one side first.
 
-    A method that fits may still refuse the values: those that have no meaningful result. A plug-in that cannot be
-    loaded fits nothing.
+    A method that fits may still refuse the values: those that have no meaningful result.
+
+    Args:
+        conflict: what is to be settled.
+        methods: by name (`usable`).
     """
-    names = [*SIDES, ROWS, *(name for name in methods.names() if name not in SIDES)]
-    return tuple(name for name in names if _fits(name, conflict, methods))
+    names = dict.fromkeys([*SIDES, ROWS, *methods])
+    return tuple(name for name in names if not misfit(name, methods.get(name), conflict))
 
 
 def misfit(name: str, method: MergeMethod | None, conflict: Conflict) -> str:
@@ -56,16 +70,6 @@ def inputs(conflict: Conflict) -> tuple[int, ...]:
         for number, side in enumerate(conflict.sides)
         if side is not None and (conflict.ancestor is None or _identity(side) != _identity(conflict.ancestor))
     )
-
-
-def _fits(name: str, conflict: Conflict, methods: Family[MergeMethod]) -> bool:
-    # A method is imported only where there are values that it could merge.
-    if name in (*SIDES, ROWS) or conflict.clash is not Clash.VALUES:
-        return not misfit(name, None, conflict)
-    try:
-        return not misfit(name, methods.get(name), conflict)
-    except PluginError:
-        return False
 
 
 def _identity(entry: Entry) -> tuple[object, ...]:

@@ -5,12 +5,18 @@ A session is a value: every step makes a new one. It knows no terminal.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from fnmatch import fnmatchcase
+from typing import Final
 
 from git_theta.merges.decisions import Conflict, Decision
+from git_theta.merges.fitting import inputs
+
+_NUMBER: Final = re.compile(r"(?<![^./])[0-9]+(?![^./])")
+_LAST_NUMBER: Final = re.compile(r"(?<=_)[0-9]+(?![^./])")
 
 
 class Reach(Enum):
@@ -90,25 +96,33 @@ class Session:
         remaining = self.remaining
         return tuple(conflict for conflict in remaining if _is_reached(conflict, remaining[0], scope))
 
-    def split(self, method: str, scope: Scope) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The names of the conflicts that a scope reaches: those that a method fits, and those that it does not."""
-        names = [conflict.name for conflict in self.reached(scope)]
-        suits = {name: method in self.fits[name] for name in names}
-        return tuple(name for name in names if suits[name]), tuple(name for name in names if not suits[name])
+    def split(self, decision: Decision, scope: Scope) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of the conflicts that a scope reaches: those that a decision can settle, and the others."""
+        suits = {conflict.name: self._suits(decision, conflict) for conflict in self.reached(scope)}
+        return tuple(name for name in suits if suits[name]), tuple(name for name in suits if not suits[name])
 
     def decide(self, decision: Decision, scope: Scope) -> Session:
-        """Settle what a scope reaches and the decision's method fits; the same session if that is nothing."""
-        names, _ = self.split(decision.method, scope)
+        """Settle what a scope reaches, as far as the decision can; the same session if that is nothing."""
+        names, _ = self.split(decision, scope)
         return replace(self, steps=(*self.steps, Step(decision, names))) if names else self
 
     def undo(self) -> Session:
         """As before the last step, however many conflicts that settled; the same session if there was none."""
         return replace(self, steps=self.steps[:-1]) if self.steps else self
 
+    def _suits(self, decision: Decision, conflict: Conflict) -> bool:
+        """Whether the method fits, and lists have a value for each input."""
+        lists = [value for _, value in decision.parameters if isinstance(value, tuple)]
+        count = len(inputs(conflict))
+        return decision.method in self.fits[conflict.name] and all(len(values) == count for values in lists)
+
 
 def fold(name: str) -> str:
-    """The name of a kind of layer: the parts between "." and "/" that are numbers become "*"."""
-    return "/".join(".".join("*" if part.isdecimal() else part for part in key.split(".")) for key in name.split("/"))
+    """The name of a kind of layer: parts of the name that are numbers become "*".
+
+    Where there is none, the first number that ends a part does ("layers_0/kernel" gives "layers_*/kernel").
+    """
+    return _NUMBER.sub("*", name) if _NUMBER.search(name) else _LAST_NUMBER.sub("*", name, count=1)
 
 
 def _is_reached(conflict: Conflict, current: Conflict, scope: Scope) -> bool:

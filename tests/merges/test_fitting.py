@@ -9,9 +9,11 @@ from git_theta.errors import MergeError
 from git_theta.merges import MergeMethod, Method, merge_methods
 from git_theta.merges.arrays import merge_with
 from git_theta.merges.decisions import Clash, Conflict
-from git_theta.merges.fitting import fitting, inputs, misfit
+from git_theta.merges.fitting import fitting, inputs, misfit, usable
 from git_theta.metadata import Entry, Update
 from git_theta.registry import Family
+
+METHODS = usable(merge_methods())
 
 
 def entry(dtype: str = "float32", shape: tuple[int, ...] = (4, 3), digest: str = "0") -> Entry:
@@ -38,7 +40,7 @@ def test_of_floats_changed_differently_exactly_the_methods_that_accept_them_fit(
             continue
         accepted.add(method.name)
     sides = [entry(digest=str(number + 1)) for number in range(count)]
-    found = fitting(conflict(Clash.VALUES, entry() if with_ancestor else None, *sides), methods)
+    found = fitting(conflict(Clash.VALUES, entry() if with_ancestor else None, *sides), METHODS)
     assert set(found) == accepted
     assert len(set(found)) == len(found)
 
@@ -47,7 +49,7 @@ def test_of_floats_changed_differently_exactly_the_methods_that_accept_them_fit(
 def test_of_other_values_one_side_is_taken(dtype: str) -> None:
     shape = (2, 32)
     versions = [entry(dtype, shape, digest) for digest in "012"]
-    found = fitting(conflict(Clash.VALUES, *versions), merge_methods())
+    found = fitting(conflict(Clash.VALUES, *versions), METHODS)
     assert found == ("ours", "theirs", "ancestor")
 
 
@@ -65,12 +67,12 @@ def test_of_other_values_one_side_is_taken(dtype: str) -> None:
 def test_rows_fit_groups_that_differ_in_nothing_but_their_number(
     sides: list[tuple[int, ...]], more: tuple[str, ...]
 ) -> None:
-    found = fitting(conflict(Clash.SHAPE, *[entry(shape=shape) for shape in sides]), merge_methods())
+    found = fitting(conflict(Clash.SHAPE, *[entry(shape=shape) for shape in sides]), METHODS)
     assert found == ("ours", "theirs", "ancestor", *more)
 
 
 def test_rows_do_not_fit_groups_of_different_dtypes() -> None:
-    found = fitting(conflict(Clash.SHAPE, entry(), entry(shape=(5, 3)), entry("float16", (6, 3))), merge_methods())
+    found = fitting(conflict(Clash.SHAPE, entry(), entry(shape=(5, 3)), entry("float16", (6, 3))), METHODS)
     assert "rows" not in found
 
 
@@ -88,12 +90,12 @@ def test_rows_do_not_fit_groups_of_different_dtypes() -> None:
     ],
 )
 def test_what_has_no_values_in_common_is_settled_by_taking_one(found: Conflict, wanted: tuple[str, ...]) -> None:
-    assert fitting(found, merge_methods()) == wanted
+    assert fitting(found, METHODS) == wanted
 
 
 def test_without_an_ancestor_of_the_same_shape_methods_that_need_one_do_not_fit() -> None:
     sides = entry(shape=(4, 9), digest="1"), entry(shape=(4, 9), digest="2")
-    found = fitting(conflict(Clash.VALUES, entry(), *sides), merge_methods())
+    found = fitting(conflict(Clash.VALUES, entry(), *sides), METHODS)
     assert "ancestor" in found
     assert "average" in found
     assert "ties" not in found
@@ -102,8 +104,8 @@ def test_without_an_ancestor_of_the_same_shape_methods_that_need_one_do_not_fit(
 def test_of_three_sides_those_that_changed_nothing_are_no_inputs() -> None:
     found = conflict(Clash.VALUES, entry(), entry(digest="1"), entry(), entry(digest="2"))
     assert inputs(found) == (0, 2)
-    assert "slerp" in fitting(found, merge_methods())
-    assert "theirs" not in fitting(found, merge_methods())
+    assert "slerp" in fitting(found, METHODS)
+    assert "theirs" not in fitting(found, METHODS)
 
 
 def test_a_misfit_says_why() -> None:
@@ -124,4 +126,8 @@ def test_a_plug_in_fits_like_a_built_in_and_a_broken_one_not_at_all() -> None:
     methods: Family[MergeMethod] = Family(
         "merge method", "tests.none", {"mine": "missing:gone", "broken": "missing:gone"}, {"mine": mine}
     )
-    assert fitting(conflict(Clash.VALUES, None, entry(), entry(digest="1")), methods) == ("ours", "theirs", "mine")
+    assert fitting(conflict(Clash.VALUES, None, entry(), entry(digest="1")), usable(methods)) == (
+        "ours",
+        "theirs",
+        "mine",
+    )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from git_theta.merges.decisions import Clash, Conflict, Decision
 from git_theta.merges.session import Reach, Scope, Session, fold
+from git_theta.metadata import Entry, Update
 
 NAMES = ("wte.weight", "h.0.attn.weight", "h.0.bias", "h.1.attn.weight", "h.1.bias", "h.10.attn.weight", "epoch")
 FLOATS = ("ours", "theirs", "average", "ties")
@@ -73,7 +74,7 @@ def test_a_decision_settles_what_is_reached_and_fits(
     state = session()
     for earlier in before:
         state = state.undo() if earlier is None else state.decide(*earlier)
-    taken, passed = state.split(method, scope)
+    taken, passed = state.split(Decision(method), scope)
     assert sorted([*taken, *passed]) == sorted(found.name for found in state.reached(scope))
     after = state.decide(Decision(method), scope)
     assert {name for name in left(state) if name not in left(after)} == set(taken)
@@ -101,8 +102,18 @@ def test_a_pattern_crosses_dots_and_leaves_the_current_one_where_it_is() -> None
 
 def test_all_leaves_out_what_the_method_does_not_fit() -> None:
     state = session()
-    assert state.split("ties", ALL) == (NAMES[:-1], ("epoch",))
+    assert state.split(Decision("ties"), ALL) == (NAMES[:-1], ("epoch",))
     assert left(state.decide(Decision("ties"), ALL)) == ["epoch"]
+
+
+def test_a_list_of_values_settles_only_what_has_as_many_inputs() -> None:
+    entries = [Entry("a", "float32", (1,), digest, 0, Update("dense", None)) for digest in "0123"]
+    three = Conflict("three", Clash.VALUES, entries[0], tuple(entries[1:]))
+    two = Conflict("two", Clash.VALUES, entries[0], (entries[1], entries[0], entries[2]))
+    state = Session.begin([three, two], lambda _: FLOATS)
+    decision = Decision("ties", (("weight", (1.0, 2.0)),))
+    assert state.split(decision, ALL) == (("two",), ("three",))
+    assert state.split(Decision("ties", (("weight", 2.0),)), ALL) == (("three", "two"), ())
 
 
 def test_what_reaches_nothing_is_no_step() -> None:
@@ -128,6 +139,10 @@ def test_when_all_is_decided_nothing_is_reached_and_undo_goes_back() -> None:
         ("layer1.0.conv2.weight", "layer1.*.conv2.weight"),
         ("weight", "weight"),
         ("3", "*"),
+        ("layers_0/mlp/wi_0/kernel", "layers_*/mlp/wi_0/kernel"),
+        ("h.0.ln_1.weight", "h.*.ln_1.weight"),
+        ("Dense_12", "Dense_*"),
+        ("h.0x.weight", "h.0x.weight"),
         ("a..b/", "a..b/"),
     ],
 )

@@ -19,7 +19,10 @@ SHORT_CUTS: Final[Mapping[str, str]] = {
     "a": "average",
     "r": "rows",
 }
-"""Letters for the methods that are used most."""
+"""Letters for the methods that are used most. These ask for no parameters."""
+
+DEFAULTS: Final = "."
+"""Takes parameters as they are by default."""
 
 
 THIS: Final = Scope()
@@ -45,11 +48,13 @@ class Take:
         method: its name.
         given: its parameters as they were typed.
         scope: what is to be settled.
+        is_complete: whether all other parameters are as they are by default.
     """
 
     method: str
     given: tuple[tuple[str, str], ...] = ()
     scope: Scope = THIS
+    is_complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +181,18 @@ def _verb(word: str) -> Verb | None:
 
 
 def _take(method: str, words: Iterable[str]) -> Take:
-    given, scopes = [], []
+    given, scopes, defaults = [], [], False
     for word in words:
         name, equals, value = word.partition("=")
-        if equals and name.isidentifier():
+        if word == DEFAULTS:
+            defaults = True
+        elif equals and name.isidentifier():
             given.append((name, value))
         else:
             scopes.append(_scope(word))
     if len(scopes) > 1:
         raise UsageError("give one pattern, * or =, not several: a pattern with spaces in it needs quotes")
-    return Take(method, tuple(given), scopes[0] if scopes else THIS)
+    return Take(method, tuple(given), scopes[0] if scopes else THIS, defaults or bool(given))
 
 
 def _scope(word: str) -> Scope:
