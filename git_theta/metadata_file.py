@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from git_theta import signatures, tensors
 from git_theta.errors import MetadataError
-from git_theta.metadata import Entry, Metadata, ObjectRef, Parameter, Skeleton, Update
+from git_theta.metadata import Entry, MergeRecord, Metadata, ObjectRef, Parameter, Skeleton, Update
 
 VERSION: Final = 1
 PREFIX: Final = b'{"git-theta":'
@@ -200,10 +200,16 @@ def _read_entry(value: Mapping[str, Any]) -> Entry:
         lead=_integer(value.get("lead", 0)),
         update=_read_update(value["update"]),
         signature=signatures.decode(value["signature"]) if "signature" in value else None,
+        merge=_read_merge(value["merge"]) if "merge" in value else None,
     )
     if any(entry.update.objects()) is (entry.nbytes == 0):
         raise ValueError("a group with values needs an object, and one without has none")
     return entry
+
+
+def _read_merge(value: object) -> MergeRecord:
+    members = _object(value)
+    return MergeRecord(_string(members["method"], _WORD, "the name of a merge method"), _settings(members))
 
 
 def _read_update(value: object) -> Update:
@@ -225,7 +231,6 @@ def _read_nested(value: object, read: list[None]) -> Update:
     if "oid" in members:
         oid = _string(members["oid"], _HEX, "an object's name (64 hexadecimal digits)")
         ref = ObjectRef(oid, _integer(members["size"]), _integer(members.get("start", 0)))
-    parameters = _object(members["with"]) if "with" in members else {}
     bases = members.get("bases", [])
     if not isinstance(bases, list):
         raise ValueError("bases are a list")
@@ -233,8 +238,14 @@ def _read_nested(value: object, read: list[None]) -> Update:
         type=kind,
         object=ref,
         bases=tuple(_read_nested(base, read) for base in bases),
-        parameters=tuple(sorted((str(name), _parameter(item)) for name, item in parameters.items())),
+        parameters=_settings(members),
     )
+
+
+def _settings(members: Mapping[str, Any]) -> tuple[tuple[str, Parameter], ...]:
+    """The member "with", sorted by name."""
+    found = _object(members["with"]) if "with" in members else {}
+    return tuple(sorted((name, _parameter(item)) for name, item in found.items()))
 
 
 def _parameter(value: object) -> Parameter:
@@ -249,17 +260,23 @@ def _entry_line(entry: Entry) -> str:
     shape = ",".join(map(str, entry.shape))
     lead = f'"lead":{entry.lead},' if entry.lead else ""
     signature = f'"signature":"{signatures.encode(entry.signature)}",' if entry.signature is not None else ""
+    merge = f'"merge":{_merge_text(entry.merge)},' if entry.merge is not None else ""
     return (
         f'{{"name":{quote(entry.name)},"dtype":"{entry.dtype}","shape":[{shape}],"digest":"{entry.digest}",'
-        f'{signature}{lead}"update":{_update_text(entry.update)}}}'
+        f'{signature}{lead}{merge}"update":{_update_text(entry.update)}}}'
     )
 
 
+def _merge_text(merge: MergeRecord) -> str:
+    return f'{{"method":"{merge.method}"{_settings_text(merge.parameters)}}}'
+
+
+def _settings_text(parameters: tuple[tuple[str, Parameter], ...]) -> str:
+    return f',"with":{json.dumps(dict(parameters), separators=(",", ":"), allow_nan=False)}' if parameters else ""
+
+
 def _update_text(update: Update) -> str:
-    text = f'"type":"{update.type}"'
-    if update.parameters:
-        settings = json.dumps(dict(update.parameters), separators=(",", ":"), allow_nan=False)
-        text += f',"with":{settings}'
+    text = f'"type":"{update.type}"{_settings_text(update.parameters)}'
     ref = update.object
     if ref is not None:
         text += f',"oid":"{ref.oid}","size":{ref.size}'

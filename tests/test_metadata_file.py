@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from git_theta import metadata_file, tensors
 from git_theta.errors import MetadataError
-from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update
+from git_theta.metadata import Entry, MergeRecord, Metadata, ObjectRef, Skeleton, Update
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ sizes = st.integers(0, 2**40)
 hexes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 words = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,63}", fullmatch=True)
 refs = st.builds(ObjectRef, hexes, sizes, sizes)
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+parameters = st.dictionaries(st.text(), scalars | st.lists(scalars).map(tuple), max_size=3).map(
+    lambda found: tuple(sorted(found.items()))
+)
+merges = st.none() | st.builds(MergeRecord, words, parameters)
 
 
 @st.composite
@@ -67,7 +72,7 @@ def entries(draw: st.DrawFn, name: str, lead: int) -> Entry:
         shape = (*shape, tensors.BLOCKS[dtype][0])
     has_values = 0 not in shape
     update = Update(draw(words), draw(refs) if has_values else None)
-    return Entry(name, dtype, shape, draw(hexes), lead, update)
+    return Entry(name, dtype, shape, draw(hexes), lead, update, merge=draw(merges))
 
 
 @st.composite
@@ -137,6 +142,46 @@ def test_what_needs_no_saying_is_left_out() -> None:
     assert '"lead"' not in lines[5]
     assert '"oid"' not in lines[5]
     assert '"start"' not in lines[7]
+
+
+def test_what_a_merge_made_stands_before_the_update() -> None:
+    merge = MergeRecord("ties", (("density", (0.2, 1.0)), ("normalize", False)))
+    group = replace(EXAMPLE.entries[0], merge=merge)
+    data = serialize(replace(EXAMPLE, entries=(group, *EXAMPLE.entries[1:])))
+    text = b'"lead":8,"merge":{"method":"ties","with":{"density":[0.2,1.0],"normalize":false}},"update":{'
+    assert data.count(text) == 1
+    assert data.replace(text, b'"lead":8,"update":{') == serialize(EXAMPLE)
+    assert parse(data).entries[0] == group
+    assert b'"merge":{"method":"average"},"update"' in serialize(
+        replace(EXAMPLE, entries=(replace(group, merge=MergeRecord("average")), *EXAMPLE.entries[1:]))
+    )
+
+
+@pytest.mark.parametrize(
+    "merge",
+    [
+        '"ties"',
+        "{}",
+        '{"method":"Ties"}',
+        '{"method":""}',
+        '{"method":7}',
+        '{"method":"ties","with":[]}',
+        '{"method":"ties","with":{}}',
+        '{"method":"ties","with":{"density":NaN}}',
+        '{"method":"ties","with":{"density":{"a":1}}}',
+        '{"method":"ties","with":{"weight":1,"density":1}}',
+        '{"method":"ties","with":{"density":1,"density":1}}',
+        '{"method":"ties","seed":1}',
+        '{"with":{"density":1},"method":"ties"}',
+        '{"method":"ties", "with":{"density":1}}',
+        '{"method":"ties","with":{"density":' + "[" * 100_000 + "]" * 100_000 + "}}",
+    ],
+    ids=lambda text: text[:60],
+)
+def test_damaged_record_of_a_merge_is_refused(merge: str) -> None:
+    data = serialize(EXAMPLE).replace(b'"lead":8,', f'"lead":8,"merge":{merge},'.encode())
+    with pytest.raises(MetadataError, match="line 5"):
+        parse(data)
 
 
 def test_the_golden_file_is_read_and_written_as_ever() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from git_theta.checkpoints.checkpoint import Checkpoint
 from git_theta.layout import Layout
 from git_theta.registry import Family
 from git_theta.sources import Source
 
-__all__ = ["Checkpoint", "Format", "Values", "formats"]
+__all__ = ["Checkpoint", "Checksummed", "Format", "Mixing", "Values", "formats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,59 @@ class Format(Protocol):
         Args:
             groups: by name (`tensors.join_name`), in the order wanted.
             skeleton: of a file of the same format, whose other content (comments, settings) is kept where it can be.
+        """
+
+
+@runtime_checkable
+class Mixing(Protocol):
+    """What a format may have besides: new files with values (that are no groups) from several old ones."""
+
+    def write_mixed(
+        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
+    ) -> Iterator[bytes]:
+        """The bytes of a new file, as `Format.write` makes it, but for some values that are no groups.
+
+        Args:
+            groups: by name, in the order wanted.
+            skeleton: of a file of the same format, whose other content is kept.
+            donors: for each value (by its name in `Format.values`) that is taken from elsewhere, the skeleton of the
+                file that it is taken from; where that has none, it is left out.
+
+        Raises:
+            PluginError: a value cannot be taken out of its place, or put there.
+        """
+
+
+@runtime_checkable
+class Checksummed(Protocol):
+    """What a format with checksums may have besides, so that merges need not read values that they do not change."""
+
+    def checksums(self, layout: Layout, skeleton: bytes) -> Mapping[str, int]:
+        """The checksum of each group's values in a file, by name; groups without values are left out.
+
+        It is the CRC-32 of the bytes of the values, and depends on nothing else.
+
+        Raises:
+            NotThisFormatError: the skeleton is not one of this layout.
+        """
+
+    def with_checksums(self, layout: Layout, skeleton: bytes, sums: Mapping[str, int]) -> bytes:
+        """The skeleton, of the same length and layout, for other values of some groups.
+
+        Args:
+            layout: of a file.
+            skeleton: of the same file.
+            sums: checksums of the new values, by name of the group.
+
+        Raises:
+            NotThisFormatError: the skeleton is not one of this layout.
+        """
+
+    def without_checksums(self, layout: Layout, skeleton: bytes) -> bytes:
+        """What files that differ in nothing but values have in common: not to be written, but to be compared.
+
+        Raises:
+            NotThisFormatError: the skeleton is not one of this layout.
         """
 
 

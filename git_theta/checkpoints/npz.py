@@ -13,6 +13,7 @@ from typing import Final
 from git_theta import tensors
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.numpy_files import Header, npy_header, parse
+from git_theta.checkpoints.zip_checksums import checksums, with_checksums, without_checksums
 from git_theta.checkpoints.zips import (
     STORED,
     Member,
@@ -59,6 +60,18 @@ class Npz:
         """
         self.scan(source)
         return {}
+
+    def checksums(self, layout: Layout, skeleton: bytes) -> Mapping[str, int]:
+        """The checksums of the groups' values; see `checkpoints.Checksummed`."""
+        return checksums(layout, skeleton)
+
+    def with_checksums(self, layout: Layout, skeleton: bytes, sums: Mapping[str, int]) -> bytes:
+        """The skeleton for other values; see `checkpoints.Checksummed`."""
+        return with_checksums(layout, skeleton, sums)
+
+    def without_checksums(self, layout: Layout, skeleton: bytes) -> bytes:
+        """The skeleton without what depends on values; see `checkpoints.Checksummed`."""
+        return without_checksums(layout, skeleton, lambda _: False)
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the order of elements and of their bytes. See `checkpoints.Format`.

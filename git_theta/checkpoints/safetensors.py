@@ -83,9 +83,25 @@ class Safetensors:
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the `__metadata__` of the old one. See `checkpoints.Format`."""
-        header: dict[str, object] = {}
-        if skeleton is not None and _METADATA in (old := _parse_header(skeleton[_LENGTH:])):
-            header[_METADATA] = old[_METADATA]
+        return self._write(groups, None if skeleton is None else _comments(skeleton))
+
+    def write_mixed(
+        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
+    ) -> Iterator[bytes]:
+        """The bytes of a new file with a `__metadata__` from several old ones; see `checkpoints.Mixing`."""
+        comments = dict(_comments(skeleton) or {})
+        for name, donor in donors.items():
+            top, key = tensors.split_name(name)
+            found = (_comments(donor) or {}).get(key) if top == _METADATA else None
+            if found is None:
+                comments.pop(key, None)
+            else:
+                comments[key] = found
+        return self._write(groups, comments or None)
+
+    def _write(self, groups: Mapping[str, Values], comments: Mapping[str, str] | None) -> Iterator[bytes]:
+        # The library writes them in any order.
+        header: dict[str, object] = {} if comments is None else {_METADATA: dict(sorted(comments.items()))}
         # As the library lays them out: the largest elements first, so that all of them are aligned.
         for values in groups.values():
             if values.dtype not in _NAMES:
@@ -105,6 +121,12 @@ class Safetensors:
         yield len(text).to_bytes(_LENGTH, "little") + text
         for _, values in ordered:
             yield bytes(values.data)
+
+
+def _comments(skeleton: bytes) -> dict[str, str] | None:
+    """The `__metadata__` of a file, if it has one."""
+    found: dict[str, str] | None = _parse_header(skeleton[_LENGTH:]).get(_METADATA)
+    return found
 
 
 def _element_bytes(dtype: str) -> float:

@@ -68,7 +68,7 @@ class StandIn:
             position = span.stop
         if not spans:
             raise PluginError("there is no array in the checkpoint")
-        self._parts.append(memoryview(_skeleton(dtypes, empty)))
+        self._parts.append(memoryview(make_skeleton(dtypes, empty)))
         self._starts = [*(span.start for span in spans), position]
         self.size = position + len(self._parts[-1])
         self.layout = Layout(MARK + plugin, self.size, tuple(spans))
@@ -95,7 +95,7 @@ def nested(spans: Sequence[Span], values: Sequence[bytearray], skeleton: bytes) 
     Raises:
         PluginError: no nested dict has such groups.
     """
-    dtypes, empty = _parse_skeleton(skeleton)
+    dtypes, empty = parse_skeleton(skeleton)
     top: dict[str, Any] = {}
     for span, data in zip(spans, values, strict=True):
         _put(top, span.name, _array(span, data, dtypes.get(span.name)))
@@ -169,13 +169,24 @@ def _put(top: dict[str, Any], name: str, value: Array | dict[str, Any]) -> None:
     place[last] = value
 
 
-def _skeleton(dtypes: Mapping[str, str], empty: Sequence[str]) -> bytes:
+def make_skeleton(dtypes: Mapping[str, str], empty: Sequence[str]) -> bytes:
+    """The skeleton of a stand-in.
+
+    Args:
+        dtypes: what groups of raw bytes are really, by name.
+        empty: names of the dicts that hold nothing.
+    """
     if not dtypes and not empty:
         return b""
     return json.dumps({"dtypes": dtypes, "empty": empty}, separators=(",", ":")).encode("ascii")
 
 
-def _parse_skeleton(data: bytes) -> tuple[Mapping[str, str], Sequence[str]]:
+def parse_skeleton(data: bytes) -> tuple[Mapping[str, str], Sequence[str]]:
+    """What `make_skeleton` made it from.
+
+    Raises:
+        PluginError: it is malformed.
+    """
     if not data:
         return {}, ()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -10,8 +9,9 @@ from typing import Final
 import click
 
 from git_theta.cli.boundary import printable
+from git_theta.cli.paths import from_top
 from git_theta.cli.workspace import Workspace
-from git_theta.errors import GitError, UsageError
+from git_theta.errors import UsageError
 from git_theta.flows import known
 from git_theta.flows.fetch import fetch
 from git_theta.metadata import Metadata, Update
@@ -100,17 +100,9 @@ def _described(update: Update) -> str:
 
 def _checkpoint(workspace: Workspace, path: Path) -> str:
     """The path from the top of a file that Git-Theta keeps."""
-    found = _from_top(workspace, path)
+    found = from_top(workspace, path)
     if workspace.repository.tracked([found]) != [found]:
         raise UsageError(f"{found} is not kept by Git-Theta: run 'git theta track' first")
     if path.is_symlink():
         raise UsageError(f"{found} is a symbolic link: name the file that it leads to")
     return found
-
-
-def _from_top(workspace: Workspace, path: Path) -> str:
-    top = workspace.repository.worktree
-    try:
-        return os.path.relpath((path.parent.resolve() / path.name), top.resolve())
-    except (OSError, ValueError) as error:
-        raise GitError(f"{path} is outside of the repository") from error

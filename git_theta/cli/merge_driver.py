@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import click
 
 from git_theta.cli.boundary import complain
-from git_theta.errors import MetadataError
-from git_theta.flows.merge import merge
+from git_theta.cli.strategies import chosen
+from git_theta.cli.workspace import Workspace
+from git_theta.errors import MetadataError, StoreError
+from git_theta.flows.merging.plan import Versions
+from git_theta.flows.merging.settling import as_before, undecided
+from git_theta.git import caller, drivers
+from git_theta.merges.decisions import Conflict
 from git_theta.metadata import Metadata
 from git_theta.metadata_file import is_metadata, parse, serialize
 
 _SHOWN: Final = 5
+_MARKER_SIZE: Final = 7
+"""What git's conflict markers have, unless the attribute conflict-marker-size says otherwise."""
 
 
 @click.command("merge-driver")
+@click.option(
+    "--marker-size", type=int, default=_MARKER_SIZE, help="Of conflict markers, as git would write them (%L)."
+)
 @click.argument("ancestor", type=click.Path(path_type=Path))
 @click.argument("ours", type=click.Path(path_type=Path))
 @click.argument("theirs", type=click.Path(path_type=Path))
 @click.argument("path")
-def command(ancestor: Path, ours: Path, theirs: Path, path: str) -> int:
+def command(ancestor: Path, ours: Path, theirs: Path, path: str, marker_size: int) -> int:
     """Merge three metadata files into OURS; exit with 1 on a conflict, which leaves OURS as it was."""
     old, mine, yours = (_read(file, path) for file in (ancestor, ours, theirs))
     if mine is None or yours is None:
         raise MetadataError(f"{path}: only one side is kept by Git-Theta: settle the conflict by taking one of them")
-    merged = merge(old, mine, yours)
-    if merged.conflicts:
-        names = ", ".join(merged.conflicts[:_SHOWN])
-        more = f" and {len(merged.conflicts) - _SHOWN} more" if len(merged.conflicts) > _SHOWN else ""
-        complain(
-            f"{path}: both sides changed {names}{more}; the worktree keeps ours: take one side with "
-            "'git checkout --ours' or '--theirs', then 'git add'"
-        )
+    workspace = Workspace.here()
+    versions = Versions(old, (mine, yours))
+    is_inner = _is_inner(workspace, path, marker_size)
+    settle = as_before(versions) if is_inner else chosen(workspace, versions, path)
+    outcome = workspace.merger.merge(versions, settle, path)
+    if outcome.metadata is None:
+        complain(f"{path}: {_described(outcome.unsettled)}; the worktree keeps ours: settle it with {_how(path)}")
         return 1
-    ours.write_bytes(serialize(merged.metadata))
+    if is_inner:
+        _replace(ours, serialize(undecided(outcome.metadata, outcome.plan.conflicts)))
+        return 0
+    if _is_for_a_worktree(workspace):
+        workspace.smudger.provide(outcome.metadata, path)
+    _replace(ours, serialize(outcome.metadata))
     return 0
 
 
@@ -45,3 +61,46 @@ def _read(file: Path, path: str) -> Metadata | None:
         return parse(data) if is_metadata(data) else None
     except MetadataError as error:
         raise MetadataError(f"{path}: {error}") from error
+
+
+def _is_inner(workspace: Workspace, path: str, marker_size: int) -> bool:
+    """Whether git merges the ancestors of a merge with each other: no one is asked about what is none's result.
+
+    Git makes conflict markers longer then, by two characters or more, by which alone it can be told. (By one it makes
+    them longer where a file was renamed on both sides.)
+    """
+    usual = workspace.repository.attributes(path, ("conflict-marker-size",)).get("conflict-marker-size", "")
+    return marker_size > 1 + (int(usual) if usual.isdecimal() and int(usual) else _MARKER_SIZE)
+
+
+def _is_for_a_worktree(workspace: Workspace) -> bool:
+    """Whether git puts what was merged into the worktree next: without all objects, it would fail half-way there."""
+    is_skipped = drivers.skips_smudge() or workspace.settings.skip_smudge
+    return not (is_skipped or workspace.repository.is_bare or _caller() == "merge-tree")
+
+
+def _caller() -> str:
+    """The verb of the git command that merges."""
+    return next(iter(caller.arguments(lambda _name: None)), "")
+
+
+def _described(conflicts: Sequence[Conflict]) -> str:
+    names = ", ".join(conflict.name for conflict in conflicts[:_SHOWN])
+    more = f" and {len(conflicts) - _SHOWN} more" if len(conflicts) > _SHOWN else ""
+    return f"both sides changed {names}{more}"
+
+
+def _how(path: str) -> str:
+    return f"'git theta resolve {path}', or take one side with 'git checkout --ours' or '--theirs' and 'git add'"
+
+
+def _replace(file: Path, data: bytes) -> None:
+    """Put content into a file at once: git reads it even if this fails half-way."""
+    temporary = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(file)
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

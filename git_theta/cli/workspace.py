@@ -22,6 +22,8 @@ from git_theta.store.transfer import Transfer
 
 if TYPE_CHECKING:
     from git_theta.flows.clean import Cleaner
+    from git_theta.flows.measuring import Measurer
+    from git_theta.flows.merge import Merger
     from git_theta.flows.sideload import SideLoader
     from git_theta.flows.smudge import Smudger
 
@@ -106,6 +108,32 @@ class Workspace:
         from git_theta.updates import update_types
 
         return Smudger(self.store, self.cache, update_types(), self._fetch)
+
+    @cached_property
+    def merger(self) -> Merger:
+        """Merges checkpoints."""
+        from git_theta.checkpoints import formats
+        from git_theta.flows.merge import Merger
+        from git_theta.merges import merge_methods
+        from git_theta.updates import update_types
+        from git_theta.updates.choose import Limits
+
+        return Merger(
+            store=self.store,
+            cache=self.cache,
+            update_types=update_types(),
+            fetch=self._fetch,
+            formats=formats(),
+            methods=merge_methods(),
+            limits=Limits(self.settings.max_chain),
+        )
+
+    def measurer(self, path: str) -> Measurer:
+        """Compares the values of groups of a checkpoint; path: for messages."""
+        from git_theta.flows.measuring import Measurer
+        from git_theta.updates import update_types
+
+        return Measurer(path, self.store, update_types(), self._fetch)
 
     def ensure_hook(self) -> None:
         """Install the pre-push hook if it is missing, as git-lfs does: a push without it would leave objects behind."""

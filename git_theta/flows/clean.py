@@ -17,7 +17,7 @@ from git_theta.checkpoints.scan import Scan, scan
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError
 from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take
-from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
+from git_theta.flows.keeping import INLINE_BYTES, Keeper, Wish, skeleton_wanted, wanted
 from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
 from git_theta.metadata import Entry, Metadata, Skeleton, content_key
@@ -30,7 +30,6 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import dense, update_types
 from git_theta.updates.choose import AUTO, Limits
 
-_INLINE_BYTES: Final = 1 << 16
 _FORMAT: Final = "theta-format"
 """The attribute that names the format of a file."""
 
@@ -151,12 +150,23 @@ class Cleaner:
             intake = tolerate(intake, before[::-1], self.store, Tolerance(self.settings.atol, self.settings.rtol))
         skeleton = intake.digests.skeleton
         skeleton_digest = tensors.digest(skeleton)
-        is_large = len(skeleton) > _INLINE_BYTES
+        is_large = len(skeleton) > INLINE_BYTES
         keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain))
         kept = keeper.keep(intake, path, before, skeleton if is_large else None, wish)
         layout = intake.scan.layout
+        # What is kept says how to get the values of a digest; what a merge made a group with belongs to its name, too.
+        merged = {
+            (entry.name, entry.dtype, entry.shape, entry.digest): entry.merge
+            for metadata in reversed(before)
+            for entry in metadata.entries
+            if entry.merge is not None
+        }
         entries = tuple(
-            Entry(span.name, span.dtype, span.shape, digest, lead, kept[digest].update, kept[digest].signature)
+            Entry(
+                *(span.name, span.dtype, span.shape, digest, lead),
+                *(kept[digest].update, kept[digest].signature),
+                merged.get((span.name, span.dtype, span.shape, digest)),
+            )
             for span, lead, digest in zip(layout.spans, layout.leads(), intake.digests.groups, strict=True)
         )
         kept_skeleton = Skeleton(

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from git_theta import lsh, tensors
 from git_theta.flows import known
 from git_theta.flows.intake import Intake
 from git_theta.git.repository import Repository
 from git_theta.layout import Span
-from git_theta.metadata import Entry, Metadata, Update
+from git_theta.metadata import Entry, Metadata, Skeleton, Update
 from git_theta.signatures import Signature
 from git_theta.sources import BytesSource, Source
 from git_theta.store.objects import ObjectStore
-from git_theta.updates import Group, choose, update_types
+from git_theta.updates import Group, choose, dense, update_types
 from git_theta.updates.choose import Limits
 from git_theta.updates.dense import Dense, Wanted
 from git_theta.updates.plans import Base, Change, Prediction
 from git_theta.updates.reading import Readers
+
+INLINE_BYTES: Final = 1 << 16
+"""Skeletons of more bytes are kept in objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,18 @@ def wanted(
 def skeleton_wanted(skeleton: bytes) -> Wanted:
     """A skeleton as values to keep."""
     return Wanted(BytesSource(skeleton), 0, len(skeleton), 1, tensors.digest(skeleton))
+
+
+def keep_skeleton(skeleton: bytes, store: ObjectStore) -> Skeleton:
+    """Keep a skeleton: in the metadata file itself if it is small, else in an object.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    digest = tensors.digest(skeleton)
+    if len(skeleton) <= INLINE_BYTES:
+        return Skeleton(len(skeleton), digest, skeleton, None)
+    return Skeleton(len(skeleton), digest, None, dense.keep([skeleton_wanted(skeleton)], store)[digest])
 
 
 def _skeleton_change(skeleton: bytes) -> Change:

@@ -1,84 +1,252 @@
-"""Merge: what only one side changed, or both changed alike, is taken; all else is a conflict.
+"""Merge: from several versions of a checkpoint to one (`git merge`, by the merge driver).
 
-A pure function decides group by group; nothing is read but metadata.
+Plan, settle, apply: what one side changed is taken, what is in conflict is asked for, all at once, and then carried
+out, or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
 
-from git_theta.metadata import Entry, Metadata
-
-T = TypeVar("T")
-
-STRUCTURE: Final = "(structure)"
+from git_theta import tensors
+from git_theta.checkpoints import Format, opaque
+from git_theta.errors import MergeError, PluginError
+from git_theta.flows.keeping import keep_skeleton
+from git_theta.flows.merging.apply import Applier
+from git_theta.flows.merging.jobs import ANCESTOR, SIDES, Job, job_of
+from git_theta.flows.merging.plan import OURS, Step, Versions, plan_groups
+from git_theta.flows.merging.structure import Outside, Placed, Structure
+from git_theta.flows.merging.values import Inputs
+from git_theta.flows.smudge import SKELETON, Fetch, provide, read_skeleton
+from git_theta.merges import MergeMethod
+from git_theta.merges.decisions import Conflict, Decision, Settle
+from git_theta.metadata import Entry, Metadata, Skeleton, content_key
+from git_theta.metadata_file import serialize
+from git_theta.registry import Family
+from git_theta.store.cache import MetadataCache
+from git_theta.store.objects import ObjectStore
+from git_theta.updates import UpdateType
+from git_theta.updates.choose import Limits
+from git_theta.updates.reading import Readers
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
-    """The outcome of a merge.
+class Plan:
+    """What a merge would do.
 
     Attributes:
-        metadata: the merged checkpoint; where there are conflicts, ours.
-        conflicts: the names of the groups that both sides changed differently; "(structure)" where it is the set of
-            groups, their dtypes or shapes, or the skeleton.
+        steps: one for each group, in the order of our file.
+        outside: what becomes of all that is no group.
     """
 
-    metadata: Metadata
-    conflicts: tuple[str, ...]
+    steps: tuple[Step, ...]
+    outside: Outside
+
+    @property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """What has to be decided, in file order, groups first."""
+        return (*(step.conflict for step in self.steps if step.conflict is not None), *self.others)
+
+    @property
+    def others(self) -> tuple[Conflict, ...]:
+        """Conflicts about what is no group."""
+        return self.outside.conflicts
 
 
-def merge(ancestor: Metadata | None, ours: Metadata, theirs: Metadata) -> Merged:
-    """Merge three versions of a checkpoint; without an ancestor, everything counts as added by both sides."""
-    frame = _choose(_frame(ancestor), _frame(ours), _frame(theirs))
-    if frame is None:
-        return Merged(ours, (STRUCTURE,))
-    template, other = (ours, theirs) if frame == _frame(ours) else (theirs, ours)
-    old, mine, yours = _groups(ancestor), _groups(ours), _groups(theirs)
-    entries, conflicts = [], _removed_but_changed(old, template, other)
-    for entry in template.entries:
-        name = entry.name
-        chosen = _choose(_identity(old.get(name)), _identity(mine.get(name)), _identity(yours.get(name)))
-        if chosen is None:
-            conflicts.append(name)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a merge.
+
+    Attributes:
+        plan: of the merge.
+        decided: what was answered, by the name of the conflict.
+        unsettled: the conflicts that were not answered.
+        metadata: the merged checkpoint; None if anything is unsettled.
+    """
+
+    plan: Plan
+    decided: Mapping[str, Decision]
+    unsettled: tuple[Conflict, ...]
+    metadata: Metadata | None
+
+
+@dataclass(frozen=True)
+class Merger:
+    """Merges the checkpoints of one repository.
+
+    Attributes:
+        store: where values are read from, and merged ones are kept.
+        cache: is told of what was merged, so that it is cleaned to the very same metadata file again.
+        update_types: give the values.
+        fetch: brings objects that are not in the local store, as far as it can.
+        formats: write the skeleton where the structure changed.
+        methods: that merge values.
+        limits: of chains of updates.
+    """
+
+    store: ObjectStore
+    cache: MetadataCache
+    update_types: Family[UpdateType]
+    fetch: Fetch
+    formats: Family[Format]
+    methods: Family[MergeMethod]
+    limits: Limits
+
+    def plan(self, versions: Versions, path: str) -> Plan:
+        """What a merge would do. No group's values are read.
+
+        Args:
+            versions: to merge.
+            path: of the checkpoint, for messages.
+
+        Raises:
+            ThetaError: a skeleton cannot be read.
+        """
+        return _Merge(self, versions, path).plan()
+
+    def merge(self, versions: Versions, settle: Settle, path: str) -> Outcome:
+        """Merge; nothing is written but objects, and those only if every conflict is settled.
+
+        Args:
+            versions: to merge.
+            settle: is asked once, if there is any conflict.
+            path: of the checkpoint, for messages.
+
+        Raises:
+            MergeError: a decision does not suit its conflict, or has no meaningful result; names path and group.
+            PluginError: a merge method or a format is unknown or broken.
+            StoreError: values cannot be had or kept; names path, group and object.
+        """
+        merge = _Merge(self, versions, path)
+        plan = merge.plan()
+        answers = settle(plan.conflicts) if plan.conflicts else {}
+        decided = {conflict.name: answers[conflict.name] for conflict in plan.conflicts if conflict.name in answers}
+        unsettled = tuple(conflict for conflict in plan.conflicts if conflict.name not in decided)
+        metadata = None if unsettled else merge.applied(plan, decided)
+        return Outcome(plan, decided, unsettled, metadata)
+
+
+class _Merge:
+    """One merge under way."""
+
+    def __init__(self, merger: Merger, versions: Versions, path: str) -> None:
+        self._merger = merger
+        self._versions = versions
+        self._path = path
+        self._readers = Readers(merger.store, merger.update_types)
+        self._skeletons: dict[str, bytes] = {}
+        self._structure = Structure(versions, merger.formats, self._skeleton_of)
+
+    def plan(self) -> Plan:
+        """See `Merger.plan`."""
+        outside = self._structure.plan()
+        return Plan(() if outside.is_whole else plan_groups(self._versions), outside)
+
+    def applied(self, plan: Plan, decided: Mapping[str, Decision]) -> Metadata:
+        """The merged checkpoint; the cache knows it afterwards."""
+        try:
+            outside = self._decided(plan.outside, decided)
+            assert outside.version is not None
+            if outside.is_whole:
+                return self._versions.all()[outside.version]
+            checksums: dict[str, int] = {}
+            entries = self._entries(plan, decided, checksums if self._structure.has_checksums(outside) else None)
+            placed = self._structure.place(outside, entries, lambda entry: self._checksum(entry, checksums))
+        except (MergeError, PluginError) as error:
+            raise type(error)(f"{self._path}: {error}") from error
+        metadata = self._known(self._built(placed, entries))
+        self._merger.cache.put(_content_key(metadata), serialize(metadata))
+        return metadata
+
+    def _decided(self, outside: Outside, decided: Mapping[str, Decision]) -> Outside:
+        """The versions that were chosen where it is not about groups."""
+        numbers = {}
+        for conflict in outside.conflicts:
+            decision = decided[conflict.name]
+            names = [*SIDES[: len(self._versions.sides)], *([ANCESTOR] if self._versions.ancestor else [])]
+            if decision.method not in names or decision.parameters:
+                known = ", ".join(names)
+                raise MergeError(f"{conflict.name} cannot be settled by {decision.method}, but by one of {known}")
+            is_ancestor = decision.method == ANCESTOR
+            numbers[conflict.name] = len(self._versions.sides) if is_ancestor else SIDES.index(decision.method)
+        return outside.decided(numbers)
+
+    def _entries(self, plan: Plan, decided: Mapping[str, Decision], checksums: dict[str, int] | None) -> list[Entry]:
+        """The merged groups, in the order of the plan."""
+        is_opaque = self._versions.sides[OURS].format == opaque.NAME
+        found: dict[str, Entry | None] = {step.name: step.entry for step in plan.steps}
+        jobs = []
+        for step in plan.steps:
+            if step.conflict is not None:
+                job = self._job(step.conflict, decided[step.name], is_opaque=is_opaque)
+                if isinstance(job, Job):
+                    jobs.append(job)
+                else:
+                    found[step.name] = job
+        if jobs:
+            read = ((entry.name, entry.update) for job in jobs for entry in job.entries)
+            provide(read, self._merger.store, self._merger.fetch, self._path)
+            applier = Applier(self._inputs, self._merger.store, self._merger.limits, checksums)
+            found |= applier.apply(jobs)
+        return [entry for entry in found.values() if entry is not None]
+
+    def _job(self, conflict: Conflict, decision: Decision, *, is_opaque: bool) -> Job | Entry | None:
+        try:
+            return job_of(conflict, decision, self._merger.methods, is_opaque=is_opaque)
+        except (MergeError, PluginError) as error:
+            raise type(error)(f"group {conflict.name!r}: {error}") from error
+
+    def _built(self, placed: Placed, entries: Sequence[Entry]) -> Metadata:
+        by_name = {entry.name: entry for entry in entries}
+        layout = placed.layout
+        groups = tuple(
+            replace(by_name[span.name], lead=lead) for span, lead in zip(layout.spans, layout.leads(), strict=True)
+        )
+        return Metadata(layout.format, layout.size, self._skeleton(placed), groups)
+
+    def _skeleton(self, placed: Placed) -> Skeleton:
+        """How a skeleton is kept: as a version has it, or anew."""
+        if placed.skeleton is None:
+            assert placed.like is not None
+            digest = placed.like.skeleton.digest
         else:
-            side = mine if chosen == _identity(mine.get(name)) else yours
-            entries.append(replace(side[name], lead=entry.lead))
-    if conflicts:
-        return Merged(ours, tuple(conflicts))
-    return Merged(replace(template, entries=tuple(entries)), ())
+            digest = tensors.digest(placed.skeleton)
+        for metadata in self._versions.all():
+            if metadata.skeleton.digest == digest:
+                return metadata.skeleton
+        assert placed.skeleton is not None
+        return keep_skeleton(placed.skeleton, self._merger.store)
+
+    def _known(self, metadata: Metadata) -> Metadata:
+        """The version that stands for the same bytes, if there is one, for one file has one metadata file."""
+        key = _content_key(metadata)
+        return next((version for version in self._versions.all() if _content_key(version) == key), metadata)
+
+    def _skeleton_of(self, metadata: Metadata) -> bytes:
+        kept = metadata.skeleton
+        if kept.digest not in self._skeletons:
+            if kept.update is not None:
+                provide([(SKELETON, kept.update)], self._merger.store, self._merger.fetch, self._path)
+            self._skeletons[kept.digest] = read_skeleton(kept, self._readers.mine(), self._merger.store, self._path)
+        return self._skeletons[kept.digest]
+
+    @property
+    def _inputs(self) -> Inputs:
+        return Inputs(self._path, self._readers)
+
+    def _checksum(self, entry: Entry, known: Mapping[str, int]) -> int:
+        """The CRC-32 of a group's values, which are read if no one knows it."""
+        if entry.digest in known:
+            return known[entry.digest]
+        provide([(entry.name, entry.update)], self._merger.store, self._merger.fetch, self._path)
+        crc = 0
+        for block in self._inputs.rows(entry):
+            crc = zlib.crc32(block.reshape(-1).data, crc)
+        return crc
 
 
-def _choose(old: T | None, mine: T | None, yours: T | None) -> T | None:
-    """The value that a three-way merge takes; None for a conflict."""
-    if mine in (yours, None) or yours == old:
-        return mine if mine is not None else yours
-    return yours if mine == old else None
-
-
-def _removed_but_changed(old: Mapping[str, Entry], template: Metadata, other: Metadata) -> list[str]:
-    """Groups that one side removed and the other changed."""
-    kept = _groups(template)
-    return [
-        entry.name
-        for entry in other.entries
-        if entry.name not in kept and _identity(old.get(entry.name)) != _identity(entry)
-    ]
-
-
-def _groups(metadata: Metadata | None) -> dict[str, Entry]:
-    return {} if metadata is None else {entry.name: entry for entry in metadata.entries}
-
-
-def _frame(metadata: Metadata | None) -> Hashable:
-    """All of a checkpoint but the values of its groups."""
-    if metadata is None:
-        return None
-    groups = tuple((entry.name, entry.dtype, entry.shape, entry.lead) for entry in metadata.entries)
-    return metadata.format, metadata.skeleton.digest, groups
-
-
-def _identity(entry: Entry | None) -> Hashable:
-    return None if entry is None else (entry.dtype, entry.shape, entry.digest)
+def _content_key(metadata: Metadata) -> str:
+    digests = tuple(entry.digest for entry in metadata.entries)
+    return content_key(metadata.layout(), metadata.skeleton.digest, digests)

@@ -14,7 +14,7 @@ from git_theta.checkpoints import Format, formats
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import CorruptObjectError, StoreError
 from git_theta.flows import by_value
-from git_theta.metadata import Entry, Metadata, ObjectRef, Update, content_key
+from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update, content_key
 from git_theta.registry import Family
 from git_theta.store.arrays import Arrays, Block
 from git_theta.store.cache import MetadataCache
@@ -22,7 +22,7 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import Group, UpdateType
 from git_theta.updates.reading import Reader, ahead
 
-_SKELETON: Final = "(skeleton)"
+SKELETON: Final = "(skeleton)"
 
 Fetch = Callable[[Iterable[ObjectRef]], None]
 
@@ -78,13 +78,13 @@ class Smudger:
             if entry is None:
                 yield part.literal
                 continue
-            with _naming(path, entry.name, entry.update):
+            with naming(path, entry.name, entry.update):
                 block = part.block.result().data.cast("B") if part.block is not None else memoryview(b"")
                 hasher.update(block)
                 done += len(block)
                 # The last block is kept back until all are known to be right.
                 if done >= entry.nbytes or part.block is None:
-                    self._check(entry.update, entry.digest, hasher.hexdigest())
+                    _check(self.store, entry.update, entry.digest, hasher.hexdigest())
             yield block
             if part.reader is not None:
                 part.reader.end()
@@ -98,60 +98,97 @@ class Smudger:
         Raises:
             ObjectError: an object cannot be had; names path, group and object.
         """
-        missing = [ref for ref in metadata.objects() if not self.store.has(ref)]
-        if not missing:
-            return
-        self.fetch(missing)
-        for name, update in _named_updates(metadata):
-            for part in update.nested():
-                if part.object is not None:
-                    with _naming(path, name, part), self.store.open(part.object):
-                        pass
+        provide(_named_updates(metadata), self.store, self.fetch, path)
 
     def _parts(self, metadata: Metadata, reader: Reader, path: str) -> Iterator[_Part]:
         """The pieces of the file in order."""
-        skeleton = self._skeleton(metadata, reader, path)
+        skeleton = read_skeleton(metadata.skeleton, reader, self.store, path)
         position = 0
         for entry in metadata.entries:
             if entry.lead:
                 yield _Part(None, None, skeleton[position : position + entry.lead])
                 position += entry.lead
             mine = reader.begin()
-            with _naming(path, entry.name, entry.update):
+            with naming(path, entry.name, entry.update):
                 for block in mine.values(entry.update, Group(entry.dtype, entry.shape)):
                     yield _Part(entry, block)
             yield _Part(entry, None, reader=mine)
         yield _Part(None, None, skeleton[position:])
 
-    def _skeleton(self, metadata: Metadata, reader: Reader, path: str) -> bytes:
-        kept = metadata.skeleton
-        if kept.inline is not None:
-            return kept.inline
-        assert kept.update is not None
-        with _naming(path, _SKELETON, kept.update):
-            blocks = reader.values(kept.update, Group("uint8", (kept.size,)))
-            skeleton = b"".join(bytes(block.result()) for block in blocks)
-            self._check(kept.update, kept.digest, tensors.digest(skeleton))
-        return skeleton
 
-    def _check(self, update: Update, wanted: str, found: str) -> None:
-        """Values are verified by their digest, end to end. Only when it is wrong does the object's name matter."""
-        if found == wanted:
-            return
-        for ref in update.objects():
-            self.store.verify(ref)
-        raise CorruptObjectError("it does not hold the values that the metadata file promises")
+def read_skeleton(kept: Skeleton, reader: Reader, store: ObjectStore, path: str) -> bytes:
+    """The bytes of a checkpoint outside of its groups. Their object must be here.
+
+    Args:
+        kept: what the metadata file says of it.
+        reader: gives values.
+        store: where its object is.
+        path: for messages.
+
+    Raises:
+        StoreError: the object is missing or damaged.
+    """
+    if kept.inline is not None:
+        return kept.inline
+    assert kept.update is not None
+    with naming(path, SKELETON, kept.update):
+        blocks = reader.values(kept.update, Group("uint8", (kept.size,)))
+        skeleton = b"".join(bytes(block.result()) for block in blocks)
+        _check(store, kept.update, kept.digest, tensors.digest(skeleton))
+    return skeleton
+
+
+def _check(store: ObjectStore, update: Update, wanted: str, found: str) -> None:
+    """Values are verified by their digest, end to end. Only when it is wrong does the object's name matter."""
+    if found == wanted:
+        return
+    for ref in update.objects():
+        store.verify(ref)
+    raise CorruptObjectError("it does not hold the values that the metadata file promises")
+
+
+def provide(updates: Iterable[tuple[str, Update]], store: ObjectStore, fetch: Fetch, path: str) -> None:
+    """Make sure that the objects of updates are here, fetching what is missing.
+
+    Args:
+        updates: and the names of their groups, for messages.
+        store: where the objects belong.
+        fetch: brings objects, as far as it can.
+        path: for messages.
+
+    Raises:
+        ObjectError: an object cannot be had; names path, group and object.
+    """
+    named = list(updates)
+    missing = {ref.oid: ref for _, update in named for ref in update.objects() if not store.has(ref)}
+    if not missing:
+        return
+    fetch(missing.values())
+    for name, update in named:
+        for part in update.nested():
+            if part.object is not None:
+                with naming(path, name, part), store.open(part.object):
+                    pass
 
 
 def _named_updates(metadata: Metadata) -> Iterator[tuple[str, Update]]:
     if metadata.skeleton.update is not None:
-        yield _SKELETON, metadata.skeleton.update
+        yield SKELETON, metadata.skeleton.update
     yield from ((entry.name, entry.update) for entry in metadata.entries)
 
 
 @contextmanager
-def _naming(path: str, name: str, update: Update) -> Iterator[None]:
-    """Say of what is wrong with an object where it was needed, and what may help."""
+def naming(path: str, name: str, update: Update) -> Iterator[None]:
+    """Say of what is wrong with an object where it was needed, and what may help.
+
+    Args:
+        path: of the checkpoint.
+        name: of the group.
+        update: whose object is read.
+
+    Raises:
+        StoreError: the same, with the place.
+    """
     try:
         yield
     except StoreError as error:

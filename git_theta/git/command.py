@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from git_theta.errors import GitError
 
+_NONE: Final[Mapping[str, str]] = {}
 
-def run(arguments: Sequence[str], *, cwd: Path | None = None, stdin: bytes | None = None) -> bytes:
-    """The standard output of `git arguments...`.
+
+def run(
+    arguments: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    variables: Mapping[str, str] = _NONE,
+) -> bytes:
+    """The standard output of `git arguments...`; see `attempt`.
 
     Raises:
         GitError: git is missing, or exited with another status than 0; says what git said.
     """
-    status, output, complaint = attempt(arguments, cwd=cwd, stdin=stdin)
+    status, output, complaint = attempt(arguments, cwd=cwd, stdin=stdin, variables=variables)
     if status:
         raise GitError(f"git {arguments[0]} failed: {reason(complaint) or f'exit status {status}'}")
     return output
 
 
-def attempt(arguments: Sequence[str], *, cwd: Path | None = None, stdin: bytes | None = None) -> tuple[int, bytes, str]:
+def attempt(
+    arguments: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    variables: Mapping[str, str] = _NONE,
+) -> tuple[int, bytes, str]:
     """Exit status, standard output and standard error of `git arguments...`, for when failure is an answer.
+
+    Args:
+        arguments: what git is called with.
+        cwd: where; by default the current directory.
+        stdin: what it reads; nothing by default.
+        variables: to add to the environment.
 
     Raises:
         GitError: git is missing.
     """
     try:
         done = subprocess.run(
-            ["git", *arguments],
+            _called(arguments, variables),
             cwd=cwd,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
@@ -42,6 +64,27 @@ def attempt(arguments: Sequence[str], *, cwd: Path | None = None, stdin: bytes |
             raise GitError(f"there is no directory {cwd} to run git in") from error
         raise GitError("git is not on the PATH: install it") from error
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
+
+
+def hand_over(arguments: Sequence[str], *, cwd: Path | None = None, variables: Mapping[str, str] = _NONE) -> int:
+    """The exit status of `git arguments...`, which has our standard input and output, hence the terminal if we have it.
+
+    Raises:
+        GitError: git is missing.
+    """
+    try:
+        child = subprocess.Popen(_called(arguments, variables), cwd=cwd)
+    except OSError as error:
+        raise GitError("git is not on the PATH: install it") from error
+    while True:
+        # An interruption from the terminal is meant for git, which has been told as well, and ends when it likes.
+        with suppress(KeyboardInterrupt):
+            return child.wait()
+
+
+def _called(arguments: Sequence[str], variables: Mapping[str, str]) -> list[str]:
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    return [*(["env", *settings] if settings else []), "git", *arguments]
 
 
 def reason(complaint: str) -> str:

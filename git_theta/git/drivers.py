@@ -8,7 +8,7 @@ from typing import Final
 from git_theta.errors import GitError
 from git_theta.git import command
 
-_SECTIONS: Final = ("filter.theta", "merge.theta")
+_SECTIONS: Final = ("filter.theta", "merge.theta", "mergetool.theta")
 
 
 def wanted(*, skip_smudge: bool) -> dict[str, str]:
@@ -20,13 +20,20 @@ def wanted(*, skip_smudge: bool) -> dict[str, str]:
         "filter.theta.process": f"git-theta filter-process{skip}",
         "filter.theta.required": "true",
         "merge.theta.name": "merge model checkpoints by parameter group (Git-Theta)",
-        "merge.theta.driver": "git-theta merge-driver %O %A %B %P",
+        "merge.theta.driver": "git-theta merge-driver --marker-size %L %O %A %B %P",
+        "mergetool.theta.cmd": 'git-theta resolve -- "$MERGED"',
+        "mergetool.theta.trustExitCode": "true",
     }
 
 
 def are_installed() -> bool:
     """Whether git would call us, by whatever scope."""
     return all(_get(key) is not None for key in ("filter.theta.process", "merge.theta.driver"))
+
+
+def skips_smudge() -> bool:
+    """Whether checkpoints are left as metadata files in the worktree (`install --skip-smudge`)."""
+    return "--skip" in (_get("filter.theta.process") or "").split()
 
 
 def install(scope: str, *, skip_smudge: bool, force: bool) -> None:

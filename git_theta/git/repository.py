@@ -22,6 +22,24 @@ _METADATA_LINE: Final = '^{"git-theta":'
 _BLOB_MODES: Final = ("100644", "100755")
 
 
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """What an index or a tree says of a path.
+
+    Attributes:
+        mode: in octal, such as "100644".
+        oid: the name of the blob (or commit).
+    """
+
+    mode: str
+    oid: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a plain file, and no symbolic link or submodule."""
+        return self.mode in _BLOB_MODES
+
+
 @dataclass(frozen=True)
 class Repository:
     """A repository, as git finds it from a directory (GIT_DIR, worktrees and submodules included).
@@ -107,8 +125,8 @@ class Repository:
                 found.setdefault(name, []).append(oid)
         return found
 
-    def tree_blobs(self, revision: str, path: str | None = None) -> dict[str, str]:
-        """The blobs of a commit by path from the top; none if there is no such commit yet."""
+    def tree_entries(self, revision: str, path: str | None = None) -> dict[str, FileEntry]:
+        """What a commit holds, by path from the top; nothing if there is no such commit yet."""
         arguments = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", revision]
         only = [] if path is None else ["--", path]
         status, output, _ = command.attempt([*arguments, *only], cwd=self.cwd)
@@ -116,9 +134,31 @@ class Repository:
         for field in command.fields(output) if status == 0 else ():
             info, _, name = field.partition("\t")
             mode, _kind, oid = info.split(" ")
-            if mode in _BLOB_MODES:
-                found[name] = oid
+            found[name] = FileEntry(mode, oid)
         return found
+
+    def tree_blobs(self, revision: str, path: str | None = None) -> dict[str, str]:
+        """The blobs of a commit by path from the top; none if there is no such commit yet."""
+        return {name: entry.oid for name, entry in self.tree_entries(revision, path).items() if entry.is_file}
+
+    def renames(self, old: str, new: str) -> dict[str, str]:
+        """The files that have another path (from the top) in one revision than in another, as git finds them."""
+        found = command.fields(self.git("diff-tree", "-r", "-z", "-M", "--diff-filter=R", "--name-status", old, new))
+        return dict(zip(found[1::3], found[2::3], strict=True))
+
+    def merge_bases(self, commits: Sequence[str]) -> list[str]:
+        """The best common ancestors of all the commits; none if their histories have nothing in common."""
+        if len(commits) < 2:
+            return list(commits)
+        arguments = ["merge-base", "--all", *(["--octopus"] if len(commits) > 2 else []), "--", *commits]
+        status, output, complaint = command.attempt(arguments, cwd=self.cwd)
+        if status > 1:
+            raise GitError(f"git merge-base failed: {command.reason(complaint)}")
+        return command.lines(output)
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        """Whether a commit is the other one, or in its history."""
+        return command.attempt(["merge-base", "--is-ancestor", older, newer], cwd=self.cwd)[0] == 0
 
     def metadata_blobs(self, revision: str) -> dict[str, str]:
         """The blobs of a commit that begin like a metadata file, by path from the top, whatever the attributes say.
@@ -175,6 +215,15 @@ class Repository:
         files = [self.worktree / name for name in sorted(names)]
         return [file for file in [*files, self.common_dir / "info" / "attributes"] if file.is_file()]
 
+    def branch(self) -> str | None:
+        """The current branch, without "refs/heads/"; None if HEAD is detached."""
+        status, output, _ = command.attempt(["symbolic-ref", "--quiet", "--short", "HEAD"], cwd=self.cwd)
+        return command.lines(output)[0] if status == 0 else None
+
+    def staged(self) -> list[str]:
+        """The paths at which the index differs from HEAD."""
+        return command.fields(self.git("diff-index", "--cached", "--name-only", "-z", "HEAD", "--"))
+
     def refresh_index(self, paths: Iterable[str]) -> None:
         """Let the index know the worktree files at these paths (from the top) as they are now."""
         self.git("update-index", "-q", "-z", "--stdin", stdin=self._terminated(paths))
@@ -185,10 +234,14 @@ class Repository:
         Raises:
             GitError: the index cannot be written.
         """
-        oid = command.lines(self.git("hash-object", "-w", "-t", "blob", "--stdin", stdin=content))[0]
+        oid = self.write_blob(content)
         executable = os.access(self.worktree / path, os.X_OK)
         entry = f"{'100755' if executable else '100644'} {oid}\t".encode() + os.fsencode(path) + b"\0"
         self.git("update-index", "--add", "-z", "--index-info", stdin=entry)
+
+    def write_blob(self, content: bytes) -> str:
+        """Keep content as a blob, past all filters; returns its name."""
+        return command.lines(self.git("hash-object", "-w", "-t", "blob", "--stdin", stdin=content))[0]
 
     def settings(self) -> dict[str, str]:
         """The configuration below "theta.", keys without that prefix and in lower case; the last value wins."""

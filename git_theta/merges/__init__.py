@@ -64,12 +64,20 @@ class MergeMethod(Protocol):
         """
 
 
+Factors = Callable[[int, bool, Params], tuple[float, ...]]
+"""Gives the factors of a weighted sum: from the number of inputs, whether there is a base, and the parameters to one
+factor for each input, then that of the base if there is one. A factor of 0 stands for what the sum does not need."""
+
 Compute = Callable[[Sequence[Array], Array | None, Params, Sequence[Draw]], Array]
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A merge method made from a function; see `MergeMethod` for what the attributes mean."""
+    """A merge method made from a function; see `MergeMethod` for what the attributes mean.
+
+    Attributes:
+        factors: of a method whose result is a weighted sum, which then needs not be stored. Optional for plug-ins, too.
+    """
 
     name: str
     compute: Compute
@@ -78,6 +86,7 @@ class Method:
     uses_base: bool = True
     inputs: tuple[int, int | None] = (1, None)
     elementwise: bool = False
+    factors: Factors | None = None
 
     def merge(self, inputs: Sequence[Array], base: Array | None, params: Params, draw: Sequence[Draw]) -> Array:
         """Merge one parameter group; see `MergeMethod`."""

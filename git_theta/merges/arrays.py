@@ -70,7 +70,7 @@ def merge_with(
         PluginError: the method is a plug-in and broken.
     """
     checked = resolve(method.name, method.parameters, params, len(inputs))
-    _check_count(method, len(inputs), base)
+    check_count(method, len(inputs), has_base=base is not None)
     if method.name in _SIDES:
         return method.merge(inputs, base, checked, ())
     arrays = [*inputs, *([] if base is None else [base])]
@@ -89,12 +89,17 @@ def merge_with(
     return _rounded(made, dtype)
 
 
-def _check_count(method: MergeMethod, count: int, base: Array | None) -> None:
+def check_count(method: MergeMethod, count: int, *, has_base: bool) -> None:
+    """Make sure that a method takes so many inputs.
+
+    Raises:
+        MergeError: it takes more or fewer, or needs a base.
+    """
     low, high = method.inputs
     if count < low or (high is not None and count > high):
         wanted = f"{low}" if low == high else f"{low} or more" if high is None else f"{low} to {high}"
         raise MergeError(f"the merge method {method.name} takes {wanted} inputs besides the base, not {count}")
-    if base is None and (method.needs_base or not count):
+    if not has_base and (method.needs_base or not count):
         raise MergeError(f"the merge method {method.name} needs a base (the common ancestor), and there is none")
 
 

@@ -97,9 +97,14 @@ def combine(terms: Iterable[tuple[float, Array]], like: Array) -> Array:
 
     factors = np.array([factor for factor, _ in used])[:, None]
 
-    def step(block: Floats, _: slice) -> Floats:
+    def step(block: Floats, where: slice) -> Floats:
+        if not used:
+            return np.zeros(where.stop - where.start)
         block *= factors
-        total: Floats = np.add.reduce(block)
+        total: Floats = block[0]
+        # From the first term on, as the linear update sums: a sum that began with 0 would make 0 of -0.
+        for term in block[1:]:
+            total += term
         return total
 
     return blockwise([array for _, array in used], like, step)
@@ -110,7 +115,12 @@ def around(base: Array | None, factors: Sequence[float], inputs: Sequence[Array]
     terms = list(zip(factors, inputs, strict=True))
     if base is None:
         return combine(terms, like)
-    return combine([*terms, (1.0 - math.fsum(factors), base)], like)
+    return combine([*terms, (remainder(factors), base)], like)
+
+
+def remainder(factors: Iterable[float]) -> float:
+    """The factor of a base that inputs with these factors are added to as changes of it."""
+    return 1.0 - math.fsum(factors)
 
 
 def gram(vectors: Sequence[Array], base: Array | None = None) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Integral, Real
@@ -99,7 +99,10 @@ class Parameter:
             return None
         if self.kind is Kind.COUNT:
             return int(given) if isinstance(given, Integral) and low <= int(given) <= high else None
-        value = float(given)
+        try:
+            value = float(given)
+        except OverflowError:
+            return None
         return value if math.isfinite(value) and low <= value <= high else None
 
     def _read(self, text: str) -> object:
@@ -167,15 +170,26 @@ def resolve(method: str, table: Sequence[Parameter], given: Mapping[str, object]
     Raises:
         MergeError: a parameter is unknown, missing, of the wrong kind, out of range, or a list of the wrong length.
     """
+    check_names(method, table, given)
     known = {parameter.name: parameter for parameter in table}
-    for name in given:
+    return Params({name: _values(known[name], given.get(name, known[name].default), inputs) for name in known})
+
+
+def check_names(method: str, table: Sequence[Parameter], given: Iterable[str]) -> None:
+    """Make sure that the parameters that are given are there, and those that must be given are given.
+
+    Raises:
+        MergeError: one is unknown or missing.
+    """
+    names = list(given)
+    known = [parameter.name for parameter in table]
+    for name in names:
         if name not in known:
             knows = f"it knows {', '.join(known)}" if known else "it has none"
             raise MergeError(f"the merge method {method} has no parameter {name!r}; {knows}")
     for parameter in table:
-        if parameter.required and parameter.name not in given:
+        if parameter.required and parameter.name not in names:
             raise MergeError(f"the merge method {method} needs the parameter {parameter.name}, {parameter.wanted()}")
-    return Params({name: _values(known[name], given.get(name, known[name].default), inputs) for name in known})
 
 
 def _values(parameter: Parameter, given: object, inputs: int) -> Value | tuple[Value, ...]:

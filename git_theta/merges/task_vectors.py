@@ -18,9 +18,10 @@ from git_theta.errors import MergeError
 from git_theta.merges import Array, Draw, MergeMethod, Method
 from git_theta.merges.draws import SEED
 from git_theta.merges.linear import WEIGHT
-from git_theta.merges.numerics import Floats, flat, pieces, rows, store
+from git_theta.merges.numerics import Floats, flat, pieces, remainder, rows, store
 from git_theta.merges.parameters import ANY, POSITIVE, SHARE, Kind, Parameter, Params
 from git_theta.merges.pruning import Delta, Rule, Thin, Wish, keep_all, thinning
+from git_theta.merges.sums import weighted_sum
 
 DENSITY: Final = Parameter("density", Kind.NUMBER, 1.0, "share of the delta that is kept", per_input=True, range=SHARE)
 LAMBDA: Final = Parameter("lambda", Kind.NUMBER, 1.0, "factor of the merged delta", range=ANY)
@@ -76,7 +77,8 @@ class _Recipe:
 
 def task_arithmetic() -> MergeMethod:
     """All deltas, summed (Ilharco et al. 2022, arXiv 2212.04089)."""
-    return _method("task_arithmetic", _Recipe(Rule.NONE, elect=False, normalize=False, rescale=False))
+    recipe = _Recipe(Rule.NONE, elect=False, normalize=False, rescale=False)
+    return weighted_sum("task_arithmetic", _factors, recipe.parameters(), needs_base=True, inputs=(0, None))
 
 
 def ties() -> MergeMethod:
@@ -114,6 +116,22 @@ def breadcrumbs_ties() -> MergeMethod:
     return _method("breadcrumbs_ties", _Recipe(Rule.OUTLIERS, elect=True, normalize=False, rescale=False))
 
 
+def _factors(_count: int, _has_base: bool, params: Params) -> tuple[float, ...]:
+    """Those of deltas that are all kept: neither density nor rescale changes any."""
+    weights = params.numbers("weight")
+    scale = params.number("lambda") / _total(weights, params)
+    factors = tuple(scale * weight for weight in weights)
+    return (*factors, remainder(factors))
+
+
+def _total(weights: Sequence[float], params: Params) -> float:
+    """What the sum of weighted deltas is divided by."""
+    total = math.fsum(weights) if params.flag("normalize") else 1.0
+    if abs(total) < 1e-8:
+        raise MergeError("the weights sum to 0, so the deltas cannot be divided by their sum: set normalize to false")
+    return total
+
+
 def _method(name: str, recipe: _Recipe) -> MergeMethod:
     return Method(
         name,
@@ -121,21 +139,18 @@ def _method(name: str, recipe: _Recipe) -> MergeMethod:
         recipe.parameters(),
         needs_base=True,
         inputs=(0, None),
-        elementwise=recipe.rule is Rule.NONE,
     )
 
 
 def _merge(recipe: _Recipe, inputs: Sequence[Array], base: Array | None, params: Params, draw: Sequence[Draw]) -> Array:
     assert base is not None
     weights = params.numbers("weight")
-    if params.flag("normalize") and not recipe.elect and abs(math.fsum(weights)) < 1e-8:
-        raise MergeError("the weights sum to 0, so the deltas cannot be divided by their sum: set normalize to false")
+    total = 1.0 if recipe.elect else _total(weights, params)
     deltas = [Delta(values, base) for values in inputs]
     wishes = _wishes(recipe, len(inputs), params)
     thins = [thinning(delta, wish, one) for delta, wish, one in zip(deltas, wishes, draw, strict=True)]
     scales = _scales(deltas, thins, params)
     tally = _Tally(weights, params, rows(len(inputs), base.size)) if recipe.elect else None
-    total = math.fsum(weights) if params.flag("normalize") else 1.0
     flat_base, out, room = flat(base), np.empty(base.size, base.dtype), rows(len(inputs), base.size)
     for where in pieces(base.size):
         block = room[:, : where.stop - where.start]

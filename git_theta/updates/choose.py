@@ -19,6 +19,7 @@ from blake3 import blake3
 from git_theta.errors import ChangedWhileReadingError, StoreError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.metadata_file import MAX_NESTED
+from git_theta.registry import Family
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import averages, factors, plans, scales
 from git_theta.updates.payloads import (
@@ -32,7 +33,7 @@ from git_theta.updates.payloads import (
 )
 from git_theta.updates.plans import Change, Plan, Prediction
 from git_theta.updates.plugged import Plugged
-from git_theta.updates.reading import WHOLE_BYTES, Readers, results
+from git_theta.updates.reading import WHOLE_BYTES, Group, Readers, UpdateType, results
 from git_theta.updates.residual import Residual, fit_residual
 from git_theta.updates.versions import Version, Versions
 
@@ -48,7 +49,7 @@ _PORTION_BYTES: Final = 1 << 30
 _MANY: Final = 500
 """With more changes than this, small groups are not searched for what explains them: keeping them costs less."""
 
-_GAIN: Final = 0.92
+GAIN: Final = 0.92
 """An update must be smaller than dense by this factor to be worth a chain."""
 
 _TINY: Final = 1 / 16
@@ -196,7 +197,7 @@ class _Choice:
 
     def best(self) -> Plan | None:
         """The plan; None if nothing is cheaper than dense."""
-        told, enough = self._change.told, self._dense_nbytes * _GAIN
+        told, enough = self._change.told, self._dense_nbytes * GAIN
         if told is not None:
             option = self._option(told, fit_residual(self._change, told, self._readers, enough))
             if self._is_allowed(option):
@@ -234,7 +235,7 @@ class _Choice:
 
     def _predicted(self) -> Iterator[_Option]:
         """What the other kinds make of the change, the likeliest first, until one leaves next to nothing."""
-        enough = self._dense_nbytes * _GAIN
+        enough = self._dense_nbytes * GAIN
         for predictions in self._searches():
             for prediction in predictions():
                 residual = fit_residual(self._change, prediction, self._readers, enough)
@@ -262,16 +263,30 @@ class _Choice:
 
     def _is_allowed(self, option: _Option) -> bool:
         """Whether the chain stays within its bounds, and is smaller than dense by what makes it worth having."""
-        group, types = self._change.group, self._readers.types
         if any(isinstance(payload, Array) and payload.nbytes > WHOLE_BYTES for payload in option.plan.payloads()):
             return False
-        # Of several versions each may have a chain of its own: a merge by averaging would else cost a whole group.
-        chain = max((plans.chain_nbytes(base, group, types) for base in option.bases), default=0)
-        length = 1 + max((plans.length(base) for base in option.bases), default=0)
-        nested = 2 + sum(plans.nested_count(base) for base in option.bases)
-        if length > self._limits.length or nested > MAX_NESTED:
-            return False
-        return option.nbytes + chain < self._dense_nbytes * _GAIN
+        chain = chain_nbytes(option.bases, self._change.group, self._readers.types, self._limits)
+        return chain is not None and option.nbytes + chain < self._dense_nbytes * GAIN
+
+
+def chain_nbytes(bases: Sequence[Update], group: Group, types: Family[UpdateType], limits: Limits) -> int | None:
+    """What the chain below a new update needs in bytes beyond the dense values that it goes back to.
+
+    Args:
+        bases: what the update builds on.
+        group: whose values they are.
+        types: of updates.
+        limits: of chains.
+
+    Returns:
+        The bytes; None if the chain would be too long, or have too many updates.
+    """
+    length = 1 + max((plans.length(base) for base in bases), default=0)
+    nested = 2 + sum(plans.nested_count(base) for base in bases)
+    if length > limits.length or nested > MAX_NESTED:
+        return None
+    # Of several versions each may have a chain of its own: a merge by averaging would else cost a whole group.
+    return max((plans.chain_nbytes(base, group, types) for base in bases), default=0)
 
 
 def _updates_below(plan: Plan) -> tuple[Update, ...]:

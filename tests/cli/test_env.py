@@ -28,7 +28,7 @@ def test_repository_in_use(tracked: Repo) -> None:
     assert found["numpy"][0].isdigit()
     assert found["torch"] == "(not installed)" or found["torch"][0].isdigit()
     assert found["filter.theta.process"] == "file:.git/config git-theta filter-process"
-    assert found["merge.theta.driver"] == "file:.git/config git-theta merge-driver %O %A %B %P"
+    assert found["merge.theta.driver"] == "file:.git/config git-theta merge-driver --marker-size %L %O %A %B %P"
     assert found["repository"] == str(tracked.path / ".git")
     assert found["objects"] == str(tracked.path / ".git/theta/objects")
     assert found["pre-push hook"] == "installed"

@@ -54,7 +54,10 @@ def test_scope_that_is_asked_for_is_the_one_that_is_written(repo: Repo, options:
     done = repo.verb("install", *options)
     assert done.stdout == f"Git-Theta is installed ({scope} configuration).\n"
     assert {name: process(repo, name) for name in SCOPES} == dict.fromkeys(SCOPES, "") | {scope: PROCESS}
-    assert repo.git("config", f"--{scope}", "merge.theta.driver").stdout == "git-theta merge-driver %O %A %B %P\n"
+    assert (
+        repo.git("config", f"--{scope}", "merge.theta.driver").stdout
+        == "git-theta merge-driver --marker-size %L %O %A %B %P\n"
+    )
     assert (repo.path / ".git/hooks/pre-push").exists()
 
 

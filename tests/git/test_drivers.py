@@ -129,7 +129,7 @@ def test_uninstall_of_nothing_says_so(here: Repo) -> None:
 
 
 def test_uninstall_of_a_half_takes_the_half(here: Repo) -> None:
-    here.git("config", "--local", "merge.theta.driver", "git-theta merge-driver %O %A %B %P")
+    here.git("config", "--local", "merge.theta.driver", "git-theta merge-driver --marker-size %L %O %A %B %P")
     assert drivers.uninstall("local")
     assert settings(here) == {}
 

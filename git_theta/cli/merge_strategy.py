@@ -1,0 +1,82 @@
+"""`git theta merge-strategy`: merge several branches at once, as git asks a merge strategy to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import click
+
+from git_theta.cli import strategies
+from git_theta.cli.boundary import complain
+from git_theta.cli.workspace import Workspace
+from git_theta.errors import GitError, ThetaError, UsageError
+from git_theta.flows.fetch import fetch
+from git_theta.flows.octopus import Joined, Meeting, Side, Survey, join, sides_of, survey
+from git_theta.git import drivers
+from git_theta.git.trees import Trees
+from git_theta.merges.decisions import Settle
+
+_NOT_MERGED: Final = 2
+"""Tells git that nothing was merged, and that there are no conflicts in the index."""
+
+
+@click.command("merge-strategy")
+@click.argument("arguments", nargs=-1)
+def command(arguments: tuple[str, ...]) -> int:
+    """Merge commits into index and worktree, all or nothing.
+
+    Git gives its ARGUMENTS: options, common ancestors, "--", HEAD, and the commits to be merged.
+    """
+    try:
+        workspace = Workspace.here()
+        commits = _commits(workspace, arguments)
+        _check_index(workspace)
+        found = survey(workspace.repository, sides_of(workspace.repository, commits))
+        with Trees.beside(workspace.repository, workspace.store.temporary_directory(), keep=True) as trees:
+            joined = join(found, trees, workspace.merger, partial(_settle, workspace, found))
+        return _check_out(workspace, joined)
+    except ThetaError as error:
+        complain(str(error))
+        return _NOT_MERGED
+
+
+def _settle(workspace: Workspace, survey: Survey, meeting: Meeting) -> Settle:
+    sides = (meeting.present, len(survey.sides))
+    return strategies.chosen(workspace, meeting.versions, meeting.path, sides=sides)
+
+
+def _commits(workspace: Workspace, arguments: Sequence[str]) -> list[Side]:
+    if "--" not in arguments:
+        raise UsageError("git merge calls this: use 'git theta merge'")
+    before, after = arguments[: arguments.index("--")], arguments[arguments.index("--") + 1 :]
+    options = [argument for argument in before if argument.startswith("-")]
+    if options:
+        raise UsageError(f"the merge strategy theta has no option {options[0]}: use 'git theta merge --method'")
+    if len(after) < 2:
+        raise UsageError("there is nothing to merge")
+    # Git says "HEAD" for ours, and in GITHEAD_* how the user called the others.
+    return [
+        Side(os.environ.get(f"GITHEAD_{name}", name), workspace.repository.resolve(name, "commit")) for name in after
+    ]
+
+
+def _check_index(workspace: Workspace) -> None:
+    changed = workspace.repository.staged()
+    if changed:
+        raise GitError(f"{changed[0]} is staged, and would become a part of the merge: commit or unstage it first")
+
+
+def _check_out(workspace: Workspace, joined: Joined) -> int:
+    for path, why in joined.problems.items():
+        complain(f"{path}: {why}")
+    if joined.tree is None:
+        complain("nothing is merged; try the branches one after the other, or say how with --method or --recipe")
+        return _NOT_MERGED
+    if not (drivers.skips_smudge() or workspace.settings.skip_smudge):
+        refs = [ref for metadata in joined.checkpoints.values() for ref in metadata.objects()]
+        fetch(workspace.transfer, refs, None, verify=False)
+    workspace.repository.git("read-tree", "-m", "-u", "HEAD", joined.tree)
+    return 0

@@ -1,0 +1,70 @@
+"""The prompt of a merge: asks on the terminal what shall become of each conflict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from git_theta.cli.prompt.tty import SETTING, Mode, mode_of, terminal
+from git_theta.git import caller, command
+from git_theta.merges.decisions import Conflict, Decision, Settle
+
+if TYPE_CHECKING:
+    from git_theta.cli.workspace import Workspace
+    from git_theta.git.repository import Repository
+    from git_theta.git.sides import Sides
+
+
+def asking(workspace: Workspace, path: str, *, has_ancestor: bool = True) -> Settle:
+    """What settles conflicts by asking on the terminal; it settles none if nobody may be asked, or the user leaves.
+
+    Args:
+        workspace: where git merges.
+        path: of the checkpoint, from the top.
+        has_ancestor: whether the sides come from a common ancestor.
+    """
+
+    def settle(conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
+        mode = mode_of(workspace.repository.settings().get(SETTING, Mode.AUTO))
+        with terminal(mode, os.environ) as descriptor:
+            if descriptor is None or not conflicts:
+                return {}
+            return _ask(descriptor, workspace, path, conflicts, has_ancestor=has_ancestor)
+
+    return settle
+
+
+def _ask(
+    descriptor: int, workspace: Workspace, path: str, conflicts: Sequence[Conflict], *, has_ancestor: bool
+) -> Mapping[str, Decision]:
+    # All of this, and prompt_toolkit above all, is imported only where somebody is asked.
+    from git_theta.cli.prompt.dialogue import Dialogue, Left
+    from git_theta.cli.prompt.screen import opened
+    from git_theta.diffs.statistics import estimate
+
+    sides = _sides(workspace.repository)
+    try:
+        with opened(descriptor, os.environ) as screen:
+            talk = Dialogue(
+                screen=screen,
+                path=path,
+                sides=sides,
+                methods=workspace.merger.methods,
+                estimate=estimate,
+                measure=workspace.measurer(path).measure,
+                has_ancestor=has_ancestor,
+            )
+            return talk.settle(conflicts)
+    except Left:
+        return {}
+
+
+def _sides(repository: Repository) -> Sides:
+    from git_theta.git.sides import sides
+
+    def alias(name: str) -> str | None:
+        status, output, _ = command.attempt(["config", "--get", f"alias.{name}"], cwd=repository.cwd)
+        return command.lines(output)[0] if status == 0 and output else None
+
+    return sides(repository, os.environ, caller.arguments(alias))

@@ -1,0 +1,86 @@
+"""The controlling terminal, if it may be asked on: there is one, we are in its foreground, and nobody forbids it.
+
+Git gives a merge driver its own standard input, which is no terminal where git reads a patch, and no test of it tells
+whether we are in the background: to read then would stop git for good. So the terminal itself is asked, by its name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from typing import Final
+
+from git_theta.errors import UsageError
+
+SETTING: Final = "merge.prompt"
+"""The setting below "theta." that says when to ask."""
+
+_FALSE: Final = ("0", "false", "no", "off", "")
+_STANDARD: Final = (0, 2)
+
+
+class Mode(StrEnum):
+    """When to ask.
+
+    `AUTO`: where somebody sits, as far as one can tell; `ALWAYS`: on any terminal in whose foreground we are, though
+    input and errors are redirected or a CI runs us; `NEVER`: not at all.
+    """
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+def mode_of(text: str) -> Mode:
+    """The mode that a setting names.
+
+    Raises:
+        UsageError: there is no such mode.
+    """
+    try:
+        return Mode(text.strip().lower())
+    except ValueError:
+        raise UsageError(f"theta.{SETTING} is {text!r}, which is neither auto, always nor never") from None
+
+
+@contextmanager
+def terminal(mode: Mode, environment: Mapping[str, str]) -> Iterator[int | None]:
+    """A descriptor of the controlling terminal, open for reading and writing; None if nobody may be asked.
+
+    Args:
+        mode: when to ask.
+        environment: GIT_TERMINAL_PROMPT=0 forbids to ask, as it does for git; CI makes `Mode.AUTO` not ask.
+    """
+    descriptor = _open() if _is_allowed(mode, environment) else None
+    try:
+        yield descriptor if descriptor is not None and _is_in_foreground(descriptor) else None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _is_allowed(mode: Mode, environment: Mapping[str, str]) -> bool:
+    if mode is Mode.NEVER or _is_false(environment.get("GIT_TERMINAL_PROMPT", "1")):
+        return False
+    if mode is Mode.ALWAYS:
+        return True
+    return _is_false(environment.get("CI", "")) and any(os.isatty(descriptor) for descriptor in _STANDARD)
+
+
+def _is_false(text: str) -> bool:
+    return text.strip().lower() in _FALSE
+
+
+def _open() -> int | None:
+    with suppress(OSError):
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    return None
+
+
+def _is_in_foreground(descriptor: int) -> bool:
+    try:
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:
+        return False

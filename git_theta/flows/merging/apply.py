@@ -1,0 +1,199 @@
+"""Carry out what was decided about groups: read values, merge them, and keep what comes out.
+
+A side that is taken costs nothing. A weighted sum is computed for its digest and kept as its weights. All else is kept
+in the cheapest lossless way, like any other change.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+from blake3 import blake3
+
+from git_theta import lsh, tensors
+from git_theta.errors import MergeError, PluginError
+from git_theta.flows.merging.jobs import Job
+from git_theta.flows.merging.making import Made, Maker, check_finite
+from git_theta.flows.merging.values import Inputs
+from git_theta.metadata import Entry, Update
+from git_theta.signatures import Signature
+from git_theta.store.objects import ObjectStore
+from git_theta.store.serialize import Rows
+from git_theta.updates import Group, choose, plans
+from git_theta.updates.choose import GAIN, MIN_BYTES, Limits
+from git_theta.updates.dense import Wanted
+from git_theta.updates.linear import weighted_sum
+from git_theta.updates.plans import Change
+
+_THREADS: Final = 2
+_PORTION_BYTES: Final = 1 << 27
+"""Merged values that are held until they are written together, and then let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applier:
+    """Makes merged groups.
+
+    Attributes:
+        inputs: give the values that are merged.
+        store: where new objects go.
+        limits: of chains of updates.
+        checksums: where the CRC-32 of merged values is put, by their digest; None if nobody wants to know it.
+    """
+
+    inputs: Inputs
+    store: ObjectStore
+    limits: Limits
+    checksums: dict[str, int] | None = None
+
+    def apply(self, jobs: Sequence[Job]) -> Mapping[str, Entry]:
+        """The merged group of each job, by name; its lead is 0.
+
+        Raises:
+            MergeError: values have no meaningful merge; names the group.
+            PluginError: a merge method is broken.
+            StoreError: values cannot be read or kept.
+        """
+        found: dict[str, Entry] = {}
+        # The largest first, so that no thread begins one when the others are done.
+        ordered = sorted(jobs, key=lambda job: -job.nbytes)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            summed = list(pool.map(self._sum, ordered))
+            found |= {job.name: entry for job, entry in zip(ordered, summed, strict=True) if entry is not None}
+            maker = Maker(self.inputs, self.limits, self.checksums)
+            kept: dict[tuple[str, Group], tuple[Update, Signature | None]] = {}
+            for portion in _portions([job for job in ordered if job.name not in found]):
+                found |= self._portion(portion, pool, maker, kept)
+        return found
+
+    def _sum(self, job: Job) -> Entry | None:
+        """The group as a linear update; None if it is no weighted sum, or is better kept in another way."""
+        with _naming(job):
+            terms = job.terms()
+            if terms is None or job.nbytes < MIN_BYTES:
+                return None
+            group = Group(job.dtype, job.shape)
+            bases = tuple(entry.update for _, entry in terms)
+            chain = choose.chain_nbytes(bases, group, self.inputs.readers.types, self.limits)
+            if chain is None:
+                return None
+            hasher, signer, crc = blake3(), lsh.Signer(job.dtype), 0
+            for number, block in enumerate(_summed(job, terms, self.inputs)):
+                if not number and chain and chain >= GAIN * plans.stored_nbytes(block, job.nbytes):
+                    return None
+                check_finite(block, job.dtype)
+                hasher.update(block.reshape(-1).data)
+                signer.feed(block.reshape(-1))
+                crc = zlib.crc32(block.reshape(-1).data, crc) if self.checksums is not None else 0
+            update = Update("linear", None, bases, (("weights", tuple(weight for weight, _ in terms)),))
+            digest = hasher.hexdigest()
+            if self.checksums is not None:
+                self.checksums[digest] = crc
+            return _version(job, group, digest) or _entry(job, group, digest, update, signer.signature())
+
+    def _portion(
+        self,
+        jobs: Sequence[Job],
+        pool: ThreadPoolExecutor,
+        maker: Maker,
+        kept: dict[tuple[str, Group], tuple[Update, Signature | None]],
+    ) -> dict[str, Entry]:
+        """Make and keep some groups; `kept` remembers, over all portions, how values are kept, and their signature."""
+        made = list(pool.map(partial(_named, maker), jobs))
+        pairs = list(zip(jobs, made, strict=True))
+        left = [(job, values) for job, values in pairs if _same(job, values) is None and values.key not in kept]
+        while left:
+            # Values of one digest are kept one after the other: what gives them may depend on dtype and shape.
+            signatures: dict[str, Signature | None] = {}
+            batch = {values.digest: values for _, values in reversed(left)}
+            changes = [_change(values, signatures) for values in batch.values()]
+            updates = choose.keep(changes, self.store, self.inputs.readers, self.limits)
+            kept |= {batch[digest].key: (update, signatures.get(digest)) for digest, update in updates.items()}
+            left = [(job, values) for job, values in left if values.key not in kept]
+        return {
+            job.name: _same(job, values) or _entry(job, values.group, values.digest, *kept[values.key])
+            for job, values in pairs
+        }
+
+
+class _ArraySource:
+    """An array as a source: what is read is copied, not the array."""
+
+    def __init__(self, array: Rows) -> None:
+        self._view = array.reshape(-1).data
+        self.size = array.nbytes
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from start up to stop."""
+        return bytes(self._view[start:stop])
+
+
+def _portions(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Jobs whose results can be held in memory at one time; one that is larger is alone."""
+    portion: list[Job] = []
+    nbytes = 0
+    for job in jobs:
+        if portion and nbytes + job.nbytes > _PORTION_BYTES:
+            yield portion
+            portion, nbytes = [], 0
+        portion.append(job)
+        nbytes += job.nbytes
+    if portion:
+        yield portion
+
+
+def _summed(job: Job, terms: Sequence[tuple[float, Entry]], inputs: Inputs) -> Iterator[Rows]:
+    """The weighted sum in blocks, each gone when the next comes."""
+    weights = [weight for weight, _ in terms]
+    room = np.empty((0, 0), np.uint8)
+    for parts in zip(*(inputs.rows(entry) for _, entry in terms), strict=True):
+        if len(room) < len(parts[0]):
+            room = np.empty_like(parts[0])
+        out = room[: len(parts[0])]
+        weighted_sum(parts, weights, job.dtype, out)
+        yield out
+
+
+def _named(maker: Maker, job: Job) -> Made:
+    with _naming(job):
+        return maker.make(job)
+
+
+def _same(job: Job, made: Made) -> Entry | None:
+    """The version that has the merged values already, ours before others."""
+    return _version(job, made.group, made.digest)
+
+
+def _version(job: Job, group: Group, digest: str) -> Entry | None:
+    versions = [*job.conflict.sides, job.conflict.ancestor]
+    wanted = (group.dtype, group.shape, digest)
+    return next((entry for entry in versions if entry and (entry.dtype, entry.shape, entry.digest) == wanted), None)
+
+
+def _change(made: Made, signatures: dict[str, Signature | None]) -> Change:
+    """Merged values as a change of the versions that they come from."""
+    group = made.group
+    sign = group.dtype if lsh.supports(group.dtype) else None
+    source, size = _ArraySource(made.rows), tensors.itemsize(group.dtype)
+    wanted = Wanted(source, 0, group.nbytes, size, made.digest, sign, signatures)
+    return Change(group, wanted, made.bases)
+
+
+def _entry(job: Job, group: Group, digest: str, update: Update, signature: Signature | None) -> Entry:
+    return Entry(job.name, group.dtype, group.shape, digest, 0, update, signature, job.record)
+
+
+@contextmanager
+def _naming(job: Job) -> Iterator[None]:
+    """Say of what is wrong in which group."""
+    try:
+        yield
+    except (MergeError, PluginError) as error:
+        raise type(error)(f"group {job.name!r}: {error}") from error

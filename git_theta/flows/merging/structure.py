@@ -1,0 +1,308 @@
+"""All of a checkpoint but its groups' values: which version's it is, and where the groups lie in the merged file.
+
+If only one side changed it, that side's is taken as it is. Else what is outside of the groups is compared by itself, as
+the format would write it around the groups that all versions have; then value by value, as far as the format shows
+and can mix them. A new file is laid out by the format; no values are read for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from git_theta import tensors
+from git_theta.checkpoints import Checksummed, Format, Mixing, opaque, plugins
+from git_theta.checkpoints.hollow import Shapes, write_hollow
+from git_theta.checkpoints.stand_in import plugin_of
+from git_theta.errors import MergeError, NotThisFormatError, PluginError
+from git_theta.flows.merging import stand_ins
+from git_theta.flows.merging.plan import OURS, STRUCTURE, Versions, choose, identity
+from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
+from git_theta.layout import Layout
+from git_theta.merges.decisions import Clash, Conflict
+from git_theta.metadata import Entry, Metadata
+from git_theta.registry import Family
+from git_theta.sources import HollowSource
+
+Checksum = Callable[[Entry], int]
+"""The CRC-32 of a group's values."""
+
+_FAILURES: Final = (PluginError, NotThisFormatError)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What becomes of all that is no group.
+
+    Attributes:
+        version: the one whose file is followed, by its number in `Versions.all`; None if that is in conflict.
+        texts: values that are taken from another version, by name; numbers as before.
+        conflicts: what has to be decided.
+        is_whole: whether it is about the whole file, groups included.
+    """
+
+    version: int | None
+    texts: Mapping[str, int] = field(default_factory=dict)
+    conflicts: tuple[Conflict, ...] = ()
+    is_whole: bool = False
+
+    def decided(self, numbers: Mapping[str, int]) -> Outside:
+        """The same with its conflicts settled: by name, the version that is taken."""
+        texts = {name: number for name, number in numbers.items() if name != STRUCTURE and number != self.version}
+        return replace(self, version=numbers.get(STRUCTURE, self.version), texts={**self.texts, **texts}, conflicts=())
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where the groups of a merged checkpoint lie.
+
+    Attributes:
+        layout: of the file.
+        like: the version whose skeleton it is; None if it is a new one.
+        skeleton: its bytes; None where it is another version's as it is.
+    """
+
+    layout: Layout
+    like: Metadata | None
+    skeleton: bytes | None
+
+
+class Structure:
+    """What the versions of a merge are outside of their groups' values."""
+
+    def __init__(self, versions: Versions, formats: Family[Format], skeleton_of: Callable[[Metadata], bytes]) -> None:
+        """Args: versions: to merge; formats: that there are; skeleton_of: reads the skeleton of a version."""
+        self._versions = versions
+        self._all = versions.all()
+        self._formats = formats
+        self._skeleton_of = skeleton_of
+        self._contents: dict[int, Hashable] = {}
+
+    def plan(self) -> Outside:
+        """What becomes of all that is no group."""
+        names = {metadata.format for metadata in self._all}
+        if len(names) > 1 and not all(name in self._formats.names() for name in names):
+            version = self._choose([_whole(metadata) for metadata in self._all])
+            return Outside(version, conflicts=() if version is not None else (self._conflict(),), is_whole=True)
+        version = self._choose(self._frames())
+        if version is not None:
+            return Outside(version)
+        if plugin_of(self._all[OURS].format) is not None:
+            return Outside(OURS)
+        texts = self._texts()
+        if len(names) > 1:
+            # Ours is the format that wins. What others say in theirs besides the groups could not be put there.
+            return Outside(OURS) if texts is not None and not (texts.sides or texts.conflicts) else self._open()
+        version = self._choose([self._content(number) for number in range(len(self._all))])
+        if version is not None:
+            return Outside(version)
+        if texts is not None and self._can_mix():
+            return Outside(OURS, texts.sides, texts.conflicts)
+        return self._open()
+
+    def place(self, outside: Outside, entries: Sequence[Entry], checksum: Checksum) -> Placed:
+        """Find the groups of the merged checkpoint their places.
+
+        Args:
+            outside: what was decided.
+            entries: the groups, in the order wanted.
+            checksum: gives that of a group's values where no version has it.
+
+        Raises:
+            MergeError: the format cannot write such a file.
+            PluginError: the format is a plug-in that is not installed, or broken.
+        """
+        assert outside.version is not None
+        followed = self._all[outside.version]
+        like = None if outside.texts else self._like(outside.version, {_shape(entry) for entry in entries})
+        if like is not None:
+            layout, skeleton = like.layout(), None
+        elif plugin_of(followed.format) is not None:
+            layout, skeleton = stand_ins.laid_out(self._versions, entries, self._skeleton_of)
+        else:
+            layout, skeleton = self._written(outside, followed, entries)
+        known = {} if like is None else {entry.name: entry.digest for entry in like.entries}
+        changed = [entry for entry in entries if entry.nbytes and known.get(entry.name) != entry.digest]
+        skeleton = self._fitted(followed.format, layout, like, skeleton, changed, checksum)
+        return Placed(layout, like, skeleton)
+
+    def has_checksums(self, outside: Outside) -> bool:
+        """Whether the merged file holds checksums of its groups' values."""
+        name = self._all[OURS if outside.version is None else outside.version].format
+        return bool(getattr(self._installed(name), "has_checksums", False))
+
+    def _choose(self, found: Sequence[Hashable]) -> int | None:
+        """The side that is taken, of what the versions are; the ancestor's is the last, if there is one."""
+        count = len(self._versions.sides)
+        return choose(found[count] if len(found) > count else None, found[:count])
+
+    def _conflict(self) -> Conflict:
+        return Conflict(STRUCTURE, Clash.STRUCTURE, None, (None,) * len(self._versions.sides))
+
+    def _open(self) -> Outside:
+        return Outside(None, conflicts=(self._conflict(),))
+
+    def _frames(self) -> list[Hashable]:
+        """All of each version but its values."""
+        alike = len({metadata.skeleton.digest for metadata in self._all}) == 1
+        return [
+            (
+                metadata.format,
+                metadata.skeleton.digest if alike else self._comparable(metadata),
+                tuple((*_shape(entry), entry.lead) for entry in metadata.entries),
+            )
+            for metadata in self._all
+        ]
+
+    def _comparable(self, metadata: Metadata) -> str:
+        """The digest of a skeleton, without the checksums in it."""
+        member = self._installed(metadata.format)
+        if isinstance(member, Checksummed):
+            try:
+                skeleton = self._skeleton_of(metadata)
+                with self._guarded(metadata.format, "read the checksums of"):
+                    return tensors.digest(member.without_checksums(metadata.layout(), skeleton))
+            except _FAILURES:
+                pass  # It is compared as it is.
+        return metadata.skeleton.digest
+
+    def _content(self, number: int) -> Hashable:
+        """What is outside of the groups, as the format writes it around those that all versions have."""
+        if number not in self._contents:
+            metadata = self._all[number]
+            try:
+                layout, skeleton = self._hollow(metadata.format, self._common(), self._skeleton_of(metadata))
+                self._contents[number] = layout, tensors.digest(skeleton)
+            except _FAILURES:
+                self._contents[number] = self._comparable(metadata)
+        return self._contents[number]
+
+    def _common(self) -> Shapes:
+        """The groups that all versions have, with one dtype and shape."""
+        shared = set.intersection(*({_shape(entry) for entry in metadata.entries} for metadata in self._all))
+        return {entry.name: (entry.dtype, entry.shape) for entry in self._all[OURS].entries if _shape(entry) in shared}
+
+    def _texts(self) -> MergedTexts | None:
+        """The values that are no groups, merged; None if a format cannot tell them."""
+        found = []
+        for metadata in self._all:
+            texts = self._texts_of(metadata)
+            if texts is None:
+                return None
+            found.append(texts)
+        count = len(self._versions.sides)
+        return merge_texts(found[count] if len(found) > count else None, found[:count])
+
+    def _texts_of(self, metadata: Metadata) -> Texts | None:
+        try:
+            holes = [(span.start, span.nbytes) for span in metadata.layout().spans]
+            source = HollowSource(self._skeleton_of(metadata), holes)
+            with self._guarded(metadata.format, "read the values of"):
+                return self._formats.get(metadata.format).values(source)
+        except _FAILURES:
+            return None
+
+    def _can_mix(self) -> bool:
+        """Whether values by name are all that the versions differ in, and the format can take them one by one."""
+        name, ours, common = self._all[OURS].format, self._texts_of(self._all[OURS]), self._common()
+        if not isinstance(self._installed(name), Mixing) or ours is None:
+            return False
+        for number, metadata in enumerate(self._all):
+            theirs, skeleton = self._texts_of(metadata), self._skeleton_of(metadata)
+            names = [name for name in {**ours, **(theirs or {})} if ours.get(name) != (theirs or {}).get(name)]
+            try:
+                donors = dict.fromkeys(names, skeleton)
+                layout, mixed = self._hollow(name, common, self._skeleton_of(self._all[OURS]), donors)
+            except _FAILURES:
+                return False
+            if (layout, tensors.digest(mixed)) != self._content(number):
+                return False
+        return True
+
+    def _like(self, version: int, shapes: set[tuple[str, str, tuple[int, ...]]]) -> Metadata | None:
+        """A version whose file has room for just these groups, and the same content besides."""
+        order = sorted(range(len(self._all)), key=lambda number: number != version)
+        for number in order:
+            metadata = self._all[number]
+            fits = (
+                metadata.format == self._all[version].format and {_shape(entry) for entry in metadata.entries} == shapes
+            )
+            if fits and (number == version or self._content(number) == self._content(version)):
+                return metadata
+        return None
+
+    def _written(self, outside: Outside, followed: Metadata, entries: Sequence[Entry]) -> tuple[Layout, bytes]:
+        donors = {name: self._skeleton_of(self._all[number]) for name, number in outside.texts.items()}
+        shapes = {entry.name: (entry.dtype, entry.shape) for entry in entries}
+        try:
+            return self._hollow(followed.format, shapes, self._skeleton_of(followed), donors)
+        except _FAILURES as error:
+            raise MergeError(f"the merged groups cannot be put into one file: {error}") from error
+
+    def _fitted(
+        self,
+        name: str,
+        layout: Layout,
+        like: Metadata | None,
+        skeleton: bytes | None,
+        changed: Sequence[Entry],
+        checksum: Checksum,
+    ) -> bytes | None:
+        """The skeleton with the checksums of other values, where the format has any."""
+        alike = len({metadata.skeleton.digest for metadata in self._all}) == 1
+        is_free = plugin_of(name) is not None or name == opaque.NAME
+        if not changed or is_free or (like is not None and alike):
+            return skeleton
+        member = self._formats.get(name)
+        if not getattr(member, "has_checksums", False):
+            return skeleton
+        if not isinstance(member, Checksummed):
+            raise PluginError(f"files of the format {name} have checksums, and it cannot tell where: take one side")
+        if skeleton is None:
+            assert like is not None
+            skeleton = self._skeleton_of(like)
+        known = self._known_checksums()
+        sums = {entry.name: known[entry.digest] if entry.digest in known else checksum(entry) for entry in changed}
+        with self._guarded(name, "put checksums into"):
+            return member.with_checksums(layout, skeleton, sums)
+
+    def _known_checksums(self) -> dict[str, int]:
+        """The checksums that the versions have, by the digest of the values."""
+        found: dict[str, int] = {}
+        for metadata in self._all:
+            member = self._installed(metadata.format)
+            if isinstance(member, Checksummed):
+                with self._guarded(metadata.format, "read the checksums of"):
+                    sums = member.checksums(metadata.layout(), self._skeleton_of(metadata))
+                found |= {entry.digest: sums[entry.name] for entry in metadata.entries if entry.name in sums}
+        return found
+
+    def _installed(self, name: str) -> object:
+        """The format of a name, if it is one that is here, else None."""
+        return self._formats.get(name) if name in self._formats.names() else None
+
+    def _hollow(
+        self, name: str, shapes: Shapes, skeleton: bytes, donors: Mapping[str, bytes] | None = None
+    ) -> tuple[Layout, bytes]:
+        """What a format writes; see `hollow.write_hollow`."""
+        with self._guarded(name, "write"):
+            return write_hollow(self._formats.get(name), shapes, skeleton, donors)
+
+    def _guarded(self, name: str, action: str) -> AbstractContextManager[None]:
+        """Turns what a plug-in raises into our errors."""
+        return nullcontext() if name in self._formats.builtins else plugins.guarded(name, action)
+
+
+def _shape(entry: Entry) -> tuple[str, str, tuple[int, ...]]:
+    return entry.name, entry.dtype, entry.shape
+
+
+def _whole(metadata: Metadata) -> Hashable:
+    """What tells a checkpoint from others."""
+    return (
+        metadata.format,
+        metadata.skeleton.digest,
+        tuple((entry.name, entry.lead, identity(entry)) for entry in metadata.entries),
+    )

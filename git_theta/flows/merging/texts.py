@@ -1,0 +1,43 @@
+"""Values that are no groups (`epoch`, a comment), merged by the short texts that a format shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from git_theta.flows.merging.plan import OURS, choose
+from git_theta.merges.decisions import Clash, Conflict
+
+Texts = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MergedTexts:
+    """What becomes of values that are no groups.
+
+    Attributes:
+        sides: for each value that is not taken from us, the side that it is taken from, by name.
+        conflicts: what several sides changed differently, in our order.
+    """
+
+    sides: Mapping[str, int]
+    conflicts: tuple[Conflict, ...]
+
+
+def merge_texts(ancestor: Texts | None, sides: Sequence[Texts]) -> MergedTexts:
+    """Merge value by value, by the same rule as groups; a value that a side lacks was removed there.
+
+    Args:
+        ancestor: text by name; None if there is no ancestor.
+        sides: the same of each side.
+    """
+    old = ancestor or {}
+    taken, conflicts = {}, []
+    for name in dict.fromkeys(name for texts in (*sides, old) for name in texts):
+        found = [texts.get(name) for texts in sides]
+        side = choose(old.get(name), found)
+        if side is None:
+            conflicts.append(Conflict(name, Clash.TEXT, None, (None,) * len(sides), (old.get(name), *found)))
+        elif found[side] != found[OURS]:
+            taken[name] = side
+    return MergedTexts(taken, tuple(conflicts))

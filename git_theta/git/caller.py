@@ -1,0 +1,81 @@
+"""Which git command runs us: git tells its drivers and filters only part of that, the process tree tells the rest."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import Final
+
+_WITH_VALUE: Final = ("-c", "-C", "--git-dir", "--work-tree", "--namespace", "--super-prefix", "--config-env")
+"""Git's own options that are followed by a value as a word of its own."""
+
+_MAX_DEPTH: Final = 8
+
+Alias = Callable[[str], str | None]
+"""What an alias of git stands for; None if there is none of this name."""
+
+
+def arguments(alias: Alias) -> tuple[str, ...]:
+    """The verb and the arguments of the nearest git command above this process, such as ("merge", "other").
+
+    Args:
+        alias: looks up what is no verb that we know; an alias that is a command of the shell stays as it is.
+
+    Returns:
+        Nothing if there is no git command, or the system does not tell.
+    """
+    for line in _ancestors(os.getppid()):
+        if line and PurePath(line[0]).name == "git":
+            return _expanded(without_options(line[1:]), alias)
+    return ()
+
+
+def without_options(words: Sequence[str]) -> tuple[str, ...]:
+    """The arguments of git from the verb on, without the options before it."""
+    rest = list(words)
+    while rest and rest[0].startswith("-"):
+        del rest[: 2 if rest[0] in _WITH_VALUE else 1]
+    return tuple(rest)
+
+
+def _expanded(words: tuple[str, ...], alias: Alias) -> tuple[str, ...]:
+    meaning = alias(words[0]) if words else None
+    if meaning is None or meaning.startswith("!"):
+        return words
+    try:
+        return (*without_options(shlex.split(meaning)), *words[1:])
+    except ValueError:
+        return words
+
+
+def _ancestors(pid: int) -> Iterator[tuple[str, ...]]:
+    """The arguments of a process, of its parent, and so on, as far as the system tells."""
+    for _ in range(_MAX_DEPTH):
+        if pid <= 1:
+            return
+        try:
+            parent, line = _from_proc(pid) if Path("/proc/self/stat").exists() else _from_ps(pid)
+        except (OSError, ValueError, IndexError):
+            return
+        yield line
+        pid = parent
+
+
+def _from_proc(pid: int) -> tuple[int, tuple[str, ...]]:
+    place = Path("/proc", str(pid))
+    line = os.fsdecode((place / "cmdline").read_bytes()).removesuffix("\0").split("\0")
+    # The name of the program stands in parentheses, and may have some of its own.
+    status = (place / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    return int(status[1]), tuple(line)
+
+
+def _from_ps(pid: int) -> tuple[int, tuple[str, ...]]:
+    """The same where there is no /proc; arguments with spaces in them come in parts."""
+    done = subprocess.run(
+        ["ps", "-o", "ppid=,command=", "-p", str(pid)], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    parent, *line = os.fsdecode(done.stdout).split()
+    return int(parent), tuple(line)

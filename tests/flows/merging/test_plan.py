@@ -1,0 +1,262 @@
+"""The decision table of a merge: what one side changed is taken, what several changed differently is a conflict."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from git_theta.flows.merging.plan import Step, Versions, plan_groups
+from git_theta.flows.merging.settling import undecided
+from git_theta.merges.decisions import Clash, Conflict
+from git_theta.metadata import Entry, Metadata
+from git_theta.metadata_file import parse, serialize
+from tests.flows.merging.scene import checkpoint, digest, entry, model
+
+BASE = model(a="1", b="1", c="1")
+
+
+def plan(ancestor: Metadata | None, *sides: Metadata) -> dict[str, Step]:
+    steps = plan_groups(Versions(ancestor, sides))
+    assert len({step.name for step in steps}) == len(steps)
+    return {step.name: step for step in steps}
+
+
+def values_of(steps: dict[str, Step]) -> dict[str, str | None]:
+    """The digest of what is taken; None for a conflict."""
+    return {
+        name: step.entry.digest if step.entry else None for name, step in steps.items() if step.entry or step.conflict
+    }
+
+
+TABLE = {
+    # ancestor, ours, theirs, taken (None: a conflict), side, changed
+    "nobody changed it": ("1", "1", "1", "1", 0, ()),
+    "we changed it": ("1", "2", "1", "2", 0, (0,)),
+    "they changed it": ("1", "1", "2", "2", 1, (1,)),
+    "both changed it alike": ("1", "2", "2", "2", 0, (0, 1)),
+    "both changed it differently": ("1", "2", "3", None, None, (0, 1)),
+}
+
+
+@pytest.mark.parametrize(("old", "mine", "yours", "value", "side", "changed"), TABLE.values(), ids=TABLE.keys())
+def test_decision_for_a_group(
+    old: str, mine: str, yours: str, value: str | None, side: int | None, changed: tuple[int, ...]
+) -> None:
+    ours, theirs = model(a="1", b=mine), model(a="1", b=yours)
+    found = plan(model(a="1", b=old), ours, theirs)["b"]
+    if value is None:
+        sides = ours.by_name()["b"], theirs.by_name()["b"]
+        conflict = Conflict("b", Clash.VALUES, entry("b", old), sides)
+        assert found == Step("b", changed, None, None, conflict)
+    else:
+        assert found == Step("b", changed, side, entry("b", value))
+
+
+def test_all_groups_are_decided_each_by_itself_in_file_order() -> None:
+    found = plan(BASE, model(a="2", b="1", c="4"), model(a="3", b="3", c="5"))
+    assert list(found) == ["a", "b", "c"]
+    assert values_of(found) == {"a": None, "b": digest("3"), "c": None}
+
+
+values = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("123"))
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(old=values, sides=st.lists(values, min_size=1, max_size=4))
+def test_groups_are_merged_as_the_rule_says_whatever_the_order_of_sides(
+    old: dict[str, str], sides: list[dict[str, str]]
+) -> None:
+    metadata = [model(**side) for side in sides]
+    found = plan(model(**old), *metadata)
+    for name in {*old, *(name for side in sides for name in side)}:
+        news = {side.get(name) for side in sides if side.get(name) != old.get(name)}
+        step = found[name]
+        assert (step.conflict is not None) == (len(news) > 1)
+        if len(news) <= 1:
+            wanted = news.pop() if news else old.get(name)
+            assert (step.entry.digest if step.entry else None) == (digest(wanted) if wanted else None)
+            assert step.entry == (metadata[step.side or 0].by_name().get(name))
+    assert values_of(plan(model(**old), *metadata[::-1])) == values_of(found)
+
+
+def test_of_equal_values_ours_are_taken_however_others_keep_them() -> None:
+    packed = checkpoint(*(entry(item.name, "2", oid="pack") for item in BASE.entries))
+    found = plan(BASE, model(a="2", b="2", c="2"), packed)
+    assert [step.entry for step in found.values()] == list(model(a="2", b="2", c="2").entries)
+    assert [step.entry for step in plan(packed, BASE, packed).values()] == list(BASE.entries)
+
+
+# --- several sides --------------------------------------------------------------------------------------------------
+
+
+def test_of_many_sides_the_one_that_changed_a_group_is_taken() -> None:
+    sides = [BASE, model(a="2", b="1", c="1"), model(a="1", b="3", c="1"), model(a="1", b="3", c="1")]
+    found = plan(BASE, *sides)
+    assert [(step.side, step.changed) for step in found.values()] == [(1, (1,)), (2, (2, 3)), (0, ())]
+
+
+def test_conflict_has_the_group_of_every_side() -> None:
+    sides = [BASE, model(a="2", b="1", c="1"), model(a="3", b="1", c="1")]
+    found = plan(BASE, *sides)["a"].conflict
+    assert found is not None
+    assert [side.digest if side else None for side in found.sides] == [digest("1"), digest("2"), digest("3")]
+    assert found.ancestor == entry("a", "1")
+
+
+# --- without an ancestor --------------------------------------------------------------------------------------------
+
+
+def test_without_ancestor_equal_groups_are_taken_and_others_are_conflicts() -> None:
+    found = plan(None, BASE, model(a="1", b="2", c="3"))
+    assert values_of(found) == {"a": digest("1"), "b": None, "c": None}
+    conflict = found["b"].conflict
+    assert conflict is not None
+    assert (conflict.clash, conflict.ancestor) == (Clash.VALUES, None)
+
+
+def test_without_ancestor_groups_of_one_side_are_taken() -> None:
+    assert values_of(plan(None, model(a="1"), model(a="1", b="2"))) == {"a": digest("1"), "b": digest("2")}
+
+
+# --- added and removed groups ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_group_added_on_one_side_stands_where_it_stands_there(place: int) -> None:
+    entries = [*BASE.entries[:place], entry("new", "9"), *BASE.entries[place:]]
+    added = checkpoint(*entries)
+    for sides in ((added, BASE), (BASE, added)):
+        found = plan(BASE, *sides)
+        assert list(found) == [item.name for item in entries]
+        assert found["new"].entry == entry("new", "9")
+        assert found["new"].conflict is None
+
+
+def test_groups_that_both_added_stand_behind_what_they_follow() -> None:
+    found = plan(BASE, model(a="1", x="1", b="1", c="1"), model(a="1", b="1", y="2", z="3", c="1"))
+    assert list(found) == ["a", "x", "b", "y", "z", "c"]
+
+
+def test_same_group_added_on_both_sides_is_taken_and_another_one_is_a_conflict() -> None:
+    ours = model(a="1", b="1", c="1", d="9")
+    assert plan(BASE, ours, ours)["d"].entry == entry("d", "9")
+    conflict = plan(BASE, ours, model(a="1", b="1", c="1", d="8"))["d"].conflict
+    assert conflict == Conflict("d", Clash.VALUES, None, (entry("d", "9"), entry("d", "8")))
+
+
+def test_group_removed_on_one_side_and_unchanged_on_the_other_is_removed() -> None:
+    for sides in ((model(a="1", c="1"), BASE), (BASE, model(a="1", c="1"))):
+        step = plan(BASE, *sides)["b"]
+        assert (step.entry, step.conflict) == (None, None)
+
+
+def test_group_removed_on_one_side_and_changed_on_the_other_is_a_conflict() -> None:
+    removed, changed = model(a="1", c="1"), model(a="1", b="2", c="1")
+    assert plan(BASE, removed, changed)["b"].conflict == Conflict(
+        "b", Clash.REMOVED, entry("b", "1"), (None, entry("b", "2"))
+    )
+    assert plan(BASE, changed, removed)["b"].conflict == Conflict(
+        "b", Clash.REMOVED, entry("b", "1"), (entry("b", "2"), None)
+    )
+
+
+def test_group_removed_on_all_sides_is_removed() -> None:
+    found = plan(BASE, model(a="2", c="1"), model(a="1", c="3"))
+    assert values_of(found) == {"a": digest("2"), "c": digest("3")}
+    assert found["b"] == Step("b", (0, 1), 0, None)
+
+
+def test_renamed_group_is_a_removed_and_an_added_one() -> None:
+    renamed, changed = model(a="1", z="1", c="1"), model(a="1", b="2", c="1")
+    conflict = plan(BASE, renamed, changed)["b"].conflict
+    assert conflict is not None
+    assert conflict.clash == Clash.REMOVED
+    assert values_of(plan(BASE, renamed, model(a="2", b="1", c="1"))) == {
+        "a": digest("2"),
+        "z": digest("1"),
+        "c": digest("1"),
+    }
+
+
+def test_empty_checkpoints_merge() -> None:
+    assert plan(checkpoint(), checkpoint(), checkpoint()) == {}
+    assert values_of(plan(BASE, checkpoint(), BASE)) == {}
+    assert values_of(plan(checkpoint(), checkpoint(), BASE)) == {item.name: item.digest for item in BASE.entries}
+
+
+# --- dtypes and shapes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("other", "clash"),
+    [
+        (entry("b", "7", dtype="int32"), Clash.DTYPE),
+        (entry("b", "7", shape=(4, 3)), Clash.SHAPE),
+        (entry("b", "7", shape=(3,), dtype="float64"), Clash.DTYPE),
+    ],
+)
+def test_retyped_or_reshaped_group_is_taken_alone_and_a_conflict_with_a_change(other: Entry, clash: Clash) -> None:
+    changed = model(a="1", b="2", c="1")
+    reframed = checkpoint(entry("a", "1"), other, entry("c", "1"))
+    assert plan(BASE, BASE, reframed)["b"].entry == other
+    for sides in ((reframed, changed), (changed, reframed)):
+        conflict = plan(BASE, *sides)["b"].conflict
+        assert conflict is not None
+        assert conflict.clash == clash
+        assert set(conflict.sides) == {other, entry("b", "2")}
+
+
+def test_group_that_both_sides_reshaped_alike_is_a_conflict_of_values() -> None:
+    grown = [checkpoint(entry("a", value, shape=(4, 3))) for value in "23"]
+    conflict = plan(model(a="1"), *grown)["a"].conflict
+    assert conflict is not None
+    assert conflict.clash == Clash.VALUES
+
+
+# --- size -----------------------------------------------------------------------------------------------------------
+
+
+def test_twenty_thousand_groups_are_planned_quickly() -> None:
+    names = [f"layer/{number}" for number in range(20_000)]
+    old = checkpoint(*(entry(name, "1") for name in names))
+    ours = checkpoint(*(entry(name, "2") for name in names), *(entry(f"ours/{name}", "1") for name in names))
+    theirs = checkpoint(*(entry(f"theirs/{name}", "1") for name in names), *(entry(name, "3") for name in names))
+    versions = Versions(old, (ours, theirs))
+    before = time.process_time()
+    steps = plan_groups(versions)
+    assert time.process_time() - before < 2
+    assert len(steps) == 60_000
+    assert sum(step.conflict is not None for step in steps) == 20_000
+
+
+def test_group_in_conflict_between_ancestors_is_changed_on_every_side() -> None:
+    """Even on a side that decided for the very value that the ancestor of the ancestors has."""
+    inner = Versions(model(a="0", b="0"), (model(a="1", b="1"), model(a="2", b="0")))
+    conflicts = [step.conflict for step in plan_groups(inner) if step.conflict is not None]
+    ancestor = undecided(model(a="0", b="1"), conflicts)
+    assert not ancestor.is_decided
+    assert parse(serialize(ancestor)) == ancestor
+    for mine, yours in (("0", "1"), ("1", "0"), ("1", "2"), ("0", "3")):
+        steps = plan(ancestor, model(a=mine, b="1"), model(a=yours, b="4"))
+        assert values_of(steps) == {"a": None, "b": digest("4")}
+        conflict = steps["a"].conflict
+        assert conflict is not None
+        assert conflict.ancestor == model(a="0").by_name()["a"]
+    for both in ("0", "1", "3"):
+        assert values_of(plan(ancestor, model(a=both, b="1"), model(a=both, b="1")))["a"] == digest(both)
+    removed = plan(ancestor, model(b="1"), model(a="0", b="1"))["a"].conflict
+    assert removed is not None
+    assert removed.clash is Clash.REMOVED
+
+
+def test_group_added_differently_in_both_ancestors_has_none_before() -> None:
+    inner = Versions(model(b="0"), (model(a="1", b="0"), model(a="2", b="0")))
+    conflicts = [step.conflict for step in plan_groups(inner) if step.conflict is not None]
+    ancestor = undecided(model(a="1", b="0"), conflicts)
+    conflict = plan(ancestor, model(a="1", b="0"), model(a="2", b="0"))["a"].conflict
+    assert conflict is not None
+    assert conflict.ancestor is None
+    assert plan(ancestor, model(b="0"), model(a="1", b="0"))["a"].conflict is not None
