@@ -137,7 +137,7 @@ def test_leaving_leaves_an_ordinary_conflict_and_the_terminal_as_it_was(forked: 
     terminal.press(key)
     assert terminal.end() == 1
     assert forked.read(".git/before") == forked.read(".git/after")
-    assert "Left as a conflict: nothing is changed" in terminal.text
+    assert "Left as a conflict: nothing is merged" in terminal.text
     assert "git theta resolve model.safetensors" in terminal.text.replace("\n", "")
     assert "Traceback" not in terminal.text
     assert in_conflict(forked)
@@ -149,12 +149,14 @@ def test_leaving_leaves_an_ordinary_conflict_and_the_terminal_as_it_was(forked: 
 
 def test_what_was_left_is_asked_again_by_resolve(forked: Repo) -> None:
     terminal = merging(forked)
+    terminal.type("o")
     terminal.type("q")
     assert terminal.end() == 1
     again = merging(forked, "theta", "resolve")
     again.wait_for_prompt()
     assert "theirs other" in again.text
-    for line in ("o", "t *", ""):
+    assert "Settled already, the last time: 1 of 8." in again.text
+    for line in ("t *", ""):
         again.type(line)
     assert again.end() == 0
     forked.git("commit", "-q", "--no-edit")
