@@ -62,6 +62,14 @@ class FlaxMsgpack:
 
         return flax_writer.write(groups, skeleton)
 
+    def write_mixed(
+        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
+    ) -> Iterator[bytes]:
+        """The bytes of a new file with leaves from several old ones; see `checkpoints.Mixing`."""
+        from git_theta.checkpoints import flax_writer
+
+        return flax_writer.write(groups, skeleton, donors)
+
 
 def _shown(source: Source, token: Token) -> str:
     """A leaf as short text."""

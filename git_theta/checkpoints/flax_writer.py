@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,9 +22,12 @@ MAX_CHUNK_SIZE: Final = 1 << 30
 MARK: Final = "__msgpack_chunked_array__"
 
 
-def write(groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
-    """The bytes of a new file; see `checkpoints.Format`."""
+def write(
+    groups: Mapping[str, Values], skeleton: bytes | None, donors: Mapping[str, bytes] | None = None
+) -> Iterator[bytes]:
+    """The bytes of a new file; see `checkpoints.Format`, and `checkpoints.Mixing` for the donors."""
     top = _Node("list", children={"": _Node("map")}) if skeleton is None else _tree(skeleton)
+    _mix(top.children[""], donors or {})
     for name, values in groups.items():
         _put(top, name, values)
     whole = top.children[""]
@@ -77,6 +80,28 @@ def _tree(skeleton: bytes) -> _Node:
         if node.kind in ("map", "list"):
             stack.append(node)
     return stack[0]
+
+
+def _mix(top: _Node, donors: Mapping[str, bytes]) -> None:
+    """Take leaves from other files."""
+    trees = {donor: _tree(donor).children[""] for donor in set(donors.values())}
+    for name, donor in donors.items():
+        *path, key = tensors.split_name(name)
+        place, found = _at(top, path), _at(trees[donor], [*path, key])
+        is_leaf = found is None or found.kind == "leaf"
+        if place is None or not is_leaf or (place.kind != "map" and (found is None or key not in place.children)):
+            raise PluginError(f"there is no place in the flax file for {name[:80]!r} alone")
+        if found is None:
+            place.children.pop(key, None)
+        else:
+            place.children[key] = found
+
+
+def _at(top: _Node, path: Sequence[str]) -> _Node | None:
+    node: _Node | None = top
+    for step in path:
+        node = None if node is None else node.children.get(step)
+    return node
 
 
 def _put(top: _Node, name: str, values: Values) -> None:

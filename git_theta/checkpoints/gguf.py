@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import reprlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -131,20 +131,43 @@ class Gguf:
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the key-value pairs of the old one. See `checkpoints.Format`."""
-        head = None if skeleton is None else _Head(_Cursor(BytesSource(skeleton)))
-        alignment = head.alignment if head else _DEFAULT_ALIGNMENT
-        infos = b""
-        position = 0
-        for key, values in _by_key(groups).items():
-            infos += _tensor_info(key, values, position)
-            position += len(values.data) + -len(values.data) % alignment
-        pairs = skeleton[head.start : head.stop] if head and skeleton is not None else b""
-        version, count = (head.version, len(head.pairs)) if head else (_VERSIONS[-1], 0)
-        header = struct.pack("<4sIQQ", _MAGIC, version, len(groups), count) + pairs + infos
-        yield header + bytes(-len(header) % alignment)
-        for values in groups.values():
-            yield bytes(values.data)
-            yield bytes(-len(values.data) % alignment)
+        if skeleton is None:
+            return _written(groups, _VERSIONS[-1], _DEFAULT_ALIGNMENT, [])
+        head = _Head(_Cursor(BytesSource(skeleton)))
+        pairs = [skeleton[start:stop] for start, stop in head.places.values()]
+        return _written(groups, head.version, head.alignment, pairs)
+
+    def write_mixed(
+        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
+    ) -> Iterator[bytes]:
+        """The bytes of a new file with key-value pairs from several old ones; see `checkpoints.Mixing`."""
+        head = _Head(_Cursor(BytesSource(skeleton)))
+        heads = {donor: _Head(_Cursor(BytesSource(donor))) for donor in set(donors.values())}
+        pairs = {tensors.join_name([key]): skeleton[start:stop] for key, (start, stop) in head.places.items()}
+        for name, donor in donors.items():
+            (key,) = tensors.split_name(name)
+            if key == _ALIGNMENT_KEY:
+                raise PluginError("the alignment of a gguf file cannot be taken from another one")
+            place = heads[donor].places.get(key)
+            if place is None:
+                pairs.pop(name, None)
+            else:
+                pairs[name] = donor[slice(*place)]
+        return _written(groups, head.version, head.alignment, list(pairs.values()))
+
+
+def _written(groups: Mapping[str, Values], version: int, alignment: int, pairs: Sequence[bytes]) -> Iterator[bytes]:
+    """The bytes of a file with these key-value pairs."""
+    infos = b""
+    position = 0
+    for key, values in _by_key(groups).items():
+        infos += _tensor_info(key, values, position)
+        position += len(values.data) + -len(values.data) % alignment
+    header = struct.pack("<4sIQQ", _MAGIC, version, len(groups), len(pairs)) + b"".join(pairs) + infos
+    yield header + bytes(-len(header) % alignment)
+    for values in groups.values():
+        yield bytes(values.data)
+        yield bytes(-len(values.data) % alignment)
 
 
 class _Cursor:
@@ -203,7 +226,7 @@ class _Head:
         version: of the format.
         count: number of tensors.
         pairs: text to show for each key.
-        start, stop: where the pairs lie in the file.
+        places: start and stop of each pair in the file, by key.
         alignment: of the tensors' values.
     """
 
@@ -217,22 +240,23 @@ class _Head:
         count = cursor.u64()
         if self.count > _MAX_TENSORS or count > _MAX_PAIRS:
             raise NotThisFormatError("there would be too many tensors or keys")
-        self.start = cursor.position
+        self.places: dict[str, tuple[int, int]] = {}
         self.alignment = _DEFAULT_ALIGNMENT
         self.pairs: dict[str, str] = {}
         self._left = {_STRING: _MAX_STRINGS, _ARRAY: _MAX_ARRAYS}
         self._names = 0
         for _ in range(count):
             self._pair(cursor)
-        self.stop = cursor.position
 
     def _pair(self, cursor: _Cursor) -> None:
+        start = cursor.position
         key = cursor.name()
         self.charge(key)
         if key in self.pairs:
             raise NotThisFormatError(f"the key {key[:80]!r} is given twice")
         kind = cursor.u32()
         value = self.pairs[key] = self._value(cursor, kind, 0)
+        self.places[key] = start, cursor.position
         if key == _ALIGNMENT_KEY:
             self.alignment = int(value) if kind == _UINT32 else 0
             if self.alignment.bit_count() != 1:

@@ -6,7 +6,7 @@ Read without torch. Written after what torch 2.13 writes, and checked against it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.pickle_reader import Fuel
@@ -18,6 +18,9 @@ from git_theta.checkpoints.zips import STORED, Member, local_header_size, read_d
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
 from git_theta.sources import BytesSource, HollowSource, Source
+
+if TYPE_CHECKING:
+    from git_theta.checkpoints.torch_writer import Old
 
 _PICKLES: Final = {"data": (), "constants": ("constants",)}
 """The pickles of an archive, `NAME.pkl`, whose storages are `NAME/KEY`, and what stands before the names of their
@@ -100,10 +103,30 @@ class TorchZip:
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the structure and the plain values of the old. See `checkpoints.Format`."""
-        from git_theta.checkpoints.torch_writer import Old, write_archive
+        from git_theta.checkpoints.torch_writer import write_archive
 
-        if skeleton is None:
-            return write_archive(groups, None)
+        return write_archive(groups, None if skeleton is None else self._old(skeleton))
+
+    def write_mixed(
+        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
+    ) -> Iterator[bytes]:
+        """The bytes of a new file with plain values from several old ones; see `checkpoints.Mixing`."""
+        from git_theta.checkpoints.torch_mixing import mix
+        from git_theta.checkpoints.torch_writer import write_archive
+
+        old = self._old(skeleton)
+        roots = {donor: self._old(donor).root for donor in set(donors.values())}
+        mix(old.root, {name: roots[donor] for name, donor in donors.items()})
+        return write_archive(groups, old)
+
+    def _old(self, skeleton: bytes) -> Old:
+        """What a new file is made from.
+
+        Raises:
+            PluginError: there cannot be a new file like it.
+        """
+        from git_theta.checkpoints.torch_writer import Old
+
         source = fill_with_zeros(skeleton)
         archive = Archive(source)
         if archive.is_big_endian or len(archive.folders) > 1:
@@ -111,8 +134,7 @@ class TorchZip:
         walker = archive.walker("data", Fuel(source.size))
         root = walker.walk()
         spans = self.scan(source).spans
-        others = archive.others()
-        return write_archive(groups, Old(root, walker.persistents, spans, archive.keys(), walker.protocol, others))
+        return Old(root, walker.persistents, spans, archive.keys(), walker.protocol, archive.others())
 
 
 class Archive:

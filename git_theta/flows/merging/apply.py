@@ -112,10 +112,10 @@ class Applier:
         while left:
             # Values of one digest are kept one after the other: what gives them may depend on dtype and shape.
             signatures: dict[str, Signature | None] = {}
-            batch = {values.digest: (job, values) for job, values in reversed(left)}
-            changes = [_change(values, signatures) for _, values in batch.values()]
+            batch = {values.digest: values for _, values in reversed(left)}
+            changes = [_change(values, signatures) for values in batch.values()]
             updates = choose.keep(changes, self.store, self.inputs.readers, self.limits)
-            kept |= {batch[digest][1].key: (update, signatures.get(digest)) for digest, update in updates.items()}
+            kept |= {batch[digest].key: (update, signatures.get(digest)) for digest, update in updates.items()}
             left = [(job, values) for job, values in left if values.key not in kept]
         return {
             job.name: _same(job, values) or _entry(job, values.group, values.digest, *kept[values.key])

@@ -57,20 +57,16 @@ def merge_rows(ancestor: Rows | None, sides: Sequence[Rows]) -> Rows:
         A new array of that width.
 
     Raises:
-        MergeError: one side removed rows and another added some, or several added different ones, so that rows of the
-            same number do not mean the same.
+        MergeError: rows of the same number do not mean the same, since one side removed rows and another added some, or
+            several added different ones; or one side removed rows that another changed.
     """
-    old = 0 if ancestor is None else len(ancestor)
-    shared = min(len(side) for side in sides)
     longest = max(sides, key=len)
-    added = [side[old:] for side in sides if len(side) > old] if ancestor is not None else []
+    shared = min(len(side) for side in sides)
+    total = len(longest)
     if ancestor is not None:
-        shared = min(shared, old)
-        if added and shared < old:
-            raise MergeError("rows were removed on one side and added on another: take one side")
-        if any(not np.array_equal(side, longest[old : old + len(side)]) for side in added):
-            raise MergeError("several sides added different rows in the same place: take one side")
-    total = len(longest) if ancestor is None or added else shared
+        shared = min(shared, len(ancestor))
+        added = _check_ends(ancestor, sides, shared)
+        total = len(longest) if added else shared
     out = np.empty((total, longest.shape[1]), np.uint8)
     out[shared:] = longest[shared:total]
     step = max(1, _STEP // max(1, longest.shape[1]))
@@ -78,6 +74,20 @@ def merge_rows(ancestor: Rows | None, sides: Sequence[Rows]) -> Rows:
         where = slice(start, min(start + step, shared))
         _merge_shared(None if ancestor is None else ancestor[where], [side[where] for side in sides], out[where])
     return out
+
+
+def _check_ends(ancestor: Rows, sides: Sequence[Rows], shared: int) -> bool:
+    """Make sure that what lies behind the shared rows can be merged; returns whether rows were added there."""
+    longest = max(sides, key=len)
+    added = [side[len(ancestor) :] for side in sides if len(side) > len(ancestor)]
+    if added and shared < len(ancestor):
+        raise MergeError("rows were removed on one side and added on another: take one side")
+    if any(not np.array_equal(rows, longest[len(ancestor) : len(ancestor) + len(rows)]) for rows in added):
+        raise MergeError("several sides added different rows in the same place: take one side")
+    left = [side[shared : len(ancestor)] for side in sides]
+    if any(not np.array_equal(rows, ancestor[shared : shared + len(rows)]) for rows in left):
+        raise MergeError("rows were removed on one side and changed on another: take one side")
+    return bool(added)
 
 
 def _merge_shared(old: Rows | None, sides: Sequence[Rows], out: Rows) -> None:

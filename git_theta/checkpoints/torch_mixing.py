@@ -1,0 +1,81 @@
+"""Put plain values of one pickle into another, such as the `epoch` of a training checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from git_theta import tensors
+from git_theta.checkpoints.pickle_objects import Dict, Record
+from git_theta.checkpoints.torch_tree import key_text, members
+from git_theta.errors import PluginError
+
+
+def mix(root: object, donors: Mapping[str, object]) -> None:
+    """Give a pickle some values of others.
+
+    Args:
+        root: what the pickle holds; it is changed.
+        donors: for each value, by its path (`pickle_values.plain_values`), what the pickle holds that it is taken from;
+            a value that is not there is taken out.
+
+    Raises:
+        PluginError: a value is not one of a dictionary, or there is no dictionary in the pickle to put it into.
+    """
+    for name, donor in donors.items():
+        *path, key = tensors.split_name(name)
+        found, target = _entries(donor, path, key), _entries(root, path, key)
+        place = _place(target, key)
+        if found is not None and (source := _place(found, key)) is not None:
+            if target is None:
+                raise PluginError(f"there is no dictionary that {name[:80]!r} could be put into")
+            start = len(target) if place is None else place
+            target[start : start + 2] = found[source : source + 2]
+        elif target is not None and place is not None:
+            del target[place : place + 2]
+        else:
+            raise PluginError(f"{name[:80]!r} is no value of a dictionary")
+
+
+def _entries(root: object, path: list[str], key: str) -> list[object] | None:
+    """The entries of the dictionary at a path that have a key, else those of the first dictionary there."""
+    first = None
+    for node in _nodes(root, path):
+        for entries in _dictionaries(node):
+            if _place(entries, key) is not None:
+                return entries
+            first = entries if first is None else first
+    return first
+
+
+def _nodes(root: object, path: list[str]) -> Iterator[object]:
+    """Whatever is at a path; parts without a key of their own lie at the path of what they are parts of."""
+    waiting: list[tuple[object, int]] = [(root, 0)]
+    seen: dict[tuple[int, int], object] = {}
+    while waiting:
+        node, depth = waiting.pop()
+        if (id(node), depth) in seen:
+            continue
+        seen[id(node), depth] = node  # kept, so that no other value is given its id
+        if depth == len(path):
+            yield node
+        below = list(members(node))
+        waiting += [(part, depth) for name, part in reversed(below) if name is None]
+        if depth < len(path):
+            waiting += [(part, depth + 1) for name, part in reversed(below) if name == path[depth]]
+
+
+def _dictionaries(node: object) -> Iterator[list[object]]:
+    if isinstance(node, Dict):
+        yield node.entries
+    elif isinstance(node, Record):
+        if isinstance(node.entries, list):
+            yield node.entries
+        parts = node.state if isinstance(node.state, tuple) else (node.state,)
+        yield from (part.entries for part in parts if isinstance(part, Dict))
+
+
+def _place(entries: list[object] | None, key: str) -> int | None:
+    """Where a key is among the entries."""
+    if entries is None:
+        return None
+    return next((index for index in range(0, len(entries), 2) if key_text(entries[index]) == key), None)

@@ -1,0 +1,516 @@
+"""What is outside of the groups, merged and written: it must load in the real libraries."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import flax.serialization
+import gguf
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from git_theta.errors import MergeError
+from git_theta.flows.merging.plan import STRUCTURE
+from git_theta.merges.decisions import Clash, Conflict
+from tests.flows.merging.world import World, normal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from git_theta.metadata import Metadata
+
+    Arrays = dict[str, Any]
+
+torch: Any = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def torch_bytes(content: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+def loaded(data: bytes) -> Any:
+    """What torch makes of a file whose checksums are right."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+    return torch.load(io.BytesIO(data), weights_only=True)
+
+
+def npz_bytes(**arrays: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def tensor(*shape: int, seed: int = 0) -> Any:
+    return torch.from_numpy(normal(*shape, seed=seed))
+
+
+def texts_of(world: World) -> dict[str, tuple[str | None, ...]]:
+    assert {conflict.clash for conflict in world.asked} <= {Clash.TEXT}
+    return {conflict.name: conflict.texts for conflict in world.asked}
+
+
+A, B, C = normal(40, 30, seed=1), normal(50, seed=2), normal(60, seed=3)
+
+
+def lost(world: World, metadata: Metadata) -> None:
+    """Take all objects with values away."""
+    for name in {ref.oid for entry in metadata.entries for ref in entry.update.objects()}:
+        world.store.path(name).unlink(missing_ok=True)
+
+
+# --- safetensors ----------------------------------------------------------------------------------------------------
+
+
+def test_branches_that_touch_other_layers_merge_without_a_value_read(world: World) -> None:
+    base = world.model(a=A, b=B)
+    ours, theirs = world.model(a=A + 1, b=B), world.model(a=A, b=B + 1)
+    for metadata in (base, ours, theirs):
+        lost(world, metadata)
+    outcome = world.merge(base, ours, theirs)
+    assert outcome.metadata is not None
+    assert [entry.digest for entry in outcome.metadata.entries] == [
+        ours.by_name()["a"].digest,
+        theirs.by_name()["b"].digest,
+    ]
+    assert world.asked == ()
+    assert world.fetched == []
+
+
+def test_groups_added_and_removed_on_both_sides_are_written_by_the_format(world: World) -> None:
+    base = world.model({"by": "ada"}, a=A, b=B, c=C)
+    ours = world.model({"by": "ada"}, a=A, c=C, mine=A + 2)
+    theirs = world.model({"by": "ada"}, a=A, b=B, c=C + 1, new=B.astype(np.float16))
+    data = world.smudge(world.merged(base, ours, theirs))
+    found = safetensors.numpy.load(data)
+    assert {name: array.tobytes() for name, array in found.items()} == {
+        "a": A.tobytes(),
+        "c": (C + 1).tobytes(),
+        "mine": (A + 2).tobytes(),
+        "new": B.astype(np.float16).tobytes(),
+    }
+    assert b'"__metadata__":{"by":"ada"}' in data[:400]
+    assert world.asked == ()
+
+
+def test_writing_a_new_structure_reads_no_values(world: World) -> None:
+    base = world.model(a=A, b=B, c=C)
+    ours, theirs = world.model(a=A, c=C, mine=A + 2), world.model(a=A, b=B, c=C, new=B + 1)
+    for metadata in (base, ours, theirs):
+        lost(world, metadata)
+    outcome = world.merge(base, ours, theirs)
+    assert outcome.metadata is not None
+    assert {entry.name for entry in outcome.metadata.entries} == {"a", "c", "mine", "new"}
+
+
+def test_structure_of_one_side_is_taken_as_it_is(world: World) -> None:
+    base, ours = world.model(a=A, b=B), world.model(a=A, b=B + 1)
+    theirs = world.model({"note": "x"}, a=A, b=B, c=C)
+    for one, two in ((ours, theirs), (theirs, ours)):
+        merged = world.merged(base, one, two)
+        assert merged.skeleton == theirs.skeleton
+        assert [entry.name for entry in merged.entries] == [entry.name for entry in theirs.entries]
+        assert merged.by_name()["b"].digest == ours.by_name()["b"].digest
+
+
+def test_value_that_is_no_group_is_merged_by_itself(world: World) -> None:
+    base = world.model({"epoch": "3", "by": "ada"}, a=A, b=B)
+    ours = world.model({"epoch": "4", "by": "ada"}, a=A + 1, b=B)
+    theirs = world.model({"epoch": "3", "by": "bob", "note": "x"}, a=A, b=B, c=C)
+    data = world.smudge(world.merged(base, ours, theirs))
+    with io.BytesIO(data) as file:
+        size = int.from_bytes(file.read(8), "little")
+        assert b'"__metadata__":{"by":"bob","epoch":"4","note":"x"}' in file.read(size)
+    assert set(safetensors.numpy.load(data)) == {"a", "b", "c"}
+    assert world.asked == ()
+
+
+@pytest.mark.parametrize(("by", "epoch"), [("ours", "4"), ("theirs", "5"), ("ancestor", "3")])
+def test_value_that_both_changed_is_asked_for(world: World, by: str, epoch: str) -> None:
+    base, ours, theirs = (
+        world.model({"epoch": epoch, "by": by}, a=A) for epoch, by in (("3", "ada"), ("4", "ada"), ("5", "bob"))
+    )
+    assert world.merge(base, ours, theirs).metadata is None
+    assert texts_of(world) == {"__metadata__/epoch": ("'3'", "'4'", "'5'")}
+    merged = world.merged(base, ours, theirs, by=by)
+    assert f'"__metadata__":{{"by":"bob","epoch":"{epoch}"}}'.encode() in world.smudge(merged)
+
+
+def test_value_is_settled_by_a_side_only(world: World) -> None:
+    base, ours, theirs = (world.model({"epoch": epoch}, a=A) for epoch in "345")
+    with pytest.raises(MergeError, match="__metadata__/epoch cannot be settled by average, but by one of ours, theirs"):
+        world.merge(base, ours, theirs, by="average")
+
+
+def test_without_ancestor_the_groups_of_both_are_there(world: World) -> None:
+    ours, theirs = world.model({"epoch": "1"}, a=A, b=B), world.model({"epoch": "1"}, a=A, c=C)
+    merged = world.merged(None, ours, theirs)
+    assert set(safetensors.numpy.load(world.smudge(merged))) == {"a", "b", "c"}
+    assert world.asked == ()
+
+
+def test_group_kept_against_its_removal_is_written_back(world: World) -> None:
+    base, ours, theirs = world.model(a=A, b=B), world.model(a=A, b=B + 1), world.model(a=A)
+    for one, two, by in ((ours, theirs, "ours"), (theirs, ours, "theirs")):
+        assert world.merged(base, one, two, by=by) == ours
+    for one, two, by in ((ours, theirs, "theirs"), (theirs, ours, "ours")):
+        assert world.merged(base, one, two, by=by) == theirs
+    assert world.merged(base, ours, theirs, by="ancestor") == base
+
+
+def test_empty_checkpoints_merge(world: World) -> None:
+    empty, full = world.model(), world.model(a=A)
+    assert world.merged(empty, empty, full) == full
+    assert world.merged(full, empty, full) == empty
+    assert world.merged(None, empty, empty) == empty
+    more = world.model(a=A, b=B)
+    assert {entry.name for entry in world.merged(empty, full, more).entries} == {"a", "b"}
+
+
+# --- torch ----------------------------------------------------------------------------------------------------------
+
+
+def checkpoint(a: Any, b: Any, **others: Any) -> dict[str, Any]:
+    return {"model": {"a": a, "b": b}, "epoch": 3, **others}
+
+
+@pytest.fixture
+def torch_world(world: World) -> World:
+    world.path = "model.pt"
+    return world
+
+
+def test_torch_files_of_other_layers_merge_without_a_value_read(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    base, ours, theirs = (world.clean(torch_bytes(checkpoint(*pair))) for pair in ((a, b), (a + 1, b), (a, b + 1)))
+    assert len({metadata.skeleton.digest for metadata in (base, ours, theirs)}) == 3
+    data = world.smudge(world.merged(base, ours, theirs))
+    found = loaded(data)
+    assert torch.equal(found["model"]["a"], a + 1)
+    assert torch.equal(found["model"]["b"], b + 1)
+    assert world.asked == ()
+    for metadata in (base, ours, theirs):
+        lost(world, metadata)
+    assert world.merge(base, ours, theirs).metadata is not None
+    assert world.fetched == []
+
+
+def test_merged_torch_values_have_right_checksums(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    versions = [world.clean(torch_bytes(checkpoint(a + step, b + step))) for step in (0, 1, 2)]
+    for by in ("average", "ties", "theirs", "ancestor"):
+        found = loaded(world.smudge(world.merged(*versions, by=by)))
+        assert found["epoch"] == 3
+        assert torch.equal(found["model"]["a"], {"theirs": a + 2, "ancestor": a}.get(by, found["model"]["a"]))
+    assert torch.allclose(loaded(world.smudge(world.merged(*versions, by="average")))["model"]["a"], a + 1.5)
+
+
+def test_plain_value_of_one_side_is_taken_with_its_file(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    base = world.clean(torch_bytes(checkpoint(a, b)))
+    ours = world.clean(torch_bytes(checkpoint(a + 1, b)))
+    theirs = world.clean(torch_bytes({**checkpoint(a, b + 1), "epoch": 7}))
+    for sides in ((ours, theirs), (theirs, ours)):
+        found = loaded(world.smudge(world.merged(base, *sides)))
+        assert found["epoch"] == 7
+        assert torch.equal(found["model"]["a"], a + 1)
+        assert torch.equal(found["model"]["b"], b + 1)
+
+
+def test_plain_values_of_torch_files_are_merged_one_by_one(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    args = {"args": {"lr": 0.1, "names": ["x", "y"]}, "note": "old"}
+    base = world.clean(torch_bytes(checkpoint(a, b, **args)))
+    ours = world.clean(
+        torch_bytes({**checkpoint(a + 1, b), "args": {"lr": 0.2, "names": ["x"]}, "note": "old", "epoch": 4})
+    )
+    theirs = world.clean(torch_bytes({**checkpoint(a, b + 1, **args), "note": "new", "by": "ada", "epoch": 5}))
+    assert world.merge(base, ours, theirs).metadata is None
+    assert texts_of(world) == {"epoch": ("3", "4", "5")}
+    for by, epoch in (("ours", 4), ("theirs", 5), ("ancestor", 3)):
+        found = loaded(world.smudge(world.merged(base, ours, theirs, by=by)))
+        model = found.pop("model")
+        assert found == {"args": {"lr": 0.2, "names": ["x"]}, "note": "new", "by": "ada", "epoch": epoch}
+        assert torch.equal(model["a"], a + 1)
+        assert torch.equal(model["b"], b + 1)
+
+
+def test_torch_groups_of_both_sides_come_into_one_file(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    base = world.clean(torch_bytes({"a": a, "b": b}))
+    ours = world.clean(torch_bytes({"a": a, "b": b, "mine": a + 3}))
+    theirs = world.clean(torch_bytes({"a": a + 1, "new": b + 3}))
+    found = loaded(world.smudge(world.merged(base, ours, theirs)))
+    assert sorted(found) == ["a", "mine", "new"]
+    assert torch.equal(found["a"], a + 1)
+    assert torch.equal(found["mine"], a + 3)
+    assert torch.equal(found["new"], b + 3)
+    assert world.asked == ()
+
+
+def test_tie_that_one_side_made_stays_beside_a_group_that_the_other_added(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    base = world.clean(torch_bytes({"head": a.clone(), "emb": a, "b": b}))
+    ours = world.clean(torch_bytes({"head": a.clone(), "emb": a, "b": b, "mine": b + 3}))
+    theirs = world.clean(torch_bytes({"head": a, "emb": a, "b": b}))
+    for sides in ((ours, theirs), (theirs, ours)):
+        found = loaded(world.smudge(world.merged(base, *sides)))
+        assert sorted(found) == ["b", "emb", "head", "mine"]
+        assert found["head"].data_ptr() == found["emb"].data_ptr()
+        assert torch.equal(found["mine"], b + 3)
+    assert world.asked == ()
+
+
+def test_tied_group_that_both_changed_is_one_conflict(torch_world: World) -> None:
+    world = torch_world
+    a = tensor(40, 30, seed=1)
+    versions = [world.clean(torch_bytes({"head": part, "emb": part})) for part in (a, a + 1, a + 2)]
+    found = loaded(world.smudge(world.merged(*versions, by="average")))
+    assert len(world.asked) == 1
+    assert torch.allclose(found["head"], a + 1.5)
+    assert found["head"].data_ptr() == found["emb"].data_ptr()
+
+
+def test_duplicated_groups_of_a_safetensors_file_are_merged_each(world: World) -> None:
+    versions = [world.model(emb=part, head=part) for part in (A, A + 1, A + 2)]
+    found = safetensors.numpy.load(world.smudge(world.merged(*versions, by="average")))
+    assert found["emb"].tobytes() == found["head"].tobytes()
+
+
+# --- npz and flax ---------------------------------------------------------------------------------------------------
+
+
+def test_npz_files_merge_and_load(world: World) -> None:
+    world.path = "model.npz"
+    base, ours, theirs = (
+        world.clean(npz_bytes(**arrays))
+        for arrays in ({"a": A, "b": B}, {"a": A + 1, "b": B, "mine": C}, {"a": A, "b": B + 1, "new": C + 1})
+    )
+    assert {metadata.format for metadata in (base, ours, theirs)} == {"npz"}
+    data = world.smudge(world.merged(base, ours, theirs))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+    found = np.load(io.BytesIO(data))
+    wanted = {"a": A + 1, "b": B + 1, "mine": C, "new": C + 1}
+    assert {name: found[name].tobytes() for name in found} == {name: array.tobytes() for name, array in wanted.items()}
+
+
+def test_npz_values_of_other_layers_merge_without_a_value_read(world: World) -> None:
+    world.path = "model.npz"
+    versions = [
+        world.clean(npz_bytes(**arrays)) for arrays in ({"a": A, "b": B}, {"a": A + 1, "b": B}, {"a": A, "b": B + 1})
+    ]
+    data = world.smudge(world.merged(*versions))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.testzip() is None
+    for metadata in versions:
+        lost(world, metadata)
+    assert world.merge(*versions).metadata is not None
+    assert world.fetched == []
+
+
+def test_other_content_of_npz_files_that_both_changed_is_a_conflict_of_the_structure(world: World) -> None:
+    world.path = "model.npz"
+    objects = [np.array([f"text {number}", None], object) for number in range(3)]
+    base, ours, theirs = (
+        world.clean(npz_bytes(a=array, labels=label)) for array, label in zip((A, A + 1, A), objects, strict=True)
+    )
+    assert world.merge(base, ours, theirs).metadata is None
+    assert world.asked == (Conflict(STRUCTURE, Clash.STRUCTURE, None, (None, None)),)
+    for by, number in (("ours", 1), ("theirs", 2), ("ancestor", 0)):
+        found = np.load(io.BytesIO(world.smudge(world.merged(base, ours, theirs, by=by))), allow_pickle=True)
+        assert found["labels"].tolist() == objects[number].tolist()
+        assert found["a"].tobytes() == (A + 1).tobytes()
+
+
+def test_flax_files_merge_and_load(world: World) -> None:
+    world.path = "model.msgpack"
+    base, ours, theirs = (
+        world.clean(flax.serialization.msgpack_serialize(tree))
+        for tree in (
+            {"params": {"a": A, "b": B}, "step": 3},
+            {"params": {"a": A + 1, "b": B, "mine": C}, "step": 3},
+            {"params": {"a": A, "b": B + 1}, "step": 4},
+        )
+    )
+    assert base.format == "flax"
+    found = flax.serialization.msgpack_restore(world.smudge(world.merged(base, ours, theirs)))
+    assert found["step"] == 4
+    wanted = {"a": A + 1, "b": B + 1, "mine": C}
+    assert {name: array.tobytes() for name, array in found["params"].items()} == {
+        name: array.tobytes() for name, array in wanted.items()
+    }
+
+
+def flax_version(world: World, a: Any, b: Any, **others: Any) -> Metadata:
+    return world.clean(flax.serialization.msgpack_serialize({"params": {"a": a, "b": b}, **others}))
+
+
+def test_leaves_of_flax_files_are_merged_one_by_one(world: World) -> None:
+    world.path = "model.msgpack"
+    base = flax_version(world, A, B, step=3, by="ada", old=1)
+    ours = flax_version(world, A + 1, B, step=4, by="bob", old=1)
+    theirs = flax_version(world, A, B + 1, step=5, by="ada", new=True)
+    for by, step in (("ours", 4), ("theirs", 5), ("ancestor", 3)):
+        found = flax.serialization.msgpack_restore(world.smudge(world.merged(base, ours, theirs, by=by)))
+        assert texts_of(world) == {"step": ("3", "4", "5")}
+        params = found.pop("params")
+        assert found == {"step": step, "by": "bob", "new": True}
+        assert params["a"].tobytes() == (A + 1).tobytes()
+        assert params["b"].tobytes() == (B + 1).tobytes()
+
+
+def test_what_cannot_be_mixed_is_one_conflict_of_the_structure(world: World) -> None:
+    world.path = "model.msgpack"
+    base, ours = flax_version(world, A, B, step=3), flax_version(world, A + 1, B, step=4)
+    theirs = flax_version(world, A, B + 1, step=3, more={"x": 1})
+    assert world.merge(base, ours, theirs).metadata is None
+    assert [conflict.clash for conflict in world.asked] == [Clash.STRUCTURE]
+    found = flax.serialization.msgpack_restore(world.smudge(world.merged(base, ours, theirs, by="theirs")))
+    assert (found["step"], found["more"]) == (3, {"x": 1})
+    assert found["params"]["a"].tobytes() == (A + 1).tobytes()
+
+
+def test_pairs_of_gguf_files_are_merged_one_by_one(world: World, tmp_path: Path) -> None:
+    world.path = "model.gguf"
+    base = gguf_version(world, tmp_path, A, B, epoch=3, by="ada")
+    ours = gguf_version(world, tmp_path, A + 1, B, epoch=4, by="ada")
+    theirs = gguf_version(world, tmp_path, A, B + 1, epoch=5, by="bob", more=7)
+    for by, epoch in (("ours", 4), ("theirs", 5), ("ancestor", 3)):
+        data = world.smudge(world.merged(base, ours, theirs, by=by))
+        assert texts_of(world) == {"epoch": ("3", "4", "5")}
+        file = tmp_path / "merged.gguf"
+        file.write_bytes(data)
+        reader = gguf.GGUFReader(file)
+        assert reader.get_field("epoch").contents() == epoch
+        assert reader.get_field("by").contents() == "bob"
+        assert reader.get_field("more").contents() == 7
+        found = {part.name: part.data.tobytes() for part in reader.tensors}
+        assert found == {"a": (A + 1).tobytes(), "b": (B + 1).tobytes()}
+
+
+def gguf_version(world: World, folder: Path, a: Any, b: Any, **pairs: Any) -> Metadata:
+    file = folder / "version.gguf"
+    writer = gguf.GGUFWriter(file, "llama")
+    for key, value in pairs.items():
+        (writer.add_string if isinstance(value, str) else writer.add_uint32)(key, value)
+    writer.add_tensor("a", a)
+    writer.add_tensor("b", b)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return world.clean(file.read_bytes())
+
+
+# --- different formats ----------------------------------------------------------------------------------------------
+
+
+def test_converted_file_takes_the_changes_of_the_other_side(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    base, ours = (world.clean(torch_bytes({"a": part, "b": b})) for part in (a, a + 1))
+    theirs = world.model(a=a.numpy(), b=b.numpy())
+    merged = world.merged(base, ours, theirs)
+    assert merged.format == "safetensors"
+    assert safetensors.numpy.load(world.smudge(merged))["a"].tobytes() == (a + 1).numpy().tobytes()
+
+
+def test_of_two_formats_ours_wins_and_groups_are_matched_by_name(torch_world: World) -> None:
+    world = torch_world
+    a, b, c = tensor(40, 30, seed=1), tensor(50, seed=2), tensor(60, seed=3)
+    base = world.clean(torch_bytes({"a": a, "b": b}))
+    ours = world.clean(torch_bytes({"a": a + 1, "b": b, "mine": c}))
+    theirs = world.model(a=a.numpy(), b=(b + 1).numpy(), new=(c + 1).numpy())
+    found = loaded(world.smudge(world.merged(base, ours, theirs)))
+    assert {name: part.numpy().tobytes() for name, part in found.items()} == {
+        name: part.numpy().tobytes() for name, part in (("a", a + 1), ("b", b + 1), ("mine", c), ("new", c + 1))
+    }
+    assert world.asked == ()
+    back = safetensors.numpy.load(world.smudge(world.merged(base, theirs, ours)))
+    assert sorted(back) == ["a", "b", "mine", "new"]
+
+
+def test_what_another_format_says_besides_the_groups_is_not_lost_silently(torch_world: World) -> None:
+    world = torch_world
+    a = tensor(40, 30, seed=1)
+    base = world.clean(torch_bytes({"a": a}))
+    ours = world.clean(torch_bytes({"a": a, "mine": a + 1}))
+    theirs = world.model({"note": "x"}, a=a.numpy())
+    assert world.merge(base, ours, theirs).metadata is None
+    assert [conflict.clash for conflict in world.asked] == [Clash.STRUCTURE]
+    assert world.merged(base, ours, theirs, by="ours") == ours
+    data = world.smudge(world.merged(base, ours, theirs, by="theirs"))
+    assert sorted(safetensors.numpy.load(data)) == ["a", "mine"]
+    assert b'"note":"x"' in data
+
+
+def test_file_that_no_format_claims_is_merged_as_a_whole(world: World) -> None:
+    base, ours, theirs = (world.clean(bytes(f"{text}" * 100, "ascii")) for text in ("base", "ours!", "theirs"))
+    assert base.format == "opaque"
+    assert world.merged(base, base, theirs) == theirs
+    assert world.merge(base, ours, theirs).metadata is None
+    assert [(conflict.name, conflict.clash) for conflict in world.asked] == [("file", Clash.SHAPE)]
+    assert world.merged(base, ours, theirs, by="theirs") == theirs
+    with pytest.raises(MergeError, match="rows"):
+        world.merge(base, ours, theirs, by="rows")
+
+
+def test_file_that_became_opaque_is_one_conflict_with_changes_of_the_other_side(world: World) -> None:
+    base, ours, broken = world.model(a=A, b=B), world.model(a=A + 1, b=B), world.clean(b"broken" * 50)
+    assert world.merged(base, base, broken) == broken
+    assert world.merge(base, ours, broken).metadata is None
+    assert [conflict.name for conflict in world.asked] == [STRUCTURE]
+    assert world.merged(base, ours, broken, by="ours") == ours
+    assert world.merged(base, ours, broken, by="theirs") == broken
+    assert world.merged(base, ours, broken, by="ancestor") == base
+
+
+# --- shapes ---------------------------------------------------------------------------------------------------------
+
+
+def test_vocabulary_that_grew_is_merged_by_rows(world: World) -> None:
+    old, new = normal(50, 8, seed=1), normal(3, 8, seed=2)
+    ours, theirs = old.copy(), np.concatenate([old, new])
+    ours[4], theirs[7] = 1, 2
+    wanted = theirs.copy()
+    wanted[4] = 1
+    base, mine, yours = (world.model(a=A, emb=part) for part in (old, ours, theirs))
+    assert world.merge(base, mine, yours).metadata is None
+    assert [(conflict.name, conflict.clash) for conflict in world.asked] == [("emb", Clash.SHAPE)]
+    for sides in ((mine, yours), (yours, mine)):
+        merged = world.merged(base, *sides, by="rows")
+        entry = merged.by_name()["emb"]
+        assert entry.merge is not None
+        assert entry.merge.method == "rows"
+        assert safetensors.numpy.load(world.smudge(merged))["emb"].tobytes() == wanted.tobytes()
+
+
+def test_retyped_group_is_settled_by_a_side(world: World) -> None:
+    base, ours, theirs = (world.model(a=part) for part in (A, A.astype(np.float16), A + 1))
+    for by, wanted in (("ours", ours), ("theirs", theirs), ("ancestor", base)):
+        assert world.merged(base, ours, theirs, by=by) == wanted
+    with pytest.raises(MergeError, match="average does not suit a group that is of different dtypes: take one side"):
+        world.merge(base, ours, theirs, by="average")
+
+
+def test_large_skeleton_that_is_written_anew_is_kept_in_an_object(world: World) -> None:
+    note = {"note": "x" * 70_000}
+    base, ours, theirs = world.model(note, a=A), world.model(note, a=A, b=B), world.model(note, a=A, c=C)
+    merged = world.merged(base, ours, theirs)
+    assert merged.skeleton.inline is None
+    assert merged.skeleton.update is not None
+    assert set(safetensors.numpy.load(world.smudge(merged))) == {"a", "b", "c"}

@@ -1,0 +1,42 @@
+"""Values that are no groups are merged one by one."""
+
+from __future__ import annotations
+
+from git_theta.flows.merging.texts import MergedTexts, merge_texts
+from git_theta.merges.decisions import Clash, Conflict
+
+
+def conflict(name: str, *texts: str | None) -> Conflict:
+    return Conflict(name, Clash.TEXT, None, (None,) * (len(texts) - 1), texts)
+
+
+def test_what_one_side_changed_added_or_removed_is_taken_from_it() -> None:
+    old = {"a": "1", "b": "1", "c": "1", "d": "1"}
+    ours = {"a": "2", "b": "1", "c": "1", "d": "1", "mine": "1"}
+    theirs = {"a": "1", "b": "2", "d": "1", "new": "1"}
+    assert merge_texts(old, [ours, theirs]) == MergedTexts({"b": 1, "c": 1, "new": 1}, ())
+
+
+def test_what_both_changed_alike_stays_as_ours() -> None:
+    assert merge_texts({"a": "1"}, [{"a": "2"}, {"a": "2"}]) == MergedTexts({}, ())
+    assert merge_texts({"a": "1"}, [{}, {}]) == MergedTexts({}, ())
+
+
+def test_what_both_changed_differently_is_a_conflict_with_all_texts() -> None:
+    old = {"epoch": "3", "step": "1"}
+    merged = merge_texts(old, [{"epoch": "4", "step": "1"}, {"epoch": "5", "step": "1"}])
+    assert merged == MergedTexts({}, (conflict("epoch", "3", "4", "5"),))
+    assert merge_texts(old, [{"step": "1"}, {"epoch": "5", "step": "1"}]).conflicts == (
+        conflict("epoch", "3", None, "5"),
+    )
+
+
+def test_without_ancestor_everything_was_added() -> None:
+    assert merge_texts(None, [{"a": "1", "b": "1"}, {"b": "2", "c": "1"}]) == MergedTexts(
+        {"c": 1}, (conflict("b", None, "1", "2"),)
+    )
+
+
+def test_of_many_sides_the_one_that_changed_it_is_taken() -> None:
+    sides = [{"a": "1"}, {"a": "1"}, {"a": "2"}]
+    assert merge_texts({"a": "1"}, sides) == MergedTexts({"a": 2}, ())
