@@ -42,17 +42,21 @@ def _ask(
     from git_theta.cli.prompt.dialogue import Dialogue, Left
     from git_theta.cli.prompt.screen import opened
     from git_theta.diffs.statistics import estimate
+    from git_theta.flows.drafts import Draft
+    from git_theta.git.repository import STORE
+    from git_theta.merges.fitting import usable
 
-    sides = _sides(workspace.repository)
+    sides, methods = _sides(workspace.repository), workspace.merger.methods
     try:
         with opened(descriptor, os.environ) as screen:
             talk = Dialogue(
                 screen=screen,
                 path=path,
                 sides=sides,
-                methods=workspace.merger.methods,
+                methods=methods,
                 estimate=estimate,
                 measure=workspace.measurer(path).measure,
+                draft=Draft.of(workspace.repository.git_dir / STORE, path, usable(methods)),
                 has_ancestor=has_ancestor,
             )
             return talk.settle(conflicts)

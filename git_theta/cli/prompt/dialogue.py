@@ -23,6 +23,7 @@ from git_theta.cli.prompt.commands import (
 )
 from git_theta.cli.prompt.text import Text, lines, wrapped
 from git_theta.errors import MergeError, ThetaError, UsageError
+from git_theta.flows.drafts import Draft
 from git_theta.git.sides import Sides
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Conflict, Decision
@@ -75,6 +76,7 @@ class Dialogue:
         methods: that merge values.
         estimate: tells at once how far a group moved.
         measure: reads values to tell it exactly.
+        draft: keeps what is decided, in case that the user leaves or the merge fails.
         has_ancestor: whether the sides come from a common ancestor.
     """
 
@@ -84,6 +86,7 @@ class Dialogue:
     methods: Family[MergeMethod]
     estimate: words.Estimate
     measure: explain.Measure
+    draft: Draft | None = None
     has_ancestor: bool = True
 
     def settle(self, conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
@@ -92,30 +95,48 @@ class Dialogue:
         session = Session.begin(conflicts, lambda conflict: self._fitting(conflict, known))
         try:
             self.screen.say(words.opening(self.path, len(conflicts), self.sides, self._width))
-            return self._settled(session).decisions
+            session, told, is_agreed = self._restored(session), None, False
+            while not is_agreed:
+                if session != told:
+                    self._tell(session)
+                told = session
+                session, is_agreed = self._step(session)
         except (Left, KeyboardInterrupt):
-            with suppress(Left):
-                self._say("Left as a conflict: nothing is changed, and 'git theta resolve' settles it later.")
+            self._part(session)
             return {}
+        return session.decisions
+
+    def _part(self, session: Session) -> None:
+        kept = " What is settled so far is kept for the next time." if self.draft and session.steps else ""
+        with suppress(Left):
+            self._say(f"Left as a conflict: nothing is merged.{kept}")
+
+    def _restored(self, session: Session) -> Session:
+        restored = session if self.draft is None else self.draft.restored(session)
+        if restored.steps:
+            counts = f"{len(restored.decisions)} of {len(session.conflicts)}"
+            self._say(f"Settled already, the last time: {counts}. l lists them, u takes the last step back.")
+        return restored
 
     def _fitting(self, conflict: Conflict, known: Mapping[str, MergeMethod]) -> tuple[str, ...]:
         return tuple(name for name in fitting(conflict, known) if self.has_ancestor or name != "ancestor")
 
-    def _settled(self, session: Session) -> Session:
-        """The session once all is settled and the user agrees."""
-        told: Session | None = None
-        while True:
-            if session != told:
-                self._tell(session)
-                told = session
-            typed = self._typed(session)
-            try:
-                command = parse(typed, self._fits(session), self._known)
-                if command is Verb.NOTHING and session.current is None:
-                    return session
-                session = self._done(command, session)
-            except ThetaError as error:
-                self.screen.say(lines(*wrapped(str(error), self._width, indent="", style="error")))
+    def _step(self, session: Session) -> tuple[Session, bool]:
+        """The session after one more line, and whether all is settled and the user wants it so."""
+        typed = self._typed(session)
+        try:
+            command = parse(typed, self._fits(session), self._known)
+            if command is Verb.NOTHING and session.current is None:
+                return session, True
+            return self._kept(self._done(command, session), session), False
+        except ThetaError as error:
+            self.screen.say(lines(*wrapped(str(error), self._width, indent="", style="error")))
+            return session, False
+
+    def _kept(self, session: Session, before: Session) -> Session:
+        if self.draft is not None and session != before:
+            self.draft.keep(session)
+        return session
 
     @property
     def _width(self) -> int:

@@ -56,7 +56,7 @@ def finished(session: Session, width: int) -> Text:
     return lines(
         line(""),
         *wrapped(text, width, indent=""),
-        _keys(("Enter", "merges so"), ("u", "undo"), ("l", "list"), ("q", "quit, leaving a conflict")),
+        *_key_lines([("Enter", "merges so"), ("u", "undo"), ("l", "list"), ("q", "quit, leaving a conflict")], width),
     )
 
 
@@ -145,7 +145,13 @@ def _title(session: Session, conflict: Conflict, width: int) -> Iterator[Text]:
     left, count = len(session.remaining), len(session.conflicts)
     place = session.conflicts.index(conflict) + 1
     number = f"{place} of {count}" + (f" ({left} left)" if left < count else "")
-    yield line(f"{number}  ", ("title", cut(conflict.name, 400)), f"  {_form(conflict)}".rstrip())
+    name, form = cut(conflict.name, 400), _form(conflict)
+    if sum(map(cells, (number, name, form))) + 4 <= width:
+        yield line(f"{number}  ", ("title", name), f"  {form}".rstrip())
+    else:
+        yield line(number)
+        yield line("  ", ("title", name))
+        yield from wrapped(form, width)
     if conflict.clash is not Clash.VALUES:
         yield from wrapped(f"{conflict.clash}.".capitalize(), width, style="dim")
 
@@ -161,17 +167,18 @@ def _history(conflict: Conflict, sides: Sides, estimate: Estimate, width: int) -
     """What the ancestor was where that says something, and what each side did."""
     count = len(conflict.texts) - 1 if conflict.texts else len(conflict.sides)
     names = (sides.ours.name, sides.theirs.name) if count == 2 else ("",) * count
-    room = max(len(cut(name, _NAME)) for name in names)
+    names = tuple(cut(name, min(_NAME, width // 4)) for name in names)
+    room = max(map(cells, names))
     before = _before(conflict)
     if before:
         yield line("  ", pad("was", _COLUMN - 2), pad("", room), f"  {cut(before, width - _COLUMN - room - 2)}")
     for number, (label, name) in enumerate(zip(labels(count), names, strict=True)):
         what = cut(_event(conflict, number, estimate), width - _COLUMN - room - 2)
         style = label if label in _LABELS else "theirs"
-        yield line("  ", (style, pad(label, _COLUMN - 2)), pad(cut(name, _NAME), room), f"  {what}")
+        yield line("  ", (style, pad(label, _COLUMN - 2)), pad(name, room), f"  {what}")
     apart = _apart(conflict, estimate)
     if apart:
-        yield line(("dim", f"  {pad('apart', _COLUMN - 2)}{pad('', room)}  {apart}"))
+        yield line(("dim", f"  {pad('apart', _COLUMN - 2)}{pad('', room)}  {cut(apart, width - _COLUMN - room - 2)}"))
 
 
 def _before(conflict: Conflict) -> str:

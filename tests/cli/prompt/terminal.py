@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT = 30.0
-CTRL_C, CTRL_D, CTRL_Z, TAB, ENTER, UP = "\x03", "\x04", "\x1a", "\t", "\r", "\x1b[A"
+CTRL_C, CTRL_D, TAB, ENTER, UP = "\x03", "\x04", "\t", "\r", "\x1b[A"
 
 
 class Terminal:
@@ -42,12 +41,6 @@ class Terminal:
             timeout=TIMEOUT,
         )
         self._child.delaybeforesend = None
-        self._settings = termios.tcgetattr(self._child.child_fd)
-
-    @property
-    def pid(self) -> int:
-        """Of the program."""
-        return int(self._child.pid)
 
     @property
     def text(self) -> str:
@@ -105,21 +98,11 @@ class Terminal:
         self.screen.resize(lines, columns)
         self._child.setwinsize(lines, columns)
 
-    @property
-    def settings(self) -> list[object]:
-        """The terminal's settings, as they are now, or were last."""
-        return self._settings
-
-    def kill(self, pid: int, number: int) -> None:
-        """Send a signal."""
-        os.kill(pid, number)
-
     def _read(self) -> bool:
         """Take what is shown next; False at the end."""
         try:
             data = self._child.read_nonblocking(65536, timeout=0.05)
         except pexpect.TIMEOUT:
-            self._settings = termios.tcgetattr(self._child.child_fd)
             return True
         except pexpect.EOF:
             return False
