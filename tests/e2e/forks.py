@@ -241,3 +241,19 @@ class Said:
     def text(self) -> str:
         """All that it printed."""
         return self.done.stdout + self.done.stderr
+
+
+def criss_cross(fork: Fork, one: str, two: str, left: Mapping[str, Variant], right: Mapping[str, Variant]) -> None:
+    """Branches "left" and "right" start from merges of the same two branches: two best common ancestors.
+
+    Args:
+        fork: where.
+        one, two: the branches that were merged, in either order.
+        left, right: what the groups became in the merges.
+    """
+    for name, parents, variants in (("left", (one, two), left), ("right", (two, one), right)):
+        fork.branch(name, start=one, **variants)
+        tree = fork.repo.rev(f"{name}^{{tree}}")
+        merged = fork.git("commit-tree", tree, "-p", parents[0], "-p", parents[1], "-m", name).text.strip()
+        fork.git("update-ref", f"refs/heads/{name}", merged)
+    assert len(fork.git("merge-base", "--all", "left", "right").text.split()) == 2

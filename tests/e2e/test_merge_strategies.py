@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from git_theta.metadata_file import parse
-from tests.e2e.forks import FILE, NET, different, groups, saved, values
+from tests.e2e.forks import FILE, NET, criss_cross, different, groups, saved, values
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -147,16 +147,14 @@ def test_what_is_configured_settles_every_operation(fork: Fork, how: str) -> Non
     assert fork.repo.read(FILE) == saved(FILE, a=mean("a", 3, 5))
 
 
-def test_criss_cross_asks_only_about_the_outer_merge(fork: Fork) -> None:
+@pytest.mark.parametrize("method", ["task_arithmetic", "ancestor"])
+def test_criss_cross_asks_only_about_the_outer_merge(fork: Fork, method: str) -> None:
     """Its ancestor is then what both branches started from, even where their starts clashed."""
-    for name, parents, number in (("left", ("attn", "clash"), 3), ("right", ("clash", "attn"), 4)):
-        fork.branch(name, a=number)
-        tree = fork.repo.rev(f"{name}^{{tree}}")
-        merged = fork.git("commit-tree", tree, "-p", parents[0], "-p", parents[1], "-m", name).text.strip()
-        fork.git("update-ref", f"refs/heads/{name}", merged)
+    criss_cross(fork, "attn", "clash", {"a": 3}, {"a": 4})
     fork.git("checkout", "-q", "left")
-    fork.git("merge", "-q", "--no-edit", "right", env=ADDED)
-    fork.settled(a=total("a", (1, 3), (1, 4), (-1, 0)))
+    fork.git("merge", "-q", "--no-edit", "right", env={"GIT_THETA_MERGE": method})
+    fork.settled(a=0 if method == "ancestor" else total("a", (1, 3), (1, 4), (-1, 0)))
+    assert b"undecided" not in fork.repo.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
     fork.published()
 
 
