@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.forks import FILE, groups, loaded, saved
+from tests.e2e.forks import FILE, criss_cross, groups, loaded, saved
 
 if TYPE_CHECKING:
     from tests.e2e.forks import Fork
@@ -110,22 +110,6 @@ def test_octopus_of_neighbouring_groups_is_refused_by_git(fork: Fork) -> None:
     assert said.code == 2
     fork.settled(h=1)
     assert fork.repo.status() == ""
-
-
-def criss_cross(fork: Fork, one: str, two: str, left: dict[str, int], right: dict[str, int]) -> None:
-    """Branches "left" and "right" start from merges of the same two branches: two best common ancestors.
-
-    Args:
-        fork: where.
-        one, two: the branches that were merged, in either order.
-        left, right: what the groups became in the merges.
-    """
-    for name, parents, variants in (("left", (one, two), left), ("right", (two, one), right)):
-        fork.branch(name, start=one, **variants)
-        tree = fork.repo.rev(f"{name}^{{tree}}")
-        merged = fork.git("commit-tree", tree, "-p", parents[0], "-p", parents[1], "-m", name).text.strip()
-        fork.git("update-ref", f"refs/heads/{name}", merged)
-    assert len(fork.git("merge-base", "--all", "left", "right").text.split()) == 2
 
 
 def test_criss_cross_of_different_groups(fork: Fork) -> None:
