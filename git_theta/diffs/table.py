@@ -78,8 +78,10 @@ def _others(diff: CheckpointDiff, look: Look) -> Iterator[str]:
     if len(diff.values) > _MAX_VALUES:
         yield f"... and {len(diff.values) - _MAX_VALUES} more values"
     if old is not None and new is not None and not diff.changes and not diff.values:
-        is_same = old.skeleton.digest == new.skeleton.digest
-        yield "the same values, kept in another way" if is_same else "only bytes outside of the groups changed"
+        if old.skeleton.digest != new.skeleton.digest:
+            yield "only bytes outside of the groups changed"
+        elif all(entry.update.type for entry in (*old.entries, *new.entries)):
+            yield "the same values, kept in another way"
 
 
 def _value(change: ValueChange, look: Look) -> str:
@@ -123,15 +125,15 @@ class _Table:
             cells = [row.cells[column] for row in found if row.cells.get(column)]
             if cells:
                 widths[column] = max(len(title), *map(width, cells))
-        for column in (*_LEFT_OUT, None):
+        for leaving in (*_LEFT_OUT, None):
             numbers = [size for name, size in widths.items() if name in _MEASURED]
             middle = max(details, sum(numbers) + len(_GAP) * (len(numbers) - 1))
             others = [size for name, size in widths.items() if name not in _MEASURED]
             rest = len(_INDENT) + sum(len(_GAP) + size for size in others) + (len(_GAP) + middle if middle > 0 else 0)
             room = needed if look.width is None else look.width - rest
-            if column is None or room >= min(needed, _NARROW):
+            if leaving is None or room >= min(needed, _NARROW):
                 break
-            widths.pop(column, None)
+            widths.pop(leaving, None)
         return cls(max(len("group"), min(needed, room)), widths, middle)
 
     def line(self, row: Row) -> str:

@@ -20,7 +20,7 @@ from git_theta.flows.intake import Intake, take
 from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
 from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
-from git_theta.metadata import Entry, Metadata, Skeleton, content_key
+from git_theta.metadata import INLINE_BYTES, Entry, Metadata, Skeleton, content_key
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
 from git_theta.registry import Family
 from git_theta.settings import Settings
@@ -30,8 +30,7 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import dense, update_types
 from git_theta.updates.choose import AUTO, Limits
 
-_INLINE_BYTES: Final = 1 << 16
-_FORMAT: Final = "theta-format"
+FORMAT_ATTRIBUTE: Final = "theta-format"
 """The attribute that names the format of a file."""
 
 
@@ -100,8 +99,8 @@ class Cleaner:
 
     def _scanner(self, path: str) -> Callable[[Source], Scan]:
         """What finds the layout of a file. Git is asked for its attributes when that is first needed, and once."""
-        attributes = cache(partial(self.repository.attributes, path, (_FORMAT,)))
-        return lambda source: scan(source, path, self.formats, attributes().get(_FORMAT))
+        attributes = cache(partial(self.repository.attributes, path, (FORMAT_ATTRIBUTE,)))
+        return lambda source: scan(source, path, self.formats, attributes().get(FORMAT_ATTRIBUTE))
 
     def _metadata_file(self, intake: Intake, path: str, key: str) -> bytes:
         """The one that stands for these very bytes already, if there is one, else a new one."""
@@ -151,7 +150,7 @@ class Cleaner:
             intake = tolerate(intake, before[::-1], self.store, Tolerance(self.settings.atol, self.settings.rtol))
         skeleton = intake.digests.skeleton
         skeleton_digest = tensors.digest(skeleton)
-        is_large = len(skeleton) > _INLINE_BYTES
+        is_large = len(skeleton) > INLINE_BYTES
         keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain))
         kept = keeper.keep(intake, path, before, skeleton if is_large else None, wish)
         layout = intake.scan.layout
