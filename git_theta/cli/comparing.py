@@ -96,6 +96,11 @@ class Comparing:
             for version, (side, file) in zip(found, sides, strict=True)
         ]
 
+    def is_metadata_blob(self, oid: str) -> bool:
+        """Whether a blob is a metadata file."""
+        data = self._blob(oid) if oid.strip("0") else None
+        return data is not None and is_metadata(data)
+
     def _known(self, opener: Opener, side: FileSide, file: Path | None) -> Version | None:
         """The version, if it can be told without reading a checkpoint."""
         from git_theta.flows.versions import ABSENT

@@ -15,7 +15,8 @@ from git_theta.cli.boundary import complain, printable
 from git_theta.cli.comparing import Comparing, named
 from git_theta.cli.display import look
 from git_theta.cli.terminal import say
-from git_theta.diffs.heads import FileSide, differ_line, head_lines
+from git_theta.diffs.heads import FileSide
+from git_theta.diffs.table import patch
 from git_theta.errors import NotThisFormatError, ThetaError, UsageError
 
 if TYPE_CHECKING:
@@ -63,19 +64,13 @@ def _lines(arguments: Sequence[str]) -> Iterator[str]:
     comparing = Comparing.here()
     style = look(comparing.settings, os.environ)
     with ExitStack() as stack:
-        versions = None
+        diff = None
         if old.oid != new.oid or not old.is_named:
             versions = _versions(comparing.opener(stack), comparing, [(old, arguments[1]), (new, arguments[4])])
-        if versions is not None:
-            old, new = (named(side, version) for side, version in zip((old, new), versions, strict=True))
-        yield from (style.coloured(printable(line), "head") for line in head_lines(old, new, more))
-        if old.oid == new.oid and old.is_named:
-            return
-        yield differ_line(old, new)
-        if versions is not None:
-            from git_theta.diffs.table import lines
-
-            yield from lines(comparing.differ.diff(*versions, old.path, new.path), style)
+            if versions is not None:
+                old, new = (named(side, version) for side, version in zip((old, new), versions, strict=True))
+                diff = comparing.differ.diff(*versions, old.path, new.path)
+        yield from patch(old, new, more, diff, style)
 
 
 def _side(path: str, file: str, oid: str, mode: str) -> FileSide:

@@ -63,7 +63,7 @@ def rename_lines(old: FileSide, new: FileSide, similarity: int) -> Iterator[str]
 
 def index_lines(old: FileSide, new: FileSide) -> Iterator[str]:
     """The line that names the blobs, if they differ."""
-    if old.oid != new.oid or not old.is_named:
+    if old.oid != new.oid:
         kept = f" {new.mode}" if old.mode == new.mode else ""
         yield f"index {_short(old)}..{_short(new)}{kept}"
 

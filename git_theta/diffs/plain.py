@@ -9,6 +9,9 @@ from git_theta.diffs.words import group_text
 from git_theta.metadata import Metadata
 from git_theta.printing import printable
 
+PREFIX: Final = "git-theta textconv: "
+"""The text begins so: `git blame` gives what it made of a worktree file to the clean filter, which has to know it."""
+
 _DIGITS: Final = 16
 """Of a digest, so many hexadecimal digits tell two values apart as well as anybody could wish."""
 
@@ -22,7 +25,7 @@ def lines(metadata: Metadata, values: Mapping[str, str] | None) -> Iterator[str]
         metadata: the checkpoint.
         values: what it says beside its groups, if that is known.
     """
-    yield f"format: {printable(metadata.format)}"
+    yield PREFIX + printable(metadata.format)
     for name, value in (values or {}).items():
         yield f"{printable(name)}: {printable(value)}"
     for entry in metadata.entries:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from git_theta.diffs.changes import CheckpointDiff, Kind, ValueChange
 from git_theta.diffs.compare import summary
 from git_theta.diffs.folding import fold, unfolded
+from git_theta.diffs.heads import FileSide, differ_line, head_lines
 from git_theta.diffs.look import Look
 from git_theta.diffs.rows import Row, rows
 from git_theta.diffs.words import size_text
@@ -50,6 +51,25 @@ def lines(diff: CheckpointDiff, look: Look) -> Iterator[str]:
     for line in _others(diff, look):
         yield _fitted(_INDENT + line, look)
     yield look.coloured(summary_line(diff), "head")
+
+
+def patch(
+    old: FileSide, new: FileSide, more: Iterable[str] | None, diff: CheckpointDiff | None, look: Look
+) -> Iterator[str]:
+    """All that `git diff` shows of a checkpoint; without line breaks.
+
+    Args:
+        old: the file before.
+        new: the file after.
+        more: see `heads.head_lines`.
+        diff: what changed; None if the files cannot be compared.
+        look: how it shall look.
+    """
+    yield from (look.coloured(printable(line), "head") for line in head_lines(old, new, more))
+    if old.oid != new.oid or not old.is_named:
+        yield differ_line(old, new)
+        if diff is not None:
+            yield from lines(diff, look)
 
 
 def summary_line(diff: CheckpointDiff) -> str:

@@ -14,6 +14,7 @@ from git_theta import tensors
 from git_theta.checkpoints import Format
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
+from git_theta.diffs import plain
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError
 from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take
@@ -55,7 +56,10 @@ class Cleaner:
     remembered: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
     def clean(self, content: Iterator[bytes], path: str) -> bytes:
-        """The metadata file of a checkpoint; a metadata file is returned as it is, and an empty file stays empty.
+        """The metadata file of a checkpoint.
+
+        A metadata file is returned as it is, and so is the text that `git theta textconv` writes, since git blame has
+        that cleaned. An empty file stays empty.
 
         Args:
             content: the checkpoint's bytes in pieces, the first of at least a hundred bytes if there are as many.
@@ -71,6 +75,8 @@ class Cleaner:
             raise MetadataError("the file holds conflict markers: settle the conflict first")
         if not first:
             return b""
+        if first.startswith(plain.PREFIX.encode()):
+            return b"".join([first, *content])
         with self.taking(itertools.chain([first], content), path) as intake:
             key = _key(intake)
             if self.remembered.get(path, ("", b""))[0] != key:
