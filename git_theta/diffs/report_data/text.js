@@ -1,0 +1,107 @@
+// Numbers, names and elements. What comes from a checkpoint gets into the page as text alone, never as markup.
+
+const NONE = "–";
+const WORDS = {
+  modified: ["±", "modified"],
+  added: ["+", "added"],
+  removed: ["−", "removed"],
+  renamed: ["→", "renamed"],
+  retyped: ["T", "other dtype"],
+  reshaped: ["▭", "other shape"],
+  unchanged: ["·", "unchanged"],
+};
+
+/** Make an element: properties as they are called in the DOM, `data` and `aria` apart; strings become text nodes. */
+function make(tag, properties = {}, ...children) {
+  const { data = {}, aria = {}, ...rest } = properties;
+  const element = Object.assign(document.createElement(tag), rest);
+  Object.assign(element.dataset, data);
+  for (const [name, value] of Object.entries(aria)) element.setAttribute(`aria-${name}`, value);
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+function find(id) {
+  return document.getElementById(id);
+}
+
+/** A name with what would not be seen, or would turn the text around, written as its code point. */
+function visible(name) {
+  if (name === "") return "(no name)";
+  return name.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
+}
+
+/** A name for a narrow place: the end tells most, and the beginning which of several. */
+function shortened(name, length) {
+  if (name.length <= length) return name;
+  const head = Math.max(1, Math.floor((length - 1) / 3));
+  return `${name.slice(0, head)}…${name.slice(name.length - (length - 1 - head))}`;
+}
+
+/** JSON has no infinity: it is the string "inf" there. */
+function number(value) {
+  if (value === null || value === undefined) return null;
+  return typeof value === "string" ? Number(value.replace("inf", "Infinity")) : value;
+}
+
+function raised(exponent) {
+  const signs = { "-": "⁻", "+": "" };
+  return [...String(exponent)].map((char) => signs[char] ?? "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(char)]).join("");
+}
+
+/** A number with as many digits as one reads; a power of ten where zeros would crowd it. */
+function figure(value, digits = 3) {
+  if (value === null) return NONE;
+  if (Number.isNaN(value)) return "not a number";
+  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) {
+    const [mantissa, exponent] = size.toExponential(Math.min(digits, 2) - 1).split("e");
+    return `${value < 0 ? "−" : ""}${mantissa} × 10${raised(exponent)}`;
+  }
+  return value.toLocaleString("en", { maximumSignificantDigits: digits }).replace("-", "−");
+}
+
+function percent(share, digits = 3) {
+  if (share === null) return NONE;
+  return Number.isFinite(share) ? `${figure(100 * share, digits)} %` : figure(share);
+}
+
+function cosine(value) {
+  if (value === null) return NONE;
+  const short = 1 - Math.abs(value);
+  if (short > 0 && short < 1e-5) return `${value < 0 ? "−" : ""}(1 − ${figure(short, 2)})`;
+  return value.toFixed(5).replace("-", "−");
+}
+
+function bytes(count) {
+  if (count === null) return NONE;
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let unit = 0;
+  let size = count;
+  while (size >= 999.95 && unit < units.length - 1) {
+    size /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 ? size : size.toFixed(1)} ${units[unit]}`;
+}
+
+function count(many, noun) {
+  return `${many.toLocaleString("en")} ${noun}${many === 1 ? "" : "s"}`;
+}
+
+function shape(dimensions) {
+  return dimensions.length === 0 ? "scalar" : dimensions.join(" × ");
+}
+
+/** "F32 768 × 2304", or both sides where they differ. */
+function form(group) {
+  const [before, after] = [group.before, group.after].map((side) => side && `${side.dtype} ${shape(side.shape)}`);
+  if (before && after && before !== after) return `${before} → ${after}`;
+  return after ?? before;
+}
+
+/** Whether the figures of a group are estimates: they get a sign then. */
+function about(group, text) {
+  return group.exact === false && text !== NONE ? `≈ ${text}` : text;
+}
