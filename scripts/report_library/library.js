@@ -1,13 +1,13 @@
 // What the report uses of ECharts, as one script; built by ../make_report_library.py.
-import { BarChart, HeatmapChart, LineChart } from "echarts/charts";
+import { BarChart, CustomChart, HeatmapChart } from "echarts/charts";
 import { DataZoomComponent, GridComponent, TooltipComponent, VisualMapContinuousComponent } from "echarts/components";
 import { init, use } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 
 use([
   BarChart,
+  CustomChart,
   HeatmapChart,
-  LineChart,
   DataZoomComponent,
   GridComponent,
   TooltipComponent,

@@ -25,8 +25,10 @@ function makeHistogram() {
       if (!shown) return;
       chart.resize();
       find("histogram-chart").setAttribute("aria-label", histogramWords(group, shown));
-      find("histogram-note").textContent =
-        "Below: how many more (up) or fewer (down) values lie in each range than before.";
+      const [isBefore, isAfter] = [shown.before, shown.after].map(Boolean);
+      find("histogram-keys").children[0].hidden = !isBefore;
+      find("histogram-keys").children[1].hidden = !isAfter;
+      find("histogram-note").textContent = isBefore && isAfter ? "Below: how many more or fewer values each range has than before." : "";
       draw();
       fillTable();
     },
@@ -58,39 +60,36 @@ function histogramTable({ edges, before, after }) {
   return make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows));
 }
 
-/** Points of a line with steps. */
-function steps(edges, counts, floor) {
-  return [...counts.map((value, i) => [edges[i], Math.max(value, floor)]), [edges.at(-1), Math.max(counts.at(-1), floor)]];
-}
-
 function histogramOption(histogram, logarithmic) {
   const { edges, before, after } = histogram;
   const floor = logarithmic ? 0.5 : 0;
-  const top = { type: "line", step: "end", symbol: "none", silent: true, animation: false };
   const series = [];
-  if (before) {
-    series.push({
-      ...top,
-      name: "before",
-      data: steps(edges, before, floor),
-      lineStyle: { color: colour("old"), width: 1.5, type: [4, 3] },
-      areaStyle: { color: colour("old"), opacity: 0.22, origin: "start" },
-      z: 2,
-    });
-  }
-  if (after) {
-    series.push({
-      ...top,
-      name: "after",
-      data: steps(edges, after, floor),
-      lineStyle: { color: colour("new"), width: 1.75 },
-      ...(before ? {} : { areaStyle: { color: colour("new"), opacity: 0.16, origin: "start" } }),
-      z: 3,
-    });
-  }
+  if (before) series.push(stepSeries(edges, before, floor, { stroke: colour("old"), lineWidth: 1.5, lineDash: [4, 3] }, true));
+  if (after) series.push(stepSeries(edges, after, floor, { stroke: colour("new"), lineWidth: 1.75 }, !before));
   const both = before && after;
   if (both) series.push(differenceSeries(histogram));
   return { ...histogramFrame(histogram, logarithmic, both), series };
+}
+
+/** A line with a step for each range, filled or not. The library's own line would cut small steps short. */
+function stepSeries(edges, counts, floor, style, filled) {
+  const middles = counts.map((value, i) => [edges[i] / 2 + edges[i + 1] / 2, value]);
+  return {
+    type: "custom",
+    data: middles,
+    silent: true,
+    animation: false,
+    clip: true,
+    renderItem(params, api) {
+      if (params.dataIndexInside > 0) return null;
+      const corners = counts.flatMap((value, i) => [edges[i], edges[i + 1]].map((edge) => api.coord([edge, Math.max(value, floor)])));
+      const ground = [edges.at(-1), edges[0]].map((edge) => api.coord([edge, floor]));
+      const line = { type: "polyline", shape: { points: corners }, style: { ...style, fill: "none" } };
+      if (!filled) return line;
+      const area = { type: "polygon", shape: { points: [...corners, ...ground] }, style: { fill: style.stroke, opacity: 0.2 } };
+      return { type: "group", children: [area, line] };
+    },
+  };
 }
 
 /** The difference, as bars on an axis of ranges, which lie where they lie above. */
@@ -129,7 +128,6 @@ function histogramFrame(histogram, logarithmic, both) {
     grid,
     xAxis,
     yAxis,
-    legend: undefined,
     tooltip: { ...tooltipStyle(), trigger: "axis", formatter: (params) => histogramTip(params, histogram, names) },
   };
 }

@@ -13,7 +13,6 @@ function makeMap(choose, narrow) {
     const part = partsOf(state.checkpoint.groups).get(state.part) ?? state.checkpoint.groups;
     state.board = layBoard(part, state.metric);
     state.cursor = null;
-    find("map-readout").textContent = "";
     find("map-note").hidden = !state.board.left;
     find("map-note").textContent = state.board.left
       ? `${count(state.board.rows.length, "row")} of ${(state.board.rows.length + state.board.left).toLocaleString("en")}: the kinds of group that changed most. All groups are in the table.`
@@ -33,6 +32,9 @@ function makeMap(choose, narrow) {
   }
 
   function mark() {
+    const read = state.cursor ?? state.board.cellOf(state.chosen);
+    const words = read ? cellWords(read, state.metric) : "";
+    if (find("map-readout").textContent !== words) find("map-readout").textContent = words;
     const at = (cell, id) => ({ id, data: cell ? [[cell.column, cell.row, 0]] : [] });
     chart.setOption({ series: [at(state.board.cellOf(state.chosen), "chosen"), at(state.cursor, "cursor")] });
   }
@@ -59,7 +61,6 @@ function makeMap(choose, narrow) {
   function moveTo(cell) {
     state.cursor = cell ?? state.cursor ?? state.board.first();
     mark();
-    if (state.cursor) find("map-readout").textContent = cellWords(state.cursor, state.metric);
   }
 
   box.addEventListener("keydown", walk);
@@ -129,7 +130,7 @@ function showParts(parts) {
 
 /** Put the groups on a board of rows and columns. */
 function layBoard(groups, metric) {
-  const byPattern = groupedBy2(groups, ({ pattern }) => pattern);
+  const byPattern = groupedBy(groups, ({ pattern }) => pattern);
   let rows = [...byPattern].map(([pattern, members]) => ({ pattern, members, most: metric.value(largestOf(members, metric) ?? members[0]) ?? (members.some(({ kind }) => kind !== "unchanged") ? 0 : -1) }));
   const left = Math.max(0, rows.length - MAX_ROWS);
   if (left) {
@@ -140,23 +141,13 @@ function layBoard(groups, metric) {
   const columnOf = new Map(layers.map((layer, i) => [layer, i]));
   const cells = new Map();
   rows.forEach(({ pattern, members }, row) => {
-    for (const [layer, here] of groupedBy2(members, (group) => group.layer)) {
+    for (const [layer, here] of groupedBy(members, (group) => group.layer)) {
       const worst = largestOf(here, metric) ?? here.find(({ kind }) => kind !== "unchanged") ?? here[0];
       const column = columnOf.get(layer);
       cells.set(`${row}:${column}`, { row, column, pattern, layer, groups: here, worst, value: metric.value(worst) });
     }
   });
   return { rows, layers, cells: [...cells.values()], left, ...moves(cells, rows.length, layers.length) };
-}
-
-function groupedBy2(items, key) {
-  const found = new Map();
-  for (const item of items) {
-    const value = key(item);
-    if (found.has(value)) found.get(value).push(item);
-    else found.set(value, [item]);
-  }
-  return found;
 }
 
 /** How one gets from cell to cell; places without a group are stepped over. */
@@ -219,8 +210,12 @@ function measureFrame(board, width) {
   const cell = Math.min((width - left - 10) / board.layers.length, 96);
   const line = board.rows.length > 40 ? 17 : board.rows.length > 20 ? 21 : 26;
   const zoomed = cell < 7;
-  const below = 62 + (zoomed ? 30 : 0);
-  return { font, letters, left, right: Math.max(10, width - left - cell * board.layers.length), cell, line, zoomed, below, height: 26 + line * board.rows.length + below };
+  const below = 44 + (zoomed ? 30 : 0);
+  // The ends of the scale are written beside it: about 80 pixels each.
+  const board_ = cell * board.layers.length;
+  const scaleLength = Math.min(220, Math.max(70, width - 170, 0), Math.max(90, board_ - 150));
+  const scaleLeft = Math.max(4, Math.min(left, width - scaleLength - 166));
+  return { font, letters, left, right: Math.max(10, width - left - board_), cell, line, zoomed, scaleLength, scaleLeft, height: 26 + line * board.rows.length + below };
 }
 
 function mapOption(board, metric, frame) {
@@ -242,12 +237,12 @@ function mapOption(board, metric, frame) {
       axisLabel: { ...mono, interval: 0, margin: 10, formatter: (i) => shortened(visible(board.rows[i].pattern), frame.letters) },
     },
     visualMap: {
-      type: "continuous", seriesIndex: 0, min: 0, max: 1, dimension: 2, calculable: false, orient: "horizontal", left: frame.left, bottom: 8,
-      itemWidth: 12, itemHeight: Math.min(220, Math.max(90, frame.cell * board.layers.length - 190)), inRange: { color: scaleColours() }, hoverLink: true,
-      text: [metric.text(range.high, 2), `${metric.scale === "log" && range.low < range.high ? "" : ""}${metric.text(range.low, 2)}`], textStyle: font, textGap: 8,
+      type: "continuous", seriesIndex: 0, min: 0, max: 1, dimension: 2, calculable: false, orient: "horizontal", left: frame.scaleLeft, bottom: 4,
+      itemWidth: 12, itemHeight: frame.scaleLength, inRange: { color: scaleColours() }, hoverLink: true,
+      text: [metric.text(range.high, 2), metric.text(range.low, 2)], textStyle: font, textGap: 8,
       show: board.cells.some(hasNumber),
     },
-    dataZoom: frame.zoomed ? [{ type: "slider", xAxisIndex: 0, bottom: 46, height: 16, brushSelect: false, showDetail: false, startValue: 0, endValue: Math.floor(board.layers.length * frame.cell / 7) }] : [],
+    dataZoom: frame.zoomed ? [{ type: "slider", xAxisIndex: 0, bottom: 34, height: 16, brushSelect: false, showDetail: false, startValue: 0, endValue: Math.floor(board.layers.length * frame.cell / 7) }] : [],
     tooltip: { ...tooltipStyle(), formatter: ({ value, seriesId }) => (seriesId === "cursor" ? "" : cellTip(board.at(value[1], value[0]), metric)) },
     series: mapSeries(board, metric, range, frame),
   };
@@ -255,11 +250,10 @@ function mapOption(board, metric, frame) {
 
 function mapSeries(board, metric, range, frame) {
   const border = { borderColor: colour("card"), borderWidth: frame.cell < 10 ? 0.5 : 1.5, borderRadius: frame.cell < 14 ? 0 : 3 };
-  const wide = frame.cell >= 40 && frame.line >= 20;
   const numbers = board.cells.filter(hasNumber).map((cell) => {
     const place = range.at(cell.value);
-    const text = metric.text(cell.value, 2).replace(" %", "%").replace(" × 10", "e").replace(/[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+/, plainDigits);
-    return { value: [cell.column, cell.row, place], label: { show: wide, formatter: () => text, color: inkOn(place) } };
+    const text = inCell(metric.text(cell.value, 2));
+    return { value: [cell.column, cell.row, place], label: { show: text.length * 6.4 + 4 <= frame.cell && frame.line >= 20, formatter: () => text, color: inkOn(place) } };
   });
   const signs = board.cells.filter((cell) => !hasNumber(cell)).map((cell) => ({ value: [cell.column, cell.row, 0], label: { formatter: () => signOf(cell) } }));
   const label = { show: true, fontSize: 11, fontFamily: chartFont().fontFamily };
@@ -268,13 +262,15 @@ function mapSeries(board, metric, range, frame) {
   return [
     { id: "numbers", type: "heatmap", data: numbers, label, ...still },
     { id: "signs", type: "heatmap", data: signs, label: { ...label, show: frame.cell >= 9, color: colour("text") }, ...still, itemStyle: { ...border, color: colour("sunken") } },
-    { id: "chosen", type: "heatmap", data: [], silent: true, z: 4, itemStyle: outline("text", "solid") },
+    { id: "chosen", type: "heatmap", data: [], silent: true, z: 4, itemStyle: outline("mark", "solid") },
     { id: "cursor", type: "heatmap", data: [], silent: true, z: 5, itemStyle: outline("accent", "dashed") },
   ];
 }
 
-function plainDigits(raised_) {
-  return [...raised_].map((char) => (char === "⁻" ? "-" : String("⁰¹²³⁴⁵⁶⁷⁸⁹".indexOf(char)))).join("");
+/** A figure as it fits into a cell: the unit is that of the scale below. */
+function inCell(text) {
+  const plain = (digits) => [...digits].map((char) => (char === "⁻" ? "-" : "⁰¹²³⁴⁵⁶⁷⁸⁹".indexOf(char))).join("");
+  return text.replace(" %", "").replace(" × 10", "e").replace(/[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+/, plain);
 }
 
 function cellTip(cell, metric) {

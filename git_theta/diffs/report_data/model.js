@@ -59,3 +59,14 @@ function largestOf(groups, metric) {
   const known = groups.filter((group) => metric.value(group) !== null);
   return known.reduce((best, group) => (best && metric.value(best) >= metric.value(group) ? best : group), null);
 }
+
+/** Items by what a function gives of them, in their order. */
+function groupedBy(items, key) {
+  const found = new Map();
+  for (const item of items) {
+    const value = key(item);
+    if (found.has(value)) found.get(value).push(item);
+    else found.set(value, [item]);
+  }
+  return found;
+}

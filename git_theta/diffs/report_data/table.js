@@ -120,7 +120,7 @@ function makeTable(choose) {
   }
 
   function showKinds() {
-    const counts = Map.groupBy ? Map.groupBy(state.groups, (group) => group.kind) : groupedBy(state.groups, "kind");
+    const counts = groupedBy(state.groups, ({ kind }) => kind);
     find("kinds").replaceChildren(
       ...Object.keys(WORDS)
         .filter((kind) => counts.has(kind))
@@ -200,12 +200,6 @@ function makeTable(choose) {
       (button ?? find("changes")).focus();
     },
   };
-}
-
-function groupedBy(items, key) {
-  const found = new Map();
-  for (const item of items) found.set(item[key], [...(found.get(item[key]) ?? []), item]);
-  return found;
 }
 
 /** Numbers, NaN as the largest. */
