@@ -61,6 +61,17 @@ function makeMap(choose, narrow) {
   function moveTo(cell) {
     state.cursor = cell ?? state.cursor ?? state.board.first();
     mark();
+    bringIntoView(state.cursor);
+  }
+
+  /** Where columns are too many for the width, move the window over them. */
+  function bringIntoView(cell) {
+    const [zoom] = chart.getOption().dataZoom ?? [];
+    if (!zoom || !cell) return;
+    const { startValue, endValue } = zoom;
+    if (cell.column >= startValue && cell.column <= endValue) return;
+    const start = Math.min(cell.column, cell.column < startValue ? cell.column : startValue + cell.column - endValue);
+    chart.dispatchAction({ type: "dataZoom", startValue: start, endValue: start + endValue - startValue });
   }
 
   box.addEventListener("keydown", walk);
@@ -203,9 +214,10 @@ function rangeOf(board, metric) {
 function measureFrame(board, width) {
   const isNarrow = width < 520;
   const font = isNarrow ? 10.5 : 12;
-  const longest = board.rows.reduce((most, { pattern }) => Math.max(most, visible(pattern).length), 0);
   const room = Math.max(70, width * (isNarrow ? 0.42 : 0.34));
-  const letters = Math.min(longest, Math.floor(room / (font * 0.61)));
+  const most = Math.floor(room / (font * 0.61));
+  const names = rowNames(board, most);
+  const letters = Math.min(most, names.reduce((longest, name) => Math.max(longest, name.length), 0));
   const left = Math.ceil(letters * font * 0.61) + 14;
   const cell = Math.min((width - left - 10) / board.layers.length, 96);
   const line = board.rows.length > 40 ? 17 : board.rows.length > 20 ? 21 : 26;
@@ -215,7 +227,15 @@ function measureFrame(board, width) {
   const board_ = cell * board.layers.length;
   const scaleLength = Math.min(220, Math.max(70, width - 170, 0), Math.max(90, board_ - 150));
   const scaleLeft = Math.max(4, Math.min(left, width - scaleLength - 166));
-  return { font, letters, left, right: Math.max(10, width - left - board_), cell, line, zoomed, scaleLength, scaleLeft, height: 26 + line * board.rows.length + below };
+  return { font, names: names.map((name) => shortened(name, letters)), left, right: Math.max(10, width - left - board_), cell, line, zoomed, scaleLength, scaleLeft, height: 26 + line * board.rows.length + below };
+}
+
+/** The rows' names; where they are too long, without what those of layers begin with in common. */
+function rowNames(board, length) {
+  const names = board.rows.map(({ pattern }) => visible(pattern));
+  const start = commonStart(names.filter((_, i) => board.rows[i].pattern.includes("*")));
+  if (start.length < 4 || names.every((name) => name.length <= length)) return names;
+  return names.map((name) => (name.startsWith(start) ? `…${name.slice(start.length)}` : name));
 }
 
 function mapOption(board, metric, frame) {
@@ -234,7 +254,7 @@ function mapOption(board, metric, frame) {
     },
     yAxis: {
       ...bare, type: "category", inverse: true, triggerEvent: true, data: board.rows.map((_, i) => String(i)),
-      axisLabel: { ...mono, interval: 0, margin: 10, formatter: (i) => shortened(visible(board.rows[i].pattern), frame.letters) },
+      axisLabel: { ...mono, interval: 0, margin: 10, formatter: (i) => frame.names[i] },
     },
     visualMap: {
       type: "continuous", seriesIndex: 0, min: 0, max: 1, dimension: 2, calculable: false, orient: "horizontal", left: frame.scaleLeft, bottom: 4,

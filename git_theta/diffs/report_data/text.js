@@ -31,11 +31,17 @@ function visible(name) {
   return name.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
 }
 
-/** A name for a narrow place: the end tells most, and the beginning which of several. */
+/** A name for a narrow place: its end tells most. */
 function shortened(name, length) {
-  if (name.length <= length) return name;
-  const head = Math.max(1, Math.floor((length - 1) / 3));
-  return `${name.slice(0, head)}…${name.slice(name.length - (length - 1 - head))}`;
+  return name.length <= length ? name : `…${name.slice(name.length - length + 1)}`;
+}
+
+/** What names begin with in common, as far as whole parts of them. */
+function commonStart(names) {
+  if (names.length < 2) return "";
+  const same = (name) => [...names[0]].findIndex((char, i) => name[i] !== char);
+  const length = names.map(same).reduce((least, at) => (at < 0 ? least : Math.min(least, at)), names[0].length);
+  return names[0].slice(0, length).replace(/[^./]*$/, "");
 }
 
 /** JSON has no infinity: it is the string "inf" there. */
@@ -70,7 +76,7 @@ function percent(share, digits = 3) {
 function cosine(value) {
   if (value === null) return NONE;
   const short = 1 - Math.abs(value);
-  if (short > 0 && short < 1e-5) return `${value < 0 ? "−" : ""}(1 − ${figure(short, 2)})`;
+  if (short > 0 && short < 1e-5) return value < 0 ? `−1 + ${figure(short, 2)}` : `1 − ${figure(short, 2)}`;
   return value.toFixed(5).replace("-", "−");
 }
 
@@ -91,7 +97,7 @@ function count(many, noun) {
 }
 
 function shape(dimensions) {
-  return dimensions.length === 0 ? "scalar" : dimensions.join(" × ");
+  return dimensions.length === 0 ? "scalar" : dimensions.join("\u00a0×\u00a0");
 }
 
 /** "F32 768 × 2304", or both sides where they differ. */
