@@ -14,7 +14,7 @@ _TAIL: Final = re.compile(r"(?<=[_-])[0-9]{1,9}(?![^./:\[\]])")
 """A number at the end of a part: the layer of `layers_3/attention/kernel`."""
 
 _ALIKE: Final = 4
-"""So many groups of a layer that differ in a number are kinds of their own (`mlp.0`, `mlp.2`); more are one (experts)."""
+"""So many groups of a layer that differ in a number are kinds of their own (`mlp.0`, `mlp.2`); more are one kind."""
 
 
 def places(names: Iterable[str]) -> dict[str, tuple[str, int | None]]:
@@ -26,7 +26,7 @@ def places(names: Iterable[str]) -> dict[str, tuple[str, int | None]]:
     Returns:
         Kind and layer by name; a name without such a number is a kind of its own, of no layer.
     """
-    found = {}
+    found: dict[str, tuple[str, str, int | None]] = {}
     kinds = defaultdict(set)
     for name in names:
         match = _WHOLE.search(name) or _TAIL.search(name)

@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import git_theta
 from git_theta.diffs.changes import CheckpointDiff
-from git_theta.diffs.report_rows import Json, most_changed, pack
+from git_theta.diffs.report_rows import most_changed, pack
 from git_theta.diffs.statistics import Histogram
 
 __all__ = ["HISTOGRAMS", "html", "most_changed"]
@@ -45,7 +45,7 @@ def html(diffs: Sequence[CheckpointDiff], histograms: Sequence[Mapping[str, Hist
     Raises:
         ValueError: there are not as many mappings as diffs.
     """
-    checkpoints: list[Json] = [pack(diff, counted) for diff, counted in zip(diffs, histograms, strict=True)]
+    checkpoints = [pack(diff, counted) for diff, counted in zip(diffs, histograms, strict=True)]
     style, library = _resource("page.css"), _resource(_LIBRARY)
     script = "(() => {\n'use strict';\n" + "\n".join(_resource(name) for name in _SCRIPTS) + "})();\n"
     fields = {
@@ -61,7 +61,7 @@ def html(diffs: Sequence[CheckpointDiff], histograms: Sequence[Mapping[str, Hist
     return _FIELD.sub(lambda match: fields[match[1]], _resource("page.html"))
 
 
-def embedded(document: Json) -> str:
+def embedded(document: Any) -> str:
     """JSON for a script element: plain ASCII, in which no name can end the element or begin a comment."""
     return json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":")).translate(_MARKUP)
 

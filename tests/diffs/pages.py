@@ -59,7 +59,9 @@ def tuned(arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         if not name.startswith("h.") or ".ln_" in name and "bias" in name:
             continue
         depth = (int(name.split(".")[1]) + 1) / layers
-        reach = 10 ** (-4.2 + 2.3 * depth) * (2.5 if ".attn." in name else 1.0) * (0.2 if name.endswith("bias") else 1.0)
+        reach = (
+            10 ** (-4.2 + 2.3 * depth) * (2.5 if ".attn." in name else 1.0) * (0.2 if name.endswith("bias") else 1.0)
+        )
         noise = generator.standard_normal(array.shape).astype(np.float32)
         found[name] = array + np.float32(reach * np.std(array)) * noise
     grown = generator.standard_normal((4, arrays["wte.weight"].shape[1])).astype(np.float32)
@@ -77,14 +79,21 @@ def measured(
 ) -> tuple[CheckpointDiff, dict[str, Histogram]]:
     """What changed between two models, with statistics, and the histograms of all that did."""
     entries = [
-        checkpoint(*(entry(name, tensors.digest(array.tobytes()), array.shape, array.dtype.name) for name, array in side))
+        checkpoint(
+            *(entry(name, tensors.digest(array.tobytes()), array.shape, array.dtype.name) for name, array in side)
+        )
         for side in (old.items(), new.items())
     ]
     diff = compare(*entries, path, path)
-    values = (ValueChange("__metadata__/epoch", "3", "4"), ValueChange("__metadata__/note", None, "after the night run"))
+    values = (
+        ValueChange("__metadata__/epoch", "3", "4"),
+        ValueChange("__metadata__/note", None, "after the night run"),
+    )
     changes = tuple(_measured(change, old, new) for change in diff.changes)
     counted = {
-        change.name: histogram(_values(old, change.old and change.old.name), _values(new, change.new and change.new.name))
+        change.name: histogram(
+            _values(old, change.old and change.old.name), _values(new, change.new and change.new.name)
+        )
         for change in changes
         if change.kind is not Kind.RENAMED
     }
