@@ -1,6 +1,6 @@
-"""Make the charting library of the HTML report, and the file of its licences, from pinned packages. Needs npm.
+"""Make the charting library of the HTML report, its licences, and what checks pages in tests, from pinned packages.
 
-    python scripts/make_report_library.py           # writes git_theta/diffs/report_data/echarts.min.js and its licences
+    python scripts/make_report_library.py           # writes the files; needs npm
     python scripts/make_report_library.py --check   # writes nothing; fails if they are not what it would write
 
 `scripts/report_library/` pins the packages with their digests, and says which parts of the library go in.
@@ -16,27 +16,31 @@ import tempfile
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "report_library"
-TARGET = Path(__file__).parents[1] / "git_theta" / "diffs" / "report_data"
-LIBRARY = "echarts.min.js"
-LICENCES = "echarts.licences.txt"
+ROOT = Path(__file__).parents[1]
+LIBRARY = "git_theta/diffs/report_data/echarts.min.js"
+LICENCES = "git_theta/diffs/report_data/echarts.licences.txt"
+CHECKER = "tests/data/axe/axe.min.js"
 PACKAGES = ("echarts", "zrender", "tslib")
-"""The packages that the script is made of."""
+"""The packages that the library is made of."""
 
 
 def build(folder: Path) -> dict[str, str]:
-    """The files by name, made in a folder of their own."""
+    """The files by path, made in a folder of their own."""
     for name in ("package.json", "package-lock.json", ".npmrc", "library.js"):
         shutil.copy(SOURCE / name, folder)
     subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, check=True, stdout=2)
     modules = folder / "node_modules"
     options = ["--bundle", "--minify", "--format=iife", "--global-name=echarts", "--target=es2020", "--charset=ascii"]
     subprocess.run(
-        [modules / ".bin" / "esbuild", "library.js", *options, "--legal-comments=none", f"--outfile={LIBRARY}"],
+        [modules / ".bin" / "esbuild", "library.js", *options, "--legal-comments=none", "--outfile=echarts.js"],
         cwd=folder,
         check=True,
     )
-    script = (folder / LIBRARY).read_text()
-    return {LIBRARY: _banner(modules) + script, LICENCES: _licences(modules)}
+    return {
+        LIBRARY: _banner(modules) + (folder / "echarts.js").read_text(),
+        LICENCES: _licences(modules),
+        CHECKER: (modules / "axe-core" / "axe.min.js").read_text(),
+    }
 
 
 def _banner(modules: Path) -> str:
@@ -58,7 +62,7 @@ def _licences(modules: Path) -> str:
         files = [modules / package / name for name in ("NOTICE", "LICENSE", "LICENSE.txt", "licenses/LICENSE-d3")]
         texts = "\n\n".join(file.read_text().strip() for file in files if file.is_file())
         parts.append(f"{package} {_version(modules, package)}\n{'=' * 40}\n\n{texts}\n")
-    return f"The licences of what is in {LIBRARY}.\n\n" + "\n\n".join(parts)
+    return f"The licences of what is in {Path(LIBRARY).name}.\n\n" + "\n\n".join(parts)
 
 
 def _version(modules: Path, package: str) -> str:
@@ -70,11 +74,11 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         made = build(Path(folder))
     if arguments == ["--check"]:
-        different = [name for name, text in made.items() if (TARGET / name).read_text() != text]
+        different = [name for name, text in made.items() if (ROOT / name).read_text() != text]
         print(f"{', '.join(different)}: not what this makes" if different else "as checked in")
         return 1 if different else 0
     for name, text in made.items():
-        (TARGET / name).write_text(text)
+        (ROOT / name).write_text(text)
     return 0
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from git_theta.metadata import Entry, Metadata
+
 Arrays = dict[str, "npt.NDArray[Any]"]
 
 LAYERS = 12
@@ -56,12 +58,10 @@ def tuned(arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
     found = dict(arrays)
     layers = 1 + max(int(name.split(".")[1]) for name in arrays if name.startswith("h."))
     for name, array in arrays.items():
-        if not name.startswith("h.") or ".ln_" in name and "bias" in name:
+        if not name.startswith("h.") or (".ln_" in name and "bias" in name):
             continue
         depth = (int(name.split(".")[1]) + 1) / layers
-        reach = (
-            10 ** (-4.2 + 2.3 * depth) * (2.5 if ".attn." in name else 1.0) * (0.2 if name.endswith("bias") else 1.0)
-        )
+        reach = 10 ** (2.3 * depth - 4.2) * (2.5 if ".attn." in name else 1.0) * (0.2 if "bias" in name else 1.0)
         noise = generator.standard_normal(array.shape).astype(np.float32)
         found[name] = array + np.float32(reach * np.std(array)) * noise
     grown = generator.standard_normal((4, arrays["wte.weight"].shape[1])).astype(np.float32)
@@ -78,27 +78,17 @@ def measured(
     old: Mapping[str, npt.NDArray[Any]], new: Mapping[str, npt.NDArray[Any]], path: str = "model.safetensors"
 ) -> tuple[CheckpointDiff, dict[str, Histogram]]:
     """What changed between two models, with statistics, and the histograms of all that did."""
-    entries = [
-        checkpoint(
-            *(entry(name, tensors.digest(array.tobytes()), array.shape, array.dtype.name) for name, array in side)
-        )
-        for side in (old.items(), new.items())
-    ]
-    diff = compare(*entries, path, path)
-    values = (
-        ValueChange("__metadata__/epoch", "3", "4"),
-        ValueChange("__metadata__/note", None, "after the night run"),
-    )
-    changes = tuple(_measured(change, old, new) for change in diff.changes)
-    counted = {
-        change.name: histogram(
-            _values(old, change.old and change.old.name), _values(new, change.new and change.new.name)
-        )
-        for change in changes
-        if change.kind is not Kind.RENAMED
-    }
-    present = {name: found for name, found in counted.items() if found is not None}
-    return replace(diff, changes=changes, values=values), present
+    diff = compare(_metadata(old), _metadata(new), path, path)
+    values = (ValueChange("__metadata__/epoch", "3", "4"), ValueChange("__metadata__/note", None, "after a night"))
+    diff = replace(diff, changes=tuple(_measured(change, old, new) for change in diff.changes), values=values)
+    changed = [change for change in diff.changes if change.kind is not Kind.RENAMED]
+    counted = {change.name: histogram(_values(old, change.old), _values(new, change.new)) for change in changed}
+    return diff, {name: found for name, found in counted.items() if found is not None}
+
+
+def _metadata(arrays: Mapping[str, npt.NDArray[Any]]) -> Metadata:
+    items = arrays.items()
+    return checkpoint(*(entry(name, tensors.digest(a.tobytes()), a.shape, a.dtype.name) for name, a in items))
 
 
 def _measured(
@@ -111,8 +101,8 @@ def _measured(
     return replace(change, statistics=statistics)
 
 
-def _values(arrays: Mapping[str, npt.NDArray[Any]], name: str | None) -> Values | None:
-    if name is None:
+def _values(arrays: Mapping[str, npt.NDArray[Any]], group: Entry | None) -> Values | None:
+    if group is None:
         return None
-    array = arrays[name]
+    array = arrays[group.name]
     return Values(array.dtype.name, lambda: [raw(array)])
