@@ -133,8 +133,9 @@ class Page:
         return self.find(selector).is_displayed()
 
     def picture(self, selector: str) -> str:
-        """What a canvas shows."""
-        return str(self.run("return document.querySelector(arguments[0]).toDataURL()", f"{selector} canvas"))
+        """What a chart shows, which is painted on canvases that lie upon each other."""
+        script = "return [...document.querySelectorAll(arguments[0])].map((canvas) => canvas.toDataURL()).join()"
+        return str(self.run(script, f"{selector} canvas"))
 
     def wait(self, selector: str, text: str) -> None:
         """Wait until an element has a text."""

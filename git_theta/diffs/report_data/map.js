@@ -227,7 +227,7 @@ function measureFrame(board, width) {
   const board_ = cell * board.layers.length;
   const scaleLength = Math.min(220, Math.max(70, width - 170, 0), Math.max(90, board_ - 150));
   const scaleLeft = Math.max(4, Math.min(left, width - scaleLength - 166));
-  return { font, names: names.map((name) => shortened(name, letters)), left, right: Math.max(10, width - left - board_), cell, line, zoomed, scaleLength, scaleLeft, height: 26 + line * board.rows.length + below };
+  return { font, names: names.map((name) => drawn(shortened(name, letters))), left, right: Math.max(10, width - left - board_), cell, line, zoomed, scaleLength, scaleLeft, height: 26 + line * board.rows.length + below };
 }
 
 /** The rows' names; where they are too long, without what those of layers begin with in common. */

@@ -36,6 +36,14 @@ function shortened(name, length) {
   return name.length <= length ? name : `…${name.slice(name.length - length + 1)}`;
 }
 
+/**
+ * A name for a chart. The library keeps the widths of texts in a plain object: a text like "__proto__" would find, and
+ * change, what all objects inherit. With a space of no width it is another one.
+ */
+function drawn(name) {
+  return name in Object.prototype ? `${name}\u200b` : name;
+}
+
 /** What names begin with in common, as far as whole parts of them. */
 function commonStart(names) {
   if (names.length < 2) return "";
