@@ -11,15 +11,11 @@ from html import escape
 from importlib.resources import files
 from typing import Any, Final
 
-import git_theta
 from git_theta.diffs.changes import CheckpointDiff
 from git_theta.diffs.report_rows import most_changed, pack
 from git_theta.diffs.statistics import Histogram
 
-__all__ = ["HISTOGRAMS", "html", "most_changed"]
-
-HISTOGRAMS: Final = 512
-"""Groups whose histograms a page has: half a megabyte of it."""
+__all__ = ["html", "most_changed"]
 
 _LIBRARY: Final = "echarts.min.js"
 _SCRIPTS: Final = ("text.js", "model.js", "colours.js", "histogram.js", "table.js", "map.js", "page.js")
@@ -27,7 +23,7 @@ _FIELD: Final = re.compile(r"\{\{([a-z]+)\}\}")
 _MARKUP: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
-def html(diffs: Sequence[CheckpointDiff], histograms: Sequence[Mapping[str, Histogram]]) -> str:
+def html(diffs: Sequence[CheckpointDiff], histograms: Sequence[Mapping[str, Histogram]], generator: str) -> str:
     """The report as one page of HTML.
 
     What comes from the checkpoints stands in a block of JSON in which nothing can be taken for markup; the page makes
@@ -38,6 +34,7 @@ def html(diffs: Sequence[CheckpointDiff], histograms: Sequence[Mapping[str, Hist
         diffs: of the checkpoints that changed, with statistics where they are known.
         histograms: for each diff those that are at hand, by the names of its changes (`most_changed` tells which are
             worth having).
+        generator: what made the page.
 
     Returns:
         The page, to be written as UTF-8.
@@ -50,7 +47,7 @@ def html(diffs: Sequence[CheckpointDiff], histograms: Sequence[Mapping[str, Hist
     script = "(() => {\n'use strict';\n" + "\n".join(_resource(name) for name in _SCRIPTS) + "})();\n"
     fields = {
         "policy": _policy(style, library, script),
-        "generator": f"Git-Theta {git_theta.__version__}",
+        "generator": escape(generator),
         "title": "What changed",
         "style": style,
         "data": embedded({"version": 1, "checkpoints": checkpoints}),

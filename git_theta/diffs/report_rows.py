@@ -11,6 +11,12 @@ from git_theta.diffs.changes import CheckpointDiff, GroupChange, Kind
 from git_theta.diffs.places import places
 from git_theta.diffs.statistics import Histogram
 
+HISTOGRAMS: Final = 512
+"""Groups whose histograms a page has: half a megabyte of it."""
+
+HISTOGRAM_BYTES: Final = 1 << 30
+"""Bytes of values, old and new ones together, that are read for them: some seconds' worth."""
+
 _DIGITS: Final = 6
 _DIGITS_OF_EDGES: Final = 8
 _DIGITS_OF_COSINES: Final = 12
@@ -47,7 +53,9 @@ def pack(diff: CheckpointDiff, histograms: Mapping[str, Histogram]) -> dict[str,
     return {**copied, "patterns": list(patterns), "groups": groups, "histograms": packed}
 
 
-def most_changed(diffs: Sequence[CheckpointDiff], limit: int) -> list[list[GroupChange]]:
+def most_changed(
+    diffs: Sequence[CheckpointDiff], limit: int = HISTOGRAMS, nbytes: int = HISTOGRAM_BYTES
+) -> list[list[GroupChange]]:
     """The groups whose histograms are worth their place in the page, of each diff.
 
     Those that are on both sides come first, the most changed ones before; then those that were added or removed, the
@@ -56,12 +64,18 @@ def most_changed(diffs: Sequence[CheckpointDiff], limit: int) -> list[list[Group
     Args:
         diffs: with statistics where they are known.
         limit: groups that are wanted of all diffs together.
+        nbytes: of their values, old and new; groups that would make more are left out.
     """
     found = [(_weight(change), index, change) for index, diff in enumerate(diffs) for change in diff.changes]
     found = [item for item in found if item[2].kind is not Kind.RENAMED]
     found.sort(key=lambda item: item[0], reverse=True)
-    chosen = found[:limit]
-    return [[change for _, at, change in chosen if at == index] for index in range(len(diffs))]
+    chosen: list[list[GroupChange]] = [[] for _ in diffs]
+    for _, index, change in found:
+        cost = sum(entry.nbytes for entry in (change.old, change.new) if entry is not None)
+        if limit > 0 and cost <= nbytes:
+            chosen[index].append(change)
+            limit, nbytes = limit - 1, nbytes - cost
+    return chosen
 
 
 def _weight(change: GroupChange) -> tuple[bool, float, int]:

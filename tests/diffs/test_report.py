@@ -40,7 +40,7 @@ def blocks(page: str, opening: str) -> list[str]:
 
 
 def test_policy_allows_the_scripts_and_the_style_that_the_page_has_and_nothing_else() -> None:
-    page = html([], [])
+    page = html([], [], "test")
 
     def hashes(opening: str) -> list[str]:
         digests = (hashlib.sha256(text.encode()).digest() for text in blocks(page, opening))
@@ -56,7 +56,7 @@ def test_policy_allows_the_scripts_and_the_style_that_the_page_has_and_nothing_e
 
 
 def test_page_asks_for_no_other_file() -> None:
-    page = html([], [])
+    page = html([], [], "test")
     for block in [*blocks(page, "<script>"), *blocks(page, "<style>")]:
         page = page.replace(block, "")
     assert not re.search(r"\b(src|href|srcset|action|data)=[\"'][^#]", page)
@@ -72,7 +72,7 @@ def test_no_text_gets_out_of_its_block(text: str) -> None:
 
 
 def test_name_that_looks_like_a_field_of_the_template_is_left_alone() -> None:
-    page = html([compare(model(**{"{{script}}": "1"}), model(), "{{style}}", "m")], [{}])
+    page = html([compare(model(**{"{{script}}": "1"}), model(), "{{style}}", "m")], [{}], "test")
     (data,) = blocks(page, '<script type="application/json" id="data">')
     assert json.loads(data)["checkpoints"][0]["groups"][0][0] == "{{script}}"
     assert json.loads(data)["checkpoints"][0]["old_path"] == "{{style}}"
@@ -80,13 +80,13 @@ def test_name_that_looks_like_a_field_of_the_template_is_left_alone() -> None:
 
 def test_histograms_of_another_number_of_diffs_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
-        html([compare(model(), model(), "m", "m")], [])
+        html([compare(model(), model(), "m", "m")], [], "test")
 
 
 def test_page_of_a_model_stays_below_a_megabyte() -> None:
     old = gpt2()
     diff, histograms = measured(old, tuned(old))
-    assert len(html([diff], [histograms]).encode()) < 1_000_000
+    assert len(html([diff], [histograms], "test").encode()) < 1_000_000
 
 
 def test_files_of_the_page_are_in_the_package() -> None:
@@ -97,11 +97,11 @@ def test_files_of_the_page_are_in_the_package() -> None:
 
 
 def test_every_script_of_the_page_is_used() -> None:
-    page = html([], [])
+    page = html([], [], "test")
     assert all(file.read_text() in page for file in DATA.glob("*.js"))
 
 
 def test_notices_of_the_library_are_in_the_page() -> None:
-    page = html([], [])
+    page = html([], [], "test")
     assert "Copyright 2017-2026 The Apache Software Foundation" in page
     assert "Copyright (c) 2017, Baidu Inc." in page

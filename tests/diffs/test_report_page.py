@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 
 from git_theta.diffs.changes import CheckpointDiff, Statistics, ValueChange
 from git_theta.diffs.compare import compare
-from git_theta.diffs.report import HISTOGRAMS, html, most_changed
+from git_theta.diffs.report import html, most_changed
 from git_theta.diffs.statistics import Histogram
 from tests.diffs.browser import NARROW, WIDE, Page, started
 from tests.diffs.pages import gpt2, measured, tuned
@@ -76,7 +76,7 @@ def report(trained: tuple[CheckpointDiff, dict[str, Histogram]], tmp_path_factor
 
 def written(folder: Path, diffs: list[CheckpointDiff], histograms: list[dict[str, Histogram]] | None = None) -> Path:
     file = folder / "report.html"
-    file.write_text(html(diffs, histograms or [{} for _ in diffs]), encoding="utf-8")
+    file.write_text(html(diffs, histograms or [{} for _ in diffs], "test"), encoding="utf-8")
     return file
 
 
@@ -479,7 +479,7 @@ def test_twenty_thousand_groups_open_and_stay_quick(page: Page, tmp_path: Path) 
     diff = moved(diff, **dict(zip(found, generator.uniform(1e-6, 1e-2, len(found)).tolist(), strict=True)))
     counts = tuple(generator.integers(0, 100_000, 64).tolist())
     histogram = Histogram(tuple(np.linspace(-0.12345678, 0.1, 65).tolist()), counts, counts)
-    file = written(tmp_path, [diff], [{item.name: histogram for item in most_changed([diff], HISTOGRAMS)[0]}])
+    file = written(tmp_path, [diff], [{item.name: histogram for item in most_changed([diff])[0]}])
     assert file.stat().st_size < 6_000_000
     begun = time.monotonic()
     page.open(file)

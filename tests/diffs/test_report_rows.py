@@ -88,3 +88,10 @@ def test_most_changed_have_what_was_added_last_and_what_was_renamed_not_at_all()
     small, large = entry("small", "1"), entry("large", "2", (9, 9))
     diff = compare(model(a="3", was="4"), checkpoint(small, large, entry("a", "5"), entry("now", "4")), "m", "m")
     assert [item.name for item in most_changed([diff], 9)[0]] == ["a", "large", "small"]
+
+
+def test_most_changed_are_no_more_than_can_be_read() -> None:
+    sides = [checkpoint(entry("large", side, (9, 9)), entry("b", side), entry("c", side)) for side in "12"]
+    diff = compare(*sides, "m", "m")
+    assert [item.name for item in most_changed([diff], nbytes=100)[0]] == ["b", "c"]
+    assert [item.name for item in most_changed([diff], nbytes=1000)[0]] == ["large", "b", "c"]
