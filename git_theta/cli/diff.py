@@ -99,10 +99,12 @@ def command(
             else:
                 files = changed_files(Path.cwd(), arguments, paths, cached=cached)
                 pairs = _changed(files, comparing, comparing.workspace, opener)
-            found = _compared(pairs, comparing.differ.quick() if stat else comparing.differ, only)
+            differ = comparing.differ
+            differ = differ.quick() if stat else differ if page is None else differ.thorough()
+            found = _compared(pairs, differ, only)
             if as_json or page is not None:
                 listed = list(found)
-                _show_whole(listed, page, comparing.differ)
+                _show_whole(listed, page, differ)
                 count = len(listed)
             else:
                 count = _show(found, comparing, stat=stat)

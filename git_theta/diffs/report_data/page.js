@@ -10,9 +10,16 @@ function summarize(checkpoint) {
   return [
     tile("Groups changed", summary.groups_changed.toLocaleString("en"), `of ${summary.groups.toLocaleString("en")}`, share(summary.groups_changed, summary.groups), kinds.join(", ")),
     tile("Bytes in changed groups", bytes(summary.bytes_changed), `of ${bytes(summary.bytes)}`, share(summary.bytes_changed, summary.bytes), sizes(checkpoint)),
-    tile("Added to the store", bytes(summary.kept_bytes), "", null, summary.bytes_changed && summary.kept_bytes !== null ? `${percent(summary.kept_bytes / summary.bytes_changed, 2)} of the changed groups' bytes` : ""),
+    keptTile(checkpoint),
     tile("Largest relative change", most ? about(most, percent(most.relative)) : NONE, "", null, most ? most.shown : changes.length ? "no group was measured" : "nothing changed"),
   ];
+}
+
+function keptTile({ summary, changes }) {
+  const isKept = summary.kept_bytes > 0 || changes.some(({ update }) => update !== null);
+  if (!isKept && changes.some(({ after }) => after)) return tile("Added to the store", NONE, "", null, "not added to a repository");
+  const part = summary.bytes_changed ? `${percent(summary.kept_bytes / summary.bytes_changed, 2)} of the changed groups' bytes` : "";
+  return tile("Added to the store", bytes(summary.kept_bytes), "", null, part);
 }
 
 function share(part, whole) {
@@ -65,7 +72,7 @@ function facts(group) {
     ? [["Dtype", after.dtype], ["Shape", shape(after.shape)], ["Bytes", bytes(after.nbytes)]]
     : [...(before ? [["Before", `${form({ before, after: null })}, ${bytes(before.nbytes)}`]] : []), ...(after ? [["After", `${form({ before: null, after })}, ${bytes(after.nbytes)}`]] : [])];
   const renamed = before && after && before.name !== after.name ? [["Name before", visible(before.name)]] : [];
-  const stored = [["Kept as", group.update ?? NONE], ["Added to the store", bytes(group.kept)]];
+  const stored = [["Kept as", group.update], ["Added to the store", group.kept === null ? null : bytes(group.kept)]].filter(([, text]) => text !== null);
   return [...renamed, ...(group.exact === null ? [] : figures), ...forms, ...(group.kind === "unchanged" ? [] : stored)];
 }
 

@@ -63,8 +63,8 @@ function raised(exponent) {
   return [...String(exponent)].map((char) => signs[char] ?? "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(char)]).join("");
 }
 
-/** A number with as many digits as one reads; a power of ten where zeros would crowd it. */
-function figure(value, digits = 3) {
+/** A number with as many digits as one reads, zeros at the end if `padded`; a power of ten where zeros would crowd it. */
+function figure(value, digits = 3, padded = false) {
   if (value === null) return NONE;
   if (Number.isNaN(value)) return "not a number";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
@@ -73,12 +73,13 @@ function figure(value, digits = 3) {
     const [mantissa, exponent] = size.toExponential(Math.min(digits, 2) - 1).split("e");
     return `${value < 0 ? "−" : ""}${mantissa} × 10${raised(exponent)}`;
   }
-  return value.toLocaleString("en", { maximumSignificantDigits: digits }).replace("-", "−");
+  const written = value.toLocaleString("en", { maximumSignificantDigits: digits, ...(padded && !Number.isInteger(value) ? { minimumSignificantDigits: digits } : {}) });
+  return written.replace("-", "−");
 }
 
 function percent(share, digits = 3) {
   if (share === null) return NONE;
-  return Number.isFinite(share) ? `${figure(100 * share, digits)} %` : figure(share);
+  return Number.isFinite(share) ? `${figure(100 * share, digits, true)} %` : figure(share);
 }
 
 function cosine(value) {
