@@ -86,8 +86,8 @@ def command(
     Outside of a repository, or with --no-index, two files are compared, which may have different formats. Exits with
     128 if that is not possible.
     """
-    if stat + as_json + (page is not None) > 1:
-        raise UsageError("only one of --stat, --json and --html can be given")
+    if page is not None and (stat or as_json):
+        raise UsageError("--html goes without --stat and --json")
     paths: list[str] | None = ctx.meta.get(_PATHS)
     only: Selection | None = None if pattern is None else partial(fnmatch.fnmatchcase, pat=pattern)
     try:
