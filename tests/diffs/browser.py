@@ -46,7 +46,7 @@ def started() -> Iterator[webdriver.Chrome]:
     for option in _OPTIONS:
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(program("chromedriver", "chromium.chromedriver")))
+    driver = webdriver.Chrome(options=options, service=Service(program("chromedriver")))
     try:
         yield driver
     finally:
