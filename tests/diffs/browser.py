@@ -61,12 +61,17 @@ class Page:
 
     def open(self, file: Path, size: tuple[int, int] = WIDE, theme: str = "light") -> None:
         """Open a file, in a window of this size on a system with light or dark colours."""
-        width, height = size
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         feature = {"name": "prefers-color-scheme", "value": theme}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        self.resize(size)
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
         self.driver.get(file.as_uri())
+        self.settle()
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Make the window as large."""
+        width, height = size
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         self.settle()
 
     def settle(self) -> None:

@@ -359,6 +359,16 @@ def test_narrow_page_does_not_scroll_sideways_and_leads_to_the_group_and_back(pa
     assert page.focused() == chosen
 
 
+def test_page_fits_into_windows_of_every_width(page: Page, report: Path) -> None:
+    page.open(report)
+    for width in (320, 480, 641, 800, 1021, 1100, 1261, 1421, 1900):
+        page.resize((width, 800))
+        assert page.run("return document.documentElement.scrollWidth") <= width
+        inner = "getComputedStyle(changes).paddingRight.replace('px', '')"
+        over = "table.getBoundingClientRect().right - changes.getBoundingClientRect().right"
+        assert page.run(f"return {over} + Number({inner})") <= 2, width
+
+
 def test_dark_follows_the_system_and_the_choice(page: Page, report: Path) -> None:
     def background() -> int:
         return int(page.run("return Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"))

@@ -44,7 +44,7 @@ function side(packed, name) {
 /** What the heatmap can show; `scale` says whether a step is a sum or a factor. */
 const METRICS = {
   relative: { label: "relative change", value: (group) => group.relative, text: percent, scale: "log" },
-  changed: { label: "share of values changed", value: (group) => group.changed, text: percent, scale: "linear" },
+  changed: { label: "share of values changed", value: (group) => group.changed, text: portion, scale: "linear" },
   largest: { label: "largest change of a value", value: (group) => group.largest, text: figure, scale: "log" },
   turned: {
     label: "change of direction (1 − cosine)",

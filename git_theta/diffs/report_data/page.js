@@ -29,7 +29,8 @@ function share(part, whole) {
 function sizes({ old, new: now }) {
   if (!old) return `a new file of ${bytes(now.size)}`;
   if (!now) return `the file of ${bytes(old.size)} is gone`;
-  return old.size === now.size ? `the file has ${bytes(now.size)}, as before` : `the file: ${bytes(old.size)} → ${bytes(now.size)}`;
+  const more = now.size - old.size;
+  return `the file has ${bytes(now.size)}, ${more ? `${bytes(Math.abs(more))} ${more > 0 ? "more" : "less"}` : "as before"}`;
 }
 
 function tile(term, main, rest, part, under) {
@@ -62,7 +63,7 @@ function accuracy({ changes }) {
 function facts(group) {
   const figures = [
     ["Relative change", about(group, percent(group.relative, 4))],
-    ["Values changed", percent(group.changed, 4)],
+    ["Values changed", portion(group.changed, 4)],
     ["Largest change of a value", figure(group.largest, 4)],
     ["Cosine", about(group, cosine(group.cosine))],
   ];

@@ -4,13 +4,13 @@ const PAGE_ROWS = 50;
 
 const COLUMNS = [
   { key: "name", label: "Group", value: (group) => group.place, fill: nameCell },
-  { key: "kind", label: "Change", value: (group) => Object.keys(WORDS).indexOf(group.kind), fill: kindCell, hide: "wide" },
+  { key: "kind", label: "Change", value: (group) => Object.keys(WORDS).indexOf(group.kind), fill: kindCell, hide: "hide-1" },
   { key: "relative", label: "Relative", title: "‖new − old‖ / ‖old‖", value: (group) => group.relative, fill: relativeCell, number: true },
-  { key: "changed", label: "Values changed", value: (group) => group.changed, fill: textCell(({ changed }) => percent(changed)), number: true, hide: "wide" },
-  { key: "largest", label: "Largest", title: "the largest |new − old|", value: (group) => group.largest, fill: textCell(({ largest }) => figure(largest)), number: true, hide: "wide" },
-  { key: "cosine", label: "Cosine", value: (group) => group.cosine, fill: textCell((group) => about(group, cosine(group.cosine))), number: true, hide: "wider" },
-  { key: "form", label: "Dtype and shape", value: (group) => group.after?.nbytes ?? group.before?.nbytes, fill: textCell(form), hide: "wider" },
-  { key: "kept", label: "Kept", title: "what the change adds to the store", value: (group) => group.kept, fill: keptCell, number: true, hide: "wide" },
+  { key: "changed", label: "Values changed", value: (group) => group.changed, fill: textCell(({ changed }) => portion(changed)), number: true, hide: "hide-1" },
+  { key: "largest", label: "Largest", title: "the largest |new − old|", value: (group) => group.largest, fill: textCell(({ largest }) => figure(largest)), number: true, hide: "hide-1" },
+  { key: "cosine", label: "Cosine", value: (group) => group.cosine, fill: textCell((group) => about(group, cosine(group.cosine))), number: true, hide: "hide-4" },
+  { key: "form", label: "Dtype and shape", value: (group) => group.after?.nbytes ?? group.before?.nbytes, fill: textCell(form), hide: "hide-3" },
+  { key: "kept", label: "Kept", title: "what the change adds to the store", value: (group) => group.kept, fill: keptCell, number: true, hide: "hide-2" },
 ];
 
 function nameCell(group) {

@@ -82,6 +82,13 @@ function percent(share, digits = 3) {
   return Number.isFinite(share) ? `${figure(100 * share, digits, true)} %` : figure(share);
 }
 
+/** A share of a whole in percent: "100 %" only if it is all of it. */
+function portion(share, digits = 3) {
+  if (share === null || share <= 0 || share >= 1) return percent(share, digits);
+  const most = 1 - 10 ** (1 - digits) / 10;
+  return percent(Math.min(share, most), digits);
+}
+
 function cosine(value) {
   if (value === null) return NONE;
   const short = 1 - Math.abs(value);
