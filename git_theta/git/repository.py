@@ -259,6 +259,10 @@ class Repository:
         status, _, _ = command.attempt(["rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], cwd=self.cwd)
         return status == 0
 
+    def is_ancestor(self, one: str, other: str) -> bool:
+        """Whether a commit is reached from another one."""
+        return command.attempt(["merge-base", "--is-ancestor", one, other], cwd=self.cwd)[0] == 0
+
     def _terminated(self, paths: Iterable[str]) -> bytes:
         return b"".join(os.fsencode(self.from_here(path)) + b"\0" for path in paths)
 
