@@ -26,6 +26,7 @@ _VERBS: Final = {
     "pre-push": "Upload the objects of commits being pushed (git calls it).",
     "pull": "Fetch, then put the checkpoints into the worktree.",
     "push": "Upload the objects of commits to a remote.",
+    "show": "Show the groups of a checkpoint, or what the values of one are like.",
     "smudge": "Filter: a metadata file on stdin to the checkpoint (git calls it).",
     "track": "Keep the files that match a pattern with Git-Theta, or list the patterns.",
     "uninstall": "Take back what install did.",

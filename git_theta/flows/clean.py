@@ -31,7 +31,7 @@ from git_theta.updates import dense, update_types
 from git_theta.updates.choose import AUTO, Limits
 
 _INLINE_BYTES: Final = 1 << 16
-_FORMAT: Final = "theta-format"
+FORMAT_ATTRIBUTE: Final = "theta-format"
 """The attribute that names the format of a file."""
 
 
@@ -100,8 +100,8 @@ class Cleaner:
 
     def _scanner(self, path: str) -> Callable[[Source], Scan]:
         """What finds the layout of a file. Git is asked for its attributes when that is first needed, and once."""
-        attributes = cache(partial(self.repository.attributes, path, (_FORMAT,)))
-        return lambda source: scan(source, path, self.formats, attributes().get(_FORMAT))
+        attributes = cache(partial(self.repository.attributes, path, (FORMAT_ATTRIBUTE,)))
+        return lambda source: scan(source, path, self.formats, attributes().get(FORMAT_ATTRIBUTE))
 
     def _metadata_file(self, intake: Intake, path: str, key: str) -> bytes:
         """The one that stands for these very bytes already, if there is one, else a new one."""
