@@ -94,6 +94,17 @@ class Repository:
             raise GitError(f"blob {oid} cannot be read: {error}") from error
         return content
 
+    def blob_size(self, oid: str) -> int:
+        """The size of a blob in bytes.
+
+        Raises:
+            GitError: it is not there.
+        """
+        try:
+            return int(self._objects.get_object_header(oid)[2])
+        except (ValueError, OSError) as error:
+            raise GitError(f"blob {oid} cannot be read: {error}") from error
+
     def index_blobs(self, path: str | None = None) -> dict[str, list[str]]:
         """The blobs in the index, of every stage, by path from the top; of one path only if it is given."""
         only = self.from_here(path or "") or "."
