@@ -21,6 +21,7 @@ _VERBS: Final = {
     "fetch": "Bring the objects of checkpoints into the local store.",
     "filter-process": "Filter: clean and smudge for one git command (git calls it).",
     "install": "Make git call Git-Theta, and set up the pre-push hook.",
+    "log": "Show the commits that changed groups, and by how much.",
     "ls-files": "List the checkpoints that Git-Theta keeps.",
     "merge-driver": "Merge three metadata files (git calls it).",
     "pre-push": "Upload the objects of commits being pushed (git calls it).",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from git_theta.cli.boundary import printable
 from git_theta.cli.filtering import pieces
 from git_theta.cli.terminal import say, shows_unicode
 from git_theta.cli.workspace import Workspace
@@ -30,10 +28,10 @@ _VERSION: Final = 1
 
 
 @click.command("show")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/diff.md).")
+@click.option("--json", "in_json", is_flag=True, help="Print JSON (docs/diff.md).")
 @click.argument("checkpoint", metavar="REV:PATH")
 @click.argument("group", required=False)
-def command(checkpoint: str, group: str | None, as_json: bool) -> None:
+def command(checkpoint: str, group: str | None, in_json: bool) -> None:
     """Show the groups of a checkpoint, or what the values of one GROUP are like.
 
     REV:PATH is the checkpoint in a commit, :PATH the one in the index, and a plain PATH a file. GROUP is a name or a
@@ -43,43 +41,48 @@ def command(checkpoint: str, group: str | None, as_json: bool) -> None:
     with _opened(checkpoint) as shown:
         entries = _matching(shown, group)
         tell = _groups if group is None or len(entries) > 1 else _group
-        for line in tell(shown, entries, as_json=as_json):
+        for line in tell(shown, entries, in_json=in_json):
             say(line)
 
 
-def _groups(shown: Shown, entries: Sequence[Entry], *, as_json: bool) -> Iterator[str]:
+def _groups(shown: Shown, entries: Sequence[Entry], *, in_json: bool) -> Iterator[str]:
     """The table of some groups; of all, with what is beside them."""
     from git_theta.diffs import listing
 
     metadata = shown.metadata
-    if as_json:
+    if in_json:
         yield json.dumps(_described(shown) | {"groups": _rows(shown, entries)}, indent=1)
         return
-    yield from listing.table(metadata, entries, printable)
+    yield from listing.table(metadata, entries)
     yield listing.total(metadata)
     if len(entries) == len(metadata.entries):
-        yield from listing.texts(shown.texts, printable)
+        yield from listing.texts(shown.texts)
 
 
-def _group(shown: Shown, entries: Sequence[Entry], *, as_json: bool) -> Iterator[str]:
+def _group(shown: Shown, entries: Sequence[Entry], *, in_json: bool) -> Iterator[str]:
     """One group: its row, and what its values are like."""
-    from git_theta.diffs import listing
+    from git_theta.diffs import as_json, listing
+    from git_theta.diffs.look import Look
     from git_theta.flows.show import portrait
 
     found = portrait(shown, entries[0])
-    if as_json:
-        spread = None if found.spread is None else {key: _number(value) for key, value in asdict(found.spread).items()}
+    if in_json:
+        spread = (
+            None
+            if found.spread is None
+            else {key: as_json.number(value) for key, value in asdict(found.spread).items()}
+        )
         histogram = found.histogram and {"edges": list(found.histogram.edges), "counts": list(found.histogram.new)}
         row = _rows(shown, entries)[0] | {"statistics": spread, "histogram": histogram}
         yield json.dumps(_described(shown) | {"groups": [row]}, indent=1)
         return
-    yield from listing.table(shown.metadata, entries, printable)
+    yield from listing.table(shown.metadata, entries)
     if found.spread is None:
         yield f"values of {entries[0].dtype} are blocks with scales of their own: there are no figures of them"
         return
     yield from listing.spread_lines(found.spread)
     if found.histogram is not None:
-        yield from listing.histogram_lines(found.histogram, is_unicode=shows_unicode(os.environ))
+        yield from listing.histogram_lines(found.histogram, Look(is_unicode=shows_unicode(os.environ)))
 
 
 def _described(shown: Shown) -> dict[str, Any]:
@@ -116,11 +119,6 @@ def _rows(shown: Shown, entries: Sequence[Entry]) -> list[dict[str, Any]]:
         }
         for entry in entries
     ]
-
-
-def _number(value: float | None) -> float | str | None:
-    """A number as JSON has it; what JSON has not is text."""
-    return value if value is None or math.isfinite(value) else str(value)
 
 
 def _matching(shown: Shown, group: str | None) -> Sequence[Entry]:

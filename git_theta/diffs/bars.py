@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from typing import Final
 
 _HEIGHT: Final = 8
-_BLOCKS: Final = " ▁▂▃▄▅▆▇█"
-_SIGNS: Final = " .:|"
 
 
-def bars(counts: Sequence[int], edges: Sequence[float], *, is_unicode: bool, height: int = _HEIGHT) -> list[str]:
+def bars(counts: Sequence[int], edges: Sequence[float], steps: str, height: int = _HEIGHT) -> list[str]:
     """The lines of a histogram: a column for each bin, then the limits. What is not empty can be seen.
 
     Args:
         counts: values in each bin, one bin at least.
         edges: limits of the bins, one more.
-        is_unicode: whether block characters can be shown; else ASCII.
+        steps: characters that are filled more and more, from an empty one on (`Look.blocks`).
         height: lines of the columns.
     """
-    steps = _BLOCKS if is_unicode else _SIGNS
     most = max(*counts, 1)
     full = len(steps) - 1
     # Rounded up, so that one value of a billion leaves a mark.
@@ -32,7 +29,7 @@ def bars(counts: Sequence[int], edges: Sequence[float], *, is_unicode: bool, hei
     width = len(counts)
     left = max(width // 2 - len(low) - len(middle) // 2, 1)
     right = max(width - len(low) - left - len(middle) - len(high), 1)
-    axis = "─" if is_unicode else "-"
+    axis = "-" if steps.isascii() else "─"
     label = f"{number(most)} values at the peak"
     return [label, *rows, axis * width, f"{low}{' ' * left}{middle}{' ' * right}{high}"]
 

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from git_theta.diffs.bars import bars, number
 from git_theta.diffs.compare import compare, kept_bytes, summary, update_text
+from git_theta.diffs.look import Look
 from git_theta.diffs.spread import Spread
 from git_theta.diffs.statistics import Histogram
+from git_theta.diffs.words import size_text
 from git_theta.metadata import Entry, Metadata, Update
+from git_theta.printing import printable, width
 
 _DIGEST: Final = 12
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _NOT_KEPT: Final = "(not kept yet)"
 _RIGHT: Final = ("shape", "size", "kept")
 
-Clean = Callable[[str], str]
-"""Makes a text safe for a terminal."""
 
-
-def table(metadata: Metadata, entries: Sequence[Entry], clean: Clean) -> list[str]:
+def table(metadata: Metadata, entries: Sequence[Entry]) -> list[str]:
     """A line for each group: name, dtype, shape, size, what is kept for it (chain and bytes), and its digest.
 
     Args:
         metadata: the checkpoint.
         entries: those of its groups that are shown.
-        clean: for the names.
     """
     kept = kept_by_group(metadata)
     titles = ("group", "dtype", "shape", "size", "kept", "as", "digest")
     rows = [
         (
-            clean(entry.name),
+            printable(entry.name),
             entry.dtype,
             shape_text(entry.shape),
             size_text(entry.nbytes),
@@ -57,9 +55,9 @@ def total(metadata: Metadata) -> str:
     )
 
 
-def texts(values: Mapping[str, str], clean: Clean) -> list[str]:
+def texts(values: Mapping[str, str]) -> list[str]:
     """A line for each value beside the groups."""
-    return [f"{clean(name)}: {clean(value)}" for name, value in values.items()]
+    return [f"{printable(name)}: {printable(value)}" for name, value in values.items()]
 
 
 def kept_by_group(metadata: Metadata) -> dict[str, int]:
@@ -84,9 +82,9 @@ def spread_lines(spread: Spread) -> list[str]:
     return _columns([(f"{name}:", text) for name, text in figures.items()])
 
 
-def histogram_lines(histogram: Histogram, *, is_unicode: bool) -> list[str]:
+def histogram_lines(histogram: Histogram, look: Look) -> list[str]:
     """The histogram of a group's values, drawn."""
-    return bars(histogram.new, histogram.edges, is_unicode=is_unicode)
+    return bars(histogram.new, histogram.edges, look.blocks)
 
 
 def chain_text(update: Update) -> str:
@@ -106,19 +104,11 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) if shape else "scalar"
 
 
-def size_text(nbytes: int) -> str:
-    """Bytes in a unit that fits."""
-    value, unit = float(nbytes), 0
-    while value >= 999.5 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{nbytes} B" if not unit else f"{value:.1f} {_UNITS[unit]}"
-
-
 def _line(update: Update) -> tuple[list[str], tuple[Update, ...]]:
     """The types of an update and of what it builds on, up to where that is several; and these."""
     words = []
     while True:
-        words.append(update_text(update))
+        words.append(printable(update_text(update)))
         # A correction is named together with what it corrects.
         step = update.bases[0] if " + " in words[-1] else update
         if len(step.bases) != 1:
@@ -132,12 +122,16 @@ def _maybe(value: float | None) -> str:
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """The rows with each column as wide as it must be; numbers stand to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     right = [title in _RIGHT for title in rows[0]]
     return [
         "  ".join(
-            cell.rjust(width) if is_right else cell.ljust(width)
-            for cell, width, is_right in zip(row, widths, right, strict=True)
+            _padded(cell, size, is_right=is_right) for cell, size, is_right in zip(row, widths, right, strict=True)
         ).rstrip()
         for row in rows
     ]
+
+
+def _padded(text: str, size: int, *, is_right: bool) -> str:
+    blank = " " * (size - width(text))
+    return blank + text if is_right else text + blank

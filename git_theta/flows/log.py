@@ -13,6 +13,7 @@ from typing import Final
 
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Kind
 from git_theta.diffs.compare import compare
+from git_theta.diffs.statistics import estimate
 from git_theta.errors import GitError, MetadataError
 from git_theta.git.history import Commit, FileChange, Side
 from git_theta.git.repository import Repository
@@ -152,3 +153,14 @@ def _own(diffs: list[CheckpointDiff]) -> CheckpointDiff | None:
         changed = {change.name for change in other.changes}
         first = replace(first, changes=tuple(change for change in first.changes if change.name in changed))
     return first if first.changes or not others else None
+
+
+def estimated(diff: CheckpointDiff) -> CheckpointDiff:
+    """A diff with what signatures tell of its groups."""
+    changes = (
+        replace(change, statistics=estimate(change.old, change.new))
+        if change.old is not None and change.new is not None and change.old.digest != change.new.digest
+        else change
+        for change in diff.changes
+    )
+    return replace(diff, changes=tuple(changes))
