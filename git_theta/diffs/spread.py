@@ -65,7 +65,7 @@ class _Sums:
     def __init__(self) -> None:
         self._count = self._zeros = self._nans = self._finite = 0
         self._limits: list[float | int] = []
-        self._mean = self._norm = self._off = 0.0
+        self._mean = self._norm = self._deviation = 0.0
 
     def add(self, flat: Rows, dtype: str) -> None:
         """Take some bytes."""
@@ -85,13 +85,15 @@ class _Sums:
         """Join the mean and the deviation of some numbers with those of all before (Chan, Golub and LeVeque 1979)."""
         # Each is divided before they are added, since a sum of large numbers may overflow where their mean does not.
         mean = float(np.sum(finite / finite.size))
-        off = _length(finite - mean)
         total = self._finite + finite.size
+        before, here = self._finite / total, finite.size / total
         apart = mean - self._mean
-        between = abs(apart) * math.sqrt(self._finite) * math.sqrt(finite.size / total)
-        self._off = math.hypot(self._off, off, between)
-        self._mean += apart * (finite.size / total)
-        self._norm = math.hypot(self._norm, _length(finite))
+        between = abs(apart) * math.sqrt(before * here)
+        self._deviation = math.hypot(
+            self._deviation * math.sqrt(before), _root_mean_square(finite - mean) * math.sqrt(here), between
+        )
+        self._mean += apart * here
+        self._norm = math.hypot(self._norm, _root_mean_square(finite) * math.sqrt(finite.size))
         self._finite = total
 
     def result(self) -> Spread:
@@ -102,7 +104,7 @@ class _Sums:
             minimum=least,
             maximum=most,
             mean=self._mean if self._finite else None,
-            deviation=self._off / math.sqrt(self._finite) if self._finite else None,
+            deviation=self._deviation if self._finite else None,
             norm=self._norm,
             zeros=self._zeros,
             nans=self._nans,
@@ -110,12 +112,11 @@ class _Sums:
         )
 
 
-def _length(numbers: Floats) -> float:
-    """The Euclidean norm; squares neither overflow nor vanish."""
+def _root_mean_square(numbers: Floats) -> float:
+    """Squares neither overflow nor vanish."""
     largest = float(np.max(np.abs(numbers)))
     if largest == 0 or not math.isfinite(largest):
         return largest
     _, exponent = math.frexp(largest)
     scaled = np.ldexp(numbers, -exponent)
-    length: float = np.ldexp(math.sqrt(float(scaled @ scaled)), exponent).item()
-    return length
+    return math.ldexp(math.sqrt(float(scaled @ scaled) / numbers.size), exponent)
