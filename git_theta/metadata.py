@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
@@ -64,6 +64,10 @@ class Update:
     def objects(self) -> Iterator[ObjectRef]:
         """The objects that are needed to get the values; one may come twice."""
         return (update.object for update in self.nested() if update.object is not None)
+
+
+INLINE_BYTES: Final = 1 << 16
+"""A skeleton of more bytes is kept in an object, not in the metadata file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,14 +28,19 @@ class FileSide:
     mode: str | None
     oid: str = ""
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the blob's name is known."""
+        return bool(self.oid.strip("0"))
 
-def head_lines(old: FileSide, new: FileSide, similarity: int | None = None) -> Iterator[str]:
+
+def head_lines(old: FileSide, new: FileSide, more: Iterable[str] | None = None) -> Iterator[str]:
     """The lines from "diff --git" to "index"; without line breaks.
 
     Args:
         old: the side before.
         new: the side after.
-        similarity: of a renamed file, in percent.
+        more: what comes after the modes, if git said it: that a file was renamed, and the names of the blobs.
     """
     yield f"diff --git {quoted('a/' + old.path)} {quoted('b/' + new.path)}"
     if old.mode is None:
@@ -45,10 +50,19 @@ def head_lines(old: FileSide, new: FileSide, similarity: int | None = None) -> I
     elif old.mode != new.mode:
         yield f"old mode {old.mode}"
         yield f"new mode {new.mode}"
-    if similarity is not None:
-        yield f"similarity index {similarity}%"
-        yield f"rename from {quoted(old.path)}"
-        yield f"rename to {quoted(new.path)}"
+    yield from [*index_lines(old, new)] if more is None else more
+
+
+def rename_lines(old: FileSide, new: FileSide, similarity: int) -> Iterator[str]:
+    """What git says of a renamed file; similarity in percent."""
+    yield f"similarity index {similarity}%"
+    yield f"rename from {quoted(old.path)}"
+    yield f"rename to {quoted(new.path)}"
+    yield from index_lines(old, new)
+
+
+def index_lines(old: FileSide, new: FileSide) -> Iterator[str]:
+    """The line that names the blobs, if they differ."""
     if old.oid != new.oid:
         kept = f" {new.mode}" if old.mode == new.mode else ""
         yield f"index {_short(old)}..{_short(new)}{kept}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from git_theta.diffs.changes import CheckpointDiff, Kind, ValueChange
 from git_theta.diffs.compare import summary
 from git_theta.diffs.folding import fold, unfolded
+from git_theta.diffs.heads import FileSide, differ_line, head_lines
 from git_theta.diffs.look import Look
 from git_theta.diffs.rows import Row, rows
 from git_theta.diffs.words import size_text
@@ -52,6 +53,25 @@ def lines(diff: CheckpointDiff, look: Look) -> Iterator[str]:
     yield look.coloured(summary_line(diff), "head")
 
 
+def patch(
+    old: FileSide, new: FileSide, more: Iterable[str] | None, diff: CheckpointDiff | None, look: Look
+) -> Iterator[str]:
+    """All that `git diff` shows of a checkpoint; without line breaks.
+
+    Args:
+        old: the file before.
+        new: the file after.
+        more: see `heads.head_lines`.
+        diff: what changed; None if the files cannot be compared.
+        look: how it shall look.
+    """
+    yield from (look.coloured(printable(line), "head") for line in head_lines(old, new, more))
+    if old.oid != new.oid or not old.is_named:
+        yield differ_line(old, new)
+        if diff is not None:
+            yield from lines(diff, look)
+
+
 def summary_line(diff: CheckpointDiff) -> str:
     """The diff in one line: "12 of 148 groups modified, 28.3 MB of 497.8 MB"."""
     counted = summary(diff)
@@ -78,8 +98,10 @@ def _others(diff: CheckpointDiff, look: Look) -> Iterator[str]:
     if len(diff.values) > _MAX_VALUES:
         yield f"... and {len(diff.values) - _MAX_VALUES} more values"
     if old is not None and new is not None and not diff.changes and not diff.values:
-        is_same = old.skeleton.digest == new.skeleton.digest
-        yield "the same values, kept in another way" if is_same else "only bytes outside of the groups changed"
+        if old.skeleton.digest != new.skeleton.digest:
+            yield "only bytes outside of the groups changed"
+        elif all(entry.update.type for entry in (*old.entries, *new.entries)):
+            yield "the same values, kept in another way"
 
 
 def _value(change: ValueChange, look: Look) -> str:
@@ -123,15 +145,15 @@ class _Table:
             cells = [row.cells[column] for row in found if row.cells.get(column)]
             if cells:
                 widths[column] = max(len(title), *map(width, cells))
-        for column in (*_LEFT_OUT, None):
+        for leaving in (*_LEFT_OUT, None):
             numbers = [size for name, size in widths.items() if name in _MEASURED]
             middle = max(details, sum(numbers) + len(_GAP) * (len(numbers) - 1))
             others = [size for name, size in widths.items() if name not in _MEASURED]
             rest = len(_INDENT) + sum(len(_GAP) + size for size in others) + (len(_GAP) + middle if middle > 0 else 0)
             room = needed if look.width is None else look.width - rest
-            if column is None or room >= min(needed, _NARROW):
+            if leaving is None or room >= min(needed, _NARROW):
                 break
-            widths.pop(column, None)
+            widths.pop(leaving, None)
         return cls(max(len("group"), min(needed, room)), widths, middle)
 
     def line(self, row: Row) -> str:

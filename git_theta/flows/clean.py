@@ -14,13 +14,14 @@ from git_theta import tensors
 from git_theta.checkpoints import Format
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
+from git_theta.diffs import plain
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError
 from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take
 from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
 from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
-from git_theta.metadata import Entry, Metadata, Skeleton, content_key
+from git_theta.metadata import INLINE_BYTES, Entry, Metadata, Skeleton, content_key
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
 from git_theta.registry import Family
 from git_theta.settings import Settings
@@ -30,7 +31,6 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import dense, update_types
 from git_theta.updates.choose import AUTO, Limits
 
-_INLINE_BYTES: Final = 1 << 16
 FORMAT_ATTRIBUTE: Final = "theta-format"
 """The attribute that names the format of a file."""
 
@@ -56,7 +56,10 @@ class Cleaner:
     remembered: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
     def clean(self, content: Iterator[bytes], path: str) -> bytes:
-        """The metadata file of a checkpoint; a metadata file is returned as it is, and an empty file stays empty.
+        """The metadata file of a checkpoint.
+
+        A metadata file is returned as it is, and so is the text that `git theta textconv` writes, since git blame has
+        that cleaned. An empty file stays empty.
 
         Args:
             content: the checkpoint's bytes in pieces, the first of at least a hundred bytes if there are as many.
@@ -72,6 +75,8 @@ class Cleaner:
             raise MetadataError("the file holds conflict markers: settle the conflict first")
         if not first:
             return b""
+        if first.startswith(plain.PREFIX.encode()):
+            return b"".join([first, *content])
         with self.taking(itertools.chain([first], content), path) as intake:
             key = _key(intake)
             if self.remembered.get(path, ("", b""))[0] != key:
@@ -151,7 +156,7 @@ class Cleaner:
             intake = tolerate(intake, before[::-1], self.store, Tolerance(self.settings.atol, self.settings.rtol))
         skeleton = intake.digests.skeleton
         skeleton_digest = tensors.digest(skeleton)
-        is_large = len(skeleton) > _INLINE_BYTES
+        is_large = len(skeleton) > INLINE_BYTES
         keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain))
         kept = keeper.keep(intake, path, before, skeleton if is_large else None, wish)
         layout = intake.scan.layout

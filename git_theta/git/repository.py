@@ -202,10 +202,8 @@ class Repository:
         self.git("update-index", "--add", "-z", "--index-info", stdin=entry)
 
     def settings(self) -> dict[str, str]:
-        """The configuration below "theta.", keys without that prefix and in lower case; the last value wins."""
-        status, output, _ = command.attempt(["config", "--null", "--get-regexp", r"^theta\."], cwd=self.cwd)
-        pairs = (field.partition("\n") for field in command.fields(output)) if status == 0 else ()
-        return {key.removeprefix("theta.").lower(): value if sep else "true" for key, sep, value in pairs}
+        """The configuration below "theta."; see `settings`."""
+        return settings(self.cwd)
 
     def lfs_url(self, remote: str) -> str | None:
         """The LFS server configured for a remote, in git's configuration or in .lfsconfig (git-lfs-config(5))."""
@@ -283,3 +281,14 @@ class Repository:
         from git.cmd import Git
 
         return Git(self.cwd)
+
+
+def settings(cwd: Path) -> dict[str, str]:
+    """The configuration below "theta." in a directory, which need not be in a repository.
+
+    Returns:
+        Values by key, without that prefix and in lower case; the last one wins.
+    """
+    status, output, _ = command.attempt(["config", "--null", "--get-regexp", r"^theta\."], cwd=cwd)
+    pairs = (field.partition("\n") for field in command.fields(output)) if status == 0 else ()
+    return {key.removeprefix("theta.").lower(): value if sep else "true" for key, sep, value in pairs}
