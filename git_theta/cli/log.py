@@ -6,17 +6,20 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from git_theta.cli.terminal import say, shows_unicode
+from git_theta.cli.display import look
+from git_theta.cli.terminal import say
 from git_theta.cli.workspace import Workspace
 from git_theta.diffs import as_json, table
 from git_theta.diffs.look import Look
 from git_theta.errors import GitError, UsageError
 from git_theta.flows import log as flow
+from git_theta.flows.diff import How
 from git_theta.git import history
 from git_theta.printing import printable
 
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
     from git_theta.git.repository import Repository
 
 _ABBREVIATED: Final = 10
+_MOST_BYTES: Final = 1 << 21
+"""Values that are read of each checkpoint of each commit: many commits are to be told of in a second."""
+
+_INDENT: Final = "  "
 _DATE: Final = len("2026-11-25")
 _SEPARATED: Final = "git_theta.paths"
 
@@ -63,18 +70,21 @@ def command(
     Of a merge, what it has from none of its parents is shown. A file is followed under the names that it had before,
     and so is a group that got another name while its values stayed the same.
     """
-    repository = Workspace.here().repository
+    workspace = Workspace.here()
+    repository = workspace.repository
     words, paths = _sorted(repository, arguments, ctx.meta.get(_SEPARATED))
     commits = history.commits(repository, history.revisions(repository, words), paths)
-    measure = flow.estimated
-    logged = flow.log(repository, commits, flow.Followed(patterns), measure, all_files=bool(paths))
+    how = How.EXACT if exact else workspace.differ.how
+    differ = replace(workspace.differ, how=how, most_bytes=_MOST_BYTES)
+    logged = flow.log(repository, commits, flow.Followed(patterns), differ, all_files=bool(paths))
     shown = itertools.islice(logged, limit)
     if in_json:
         say(json.dumps({"version": as_json.VERSION, "commits": [_described(entry) for entry in shown]}, indent=1))
         return
-    look = Look(is_unicode=shows_unicode(os.environ))
+    style = look(workspace.settings, os.environ)
+    style = replace(style, width=style.width and max(1, style.width - len(_INDENT)))
     for entry in shown:
-        for line in _lines(entry, look, whole=not patterns):
+        for line in _lines(entry, style, whole=not patterns):
             say(line)
 
 
@@ -106,23 +116,23 @@ def _is_revision(repository: Repository, word: str) -> bool:
     return True
 
 
-def _lines(entry: flow.Logged, look: Look, *, whole: bool) -> Iterator[str]:
+def _lines(entry: flow.Logged, style: Look, *, whole: bool) -> Iterator[str]:
     """A commit, and the table of each checkpoint that it changed."""
     commit = entry.commit
-    name = look.coloured(commit.oid[:_ABBREVIATED], "changed")
+    name = style.coloured(commit.oid[:_ABBREVIATED], "changed")
     yield f"{name} {commit.date[:_DATE]} {printable(commit.author)}: {printable(commit.subject)}"
     for diff in entry.diffs:
-        *rows, summary = table.lines(diff, look)
-        yield f"  {_title(diff, look)}: {summary}"
+        *rows, summary = table.lines(diff, style)
+        yield f"{_INDENT}{_title(diff, style)}: {summary}"
         if not whole or (diff.old is not None and diff.new is not None):
-            yield from (f"  {line}" for line in rows)
-    yield from (f"  {printable(problem)}" for problem in entry.problems)
+            yield from (_INDENT + line for line in rows)
+    yield from (_INDENT + printable(problem) for problem in entry.problems)
 
 
-def _title(diff: CheckpointDiff, look: Look) -> str:
+def _title(diff: CheckpointDiff, style: Look) -> str:
     if diff.old_path == diff.new_path:
         return printable(diff.new_path)
-    return f"{printable(diff.old_path)} {look.arrow} {printable(diff.new_path)}"
+    return f"{printable(diff.old_path)} {style.arrow} {printable(diff.new_path)}"
 
 
 def _described(entry: flow.Logged) -> dict[str, Any]:

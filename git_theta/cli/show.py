@@ -5,8 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,14 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from git_theta.cli.filtering import pieces
+from git_theta.cli.comparing import Comparing
 from git_theta.cli.terminal import say, shows_unicode
 from git_theta.cli.workspace import Workspace
-from git_theta.errors import GitError, UsageError
+from git_theta.errors import MetadataError, UsageError
+from git_theta.flows.clean import FORMAT_ATTRIBUTE
+from git_theta.metadata_file import is_metadata
+from git_theta.sources import BytesSource
 
 if TYPE_CHECKING:
-    from git_theta.flows.show import Origin, Shown
-    from git_theta.flows.smudge import Smudger
+    from git_theta.flows.show import Shown
+    from git_theta.flows.versions import Opener, Version
     from git_theta.metadata import Entry
 
 _VERSION: Final = 1
@@ -144,46 +146,52 @@ def _opened(name: str) -> Iterator[Shown]:
     """
     from git_theta.flows import show
 
-    workspace = _workspace()
+    comparing = Comparing.here()
+    workspace = comparing.workspace
+    smudger = None if workspace is None else workspace.smudger
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="git-theta-")))
-        smudger = _smudger_without_objects(scratch) if workspace is None else workspace.smudger
+        opener = comparing.opener(stack)
         oid = None if workspace is None or ":" not in name else show.blob(workspace.repository, name)
         if workspace is not None and oid is not None:
-            content = iter([workspace.repository.read_blob(oid)])
-            origin = show.Origin(name.partition(":")[2], scratch / "no file")
+            path = name.rpartition(":")[2]
+            version = _of_blob(opener, workspace.repository.read_blob(oid), path)
+            yield show.shown(version, path, opener.formats, {}, smudger)
         else:
-            origin = _origin(name, workspace)
-            content = pieces(stack.enter_context(origin.file.open("rb")))
-        yield stack.enter_context(show.opened(content, origin, smudger, scratch))
+            path = _from_top(name, workspace)
+            wanted: str | None = None
+            kept: Mapping[str, Entry] = {}
+            if workspace is not None and not Path(path).is_absolute():
+                wanted = workspace.repository.attributes(path, (FORMAT_ATTRIBUTE,)).get(FORMAT_ATTRIBUTE)
+                kept = show.kept_at(workspace.repository, path)
+            version = opener.file(Path(name), path, wanted, is_any=True)
+            yield show.shown(version, name, opener.formats, kept, smudger)
 
 
-def _workspace() -> Workspace | None:
+def _of_blob(opener: Opener, data: bytes, path: str) -> Version:
+    """The version in a blob: a metadata file, or a checkpoint from before it was tracked.
+
+    Raises:
+        MetadataError: it is a metadata file that cannot be read.
+    """
+    if not is_metadata(data):
+        return opener.source(BytesSource(data), path, is_any=True)
     try:
-        return Workspace.here()
-    except GitError:
-        return None
+        return opener.metadata_file(data)
+    except MetadataError as error:
+        raise MetadataError(f"{path}: {error}") from error
 
 
-def _origin(name: str, workspace: Workspace | None) -> Origin:
-    """The file of this name; in a worktree, with what is known about its path there."""
-    from git_theta.flows.show import Origin, of_worktree
+def _from_top(name: str, workspace: Workspace | None) -> str:
+    """The path of a file from the top of the worktree; an absolute one if it is not in one.
 
+    Raises:
+        UsageError: there is no such file.
+    """
     file = Path(name)
     if not file.is_file():
         raise UsageError(f"there is no file{', and no REV:PATH,' if ':' in name else ''} {name!r} here")
-    if workspace is not None and not workspace.repository.is_bare:
-        path = os.path.relpath(file.parent.resolve() / file.name, workspace.repository.worktree.resolve())
-        if not path.startswith(os.pardir):
-            return of_worktree(workspace.repository, path, file)
-    return Origin(name, file)
-
-
-def _smudger_without_objects(scratch: Path) -> Smudger:
-    """For a metadata file outside of any repository: it can be read, but its values are not here."""
-    from git_theta.flows.smudge import Smudger
-    from git_theta.store.cache import MetadataCache
-    from git_theta.store.objects import ObjectStore
-    from git_theta.updates import update_types
-
-    return Smudger(ObjectStore(scratch), MetadataCache(scratch / "cache"), update_types(), lambda _: None)
+    absolute = file.parent.resolve() / file.name
+    if workspace is None or workspace.repository.is_bare:
+        return str(absolute)
+    top = workspace.repository.worktree.resolve()
+    return str(absolute.relative_to(top) if absolute.is_relative_to(top) else absolute)

@@ -58,12 +58,14 @@ class Differ:
         store: has the values of what is kept; None outside of a repository.
         how: the statistics are had.
         warn: is told, in one line, what the user should know.
+        most_bytes: of values, old and new ones together, that are read of one checkpoint without being asked for.
     """
 
     formats: Family[Format]
     store: ObjectStore | None
     how: How
     warn: Callable[[str], None]
+    most_bytes: int = AUTO_BYTES
 
     def quick(self) -> Differ:
         """One that tells no statistics, and so reads no values."""
@@ -159,7 +161,7 @@ class Differ:
         if self.how is How.ESTIMATE:
             return set()
         presence = _Presence(self.store)
-        left = math.inf if self.how is How.EXACT else AUTO_BYTES
+        left = math.inf if self.how is How.EXACT else self.most_bytes
         chosen = set()
         for number, pair in enumerate(pairs):
             cost = sum(entry.nbytes for entry in pair or ())

@@ -6,15 +6,16 @@ A merge counts as git counts it: only the groups that it has from none of its pa
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Kind
 from git_theta.diffs.compare import compare
-from git_theta.diffs.statistics import estimate
 from git_theta.errors import GitError, MetadataError
+from git_theta.flows.diff import Differ
+from git_theta.flows.versions import Version
 from git_theta.git.history import Commit, FileChange, Side
 from git_theta.git.repository import Repository
 from git_theta.metadata import Metadata
@@ -109,7 +110,7 @@ def log(
     repository: Repository,
     commits: Iterable[Commit],
     followed: Followed,
-    measure: Callable[[CheckpointDiff], CheckpointDiff],
+    differ: Differ,
     *,
     all_files: bool,
 ) -> Iterator[Logged]:
@@ -119,7 +120,7 @@ def log(
         repository: where they are.
         commits: newest first (`history.commits`).
         followed: which groups are wanted.
-        measure: adds statistics to a diff.
+        differ: measures what changed.
         all_files: look at every file. Else a file that is no checkpoint is not looked at in earlier versions: reading
             all versions of all files of a repository takes long.
 
@@ -139,7 +140,7 @@ def log(
                 continue
             wanted = None if found is None else followed.choose(found)
             if wanted is not None and (wanted.changes or followed.is_all):
-                diffs.append(measure(wanted))
+                diffs.append(_measured(differ, wanted, whole=followed.is_all and len(commit.parents) < 2))
         if diffs or (problems and followed.is_all):
             yield Logged(commit, tuple(diffs), tuple(problems))
 
@@ -155,12 +156,9 @@ def _own(diffs: list[CheckpointDiff]) -> CheckpointDiff | None:
     return first if first.changes or not others else None
 
 
-def estimated(diff: CheckpointDiff) -> CheckpointDiff:
-    """A diff with what signatures tell of its groups."""
-    changes = (
-        replace(change, statistics=estimate(change.old, change.new))
-        if change.old is not None and change.new is not None and change.old.digest != change.new.digest
-        else change
-        for change in diff.changes
-    )
-    return replace(diff, changes=tuple(changes))
+def _measured(differ: Differ, diff: CheckpointDiff, *, whole: bool) -> CheckpointDiff:
+    """A diff with statistics of its changes, and with what changed beside the groups if it is a whole one."""
+    names = {entry.name for change in diff.changes for entry in (change.old, change.new) if entry is not None}
+    only = None if whole else names.__contains__
+    found = differ.diff(Version(diff.old), Version(diff.new), diff.old_path, diff.new_path, only)
+    return replace(diff, changes=found.changes, values=found.values)

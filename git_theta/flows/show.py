@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Final
-
-import numpy as np
-from blake3 import blake3
 
 from git_theta import tensors
 from git_theta.checkpoints import Format
-from git_theta.checkpoints.scan import scan
-from git_theta.diffs.numbers import Rows, is_numeric
+from git_theta.diffs.numbers import is_numeric
 from git_theta.diffs.spread import Spread, spread
 from git_theta.diffs.statistics import BINS, Histogram, Values, histogram
-from git_theta.errors import CorruptObjectError, GitError, MetadataError, NotThisFormatError, ObjectError, StoreError
-from git_theta.flows import by_value, known
-from git_theta.flows.clean import FORMAT_ATTRIBUTE
-from git_theta.flows.intake import Intake, SkeletonSource, take
+from git_theta.errors import CorruptObjectError, GitError, MissingObjectError
+from git_theta.flows import known
 from git_theta.flows.smudge import Smudger
+from git_theta.flows.versions import NOT_KEPT, Version
 from git_theta.git import command
 from git_theta.git.repository import Repository
-from git_theta.metadata import Entry, Metadata, Skeleton, Update
-from git_theta.metadata_file import MAX_BYTES, is_metadata, parse
+from git_theta.metadata import Entry, Metadata, Skeleton
 from git_theta.registry import Family
-from git_theta.sources import BLOCK, blocks
-from git_theta.store.arrays import Arrays
-from git_theta.updates import Group, update_types
-from git_theta.updates.reading import Reader, results
-
-NOT_KEPT: Final = Update("", None)
-"""Stands for how the values of a group are kept that is in no object yet."""
-
-_HELP: Final = "'git theta fetch --verify' may help"
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a checkpoint comes from.
-
-    Attributes:
-        path: for messages; its ending helps to find the format.
-        file: where its bytes lie as well, if they are in a file.
-        wanted: the only format that is asked (theta-format in .gitattributes).
-        known: groups of other versions by digest, which tell how values are kept.
-    """
-
-    path: str
-    file: Path
-    wanted: str | None = None
-    known: Mapping[str, Entry] = field(default_factory=dict)
+from git_theta.store.serialize import Rows
+from git_theta.updates.payloads import UnusableBaseError
+from git_theta.updates.reading import Readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +31,17 @@ class Shown:
 
     Attributes:
         path: for messages.
-        metadata: what it is made of; a group that is kept nowhere has the update `NOT_KEPT`.
+        metadata: what it is made of; a group that is kept nowhere has the update `versions.NOT_KEPT`.
         texts: what it says beside its groups (`checkpoints.Format.values`).
-        values: gives the bytes of a group's values, block by block.
+        version: has the values.
+        smudger: fetches objects that are missing; None outside of a repository.
     """
 
     path: str
     metadata: Metadata
     texts: Mapping[str, str]
-    values: Callable[[Entry], Iterator[Rows]]
+    version: Version
+    smudger: Smudger | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,149 +74,69 @@ def blob(repository: Repository, name: str) -> str | None:
     return oid
 
 
-def of_worktree(repository: Repository, path: str, file: Path) -> Origin:
-    """A file of the worktree.
-
-    Args:
-        repository: that it is in.
-        path: from the top.
-        file: the same, as it can be opened.
-    """
-    wanted = repository.attributes(path, (FORMAT_ATTRIBUTE,)).get(FORMAT_ATTRIBUTE)
+def kept_at(repository: Repository, path: str) -> Mapping[str, Entry]:
+    """The groups that the index and HEAD have at a path (from the top), by digest."""
     versions = [metadata for _, metadata in known.at_path(repository, path)]
-    entries = (entry for metadata in reversed(versions) for entry in metadata.entries)
-    return Origin(path, file, wanted, {entry.digest: entry for entry in entries})
+    return {entry.digest: entry for metadata in reversed(versions) for entry in metadata.entries}
 
 
-@contextmanager
-def opened(content: Iterator[bytes], origin: Origin, smudger: Smudger, scratch: Path) -> Iterator[Shown]:
-    """The checkpoint of these bytes, which are those of a metadata file or its own.
-
-    Args:
-        content: the bytes in pieces, the first of at least a hundred bytes if there are as many.
-        origin: where they come from.
-        smudger: has the objects, and the formats.
-        scratch: a directory for temporary files.
-
-    Raises:
-        ThetaError: they cannot be read.
-    """
-    first = next(content, b"")
-    if is_metadata(first):
-        yield of_metadata(_whole(first, content), origin.path, smudger)
-        return
-    scanner = partial(scan, path=origin.path, formats=smudger.formats, wanted=origin.wanted)
-    with take(itertools.chain([first], content), origin.file, scanner, lambda: scratch) as found:
-        is_by_value = found.scan.by_value is not None
-        whole = by_value.loaded(found, origin.path, smudger.formats, lambda: scratch) if is_by_value else found
-        yield of_intake(whole, origin, smudger.formats)
-
-
-def of_metadata(data: bytes, path: str, smudger: Smudger) -> Shown:
-    """The checkpoint that a metadata file stands for.
-
-    Raises:
-        MetadataError: it cannot be read.
-    """
-    try:
-        metadata = parse(data)
-    except MetadataError as error:
-        raise MetadataError(f"{path}: {error}") from error
-    skeleton = _skeleton(metadata, smudger)
-    texts = {} if skeleton is None else _texts(metadata, skeleton, smudger.formats)
-    return Shown(path, metadata, texts, partial(_stored, smudger, metadata, path))
-
-
-def of_intake(intake: Intake, origin: Origin, formats: Family[Format]) -> Shown:
-    """A checkpoint itself.
+def shown(
+    version: Version, path: str, formats: Family[Format], kept: Mapping[str, Entry], smudger: Smudger | None
+) -> Shown:
+    """A version to look at. Nothing is fetched for what is said here.
 
     Args:
-        intake: the file, which stays open as long as this is used.
-        origin: where it comes from.
+        version: one that has metadata.
+        path: for messages.
         formats: which find what is beside the groups.
+        kept: groups of other versions by digest, which tell how the values of a file are kept.
+        smudger: of the repository; None outside of any.
     """
-    layout, digests = intake.scan.layout, intake.digests
-    entries = []
-    for span, lead, digest in zip(layout.spans, layout.leads(), digests.groups, strict=True):
-        entry = Entry(span.name, span.dtype, span.shape, digest, lead, NOT_KEPT)
-        kept = origin.known.get(digest)
-        same = kept is not None and (kept.dtype, kept.shape) == (span.dtype, span.shape)
-        entries.append(replace(entry, update=kept.update, signature=kept.signature) if kept and same else entry)
-    skeleton = Skeleton(len(digests.skeleton), tensors.digest(digests.skeleton), digests.skeleton, None)
-    metadata = Metadata(layout.format, layout.size, skeleton, tuple(entries))
-    starts = {span.name: span for span in layout.spans}
-
-    def values(entry: Entry) -> Iterator[Rows]:
-        span = starts[entry.name]
-        for piece in blocks(intake.source, span.start, span.stop, BLOCK):
-            yield np.frombuffer(piece, np.uint8)
-
-    return Shown(origin.path, metadata, _texts(metadata, digests.skeleton, formats), values)
+    metadata = version.metadata
+    if metadata is None:
+        raise ValueError("there is no checkpoint")
+    texts = version.texts(formats, None if smudger is None else Readers(smudger.store, smudger.update_types))
+    entries = tuple(_with_update(entry, kept.get(entry.digest)) for entry in metadata.entries)
+    return Shown(path, replace(metadata, entries=entries), texts or {}, version, smudger)
 
 
 def portrait(shown: Shown, entry: Entry, bins: int = BINS) -> Portrait:
-    """What the values of a group are like. They are read three times, block by block.
+    """What the values of a group are like. They are read three times, block by block; missing objects are fetched.
 
     Raises:
         ObjectError: an object is missing or damaged; names path, group and object.
+        ChangedWhileReadingError: the file has changed.
     """
     if not is_numeric(entry.dtype):
         return Portrait(None, None)
-    figures = spread(shown.values(entry), entry.dtype)
-    return Portrait(figures, histogram(None, Values(entry.dtype, partial(shown.values, entry)), bins))
+    with closing(_rows(shown, entry)) as rows:
+        figures = spread(rows, entry.dtype)
+    return Portrait(figures, histogram(None, Values(entry.dtype, partial(_rows, shown, entry)), bins))
 
 
-def _stored(smudger: Smudger, metadata: Metadata, path: str, entry: Entry) -> Iterator[Rows]:
-    """The values of a group from the store, where what is missing is fetched first; they are right if this ends."""
-    smudger.provide(_alone(metadata, entry), path)
-    hasher = blake3()
-    with Reader(Arrays(smudger.store), update_types()).reading() as reader:
-        try:
-            for rows in results(reader.values(entry.update, Group(entry.dtype, entry.shape))):
-                hasher.update(rows.data)
-                yield rows
-        except ObjectError as error:
-            raise type(error)(f"{path}: group {entry.name!r}: {error}; {_HELP}") from error
-    if hasher.hexdigest() != entry.digest:
-        raise CorruptObjectError(f"{path}: group {entry.name!r}: its objects hold other values than promised; {_HELP}")
+def _with_update(entry: Entry, other: Entry | None) -> Entry:
+    """A group that is kept nowhere, with how the same group of another version is kept."""
+    if other is None or entry.update != NOT_KEPT or (entry.dtype, entry.shape) != (other.dtype, other.shape):
+        return entry
+    return replace(entry, update=other.update)
 
 
-def _whole(first: bytes, content: Iterator[bytes]) -> bytes:
-    data = bytearray(first)
-    for piece in content:
-        data += piece
-        if len(data) > MAX_BYTES:
-            raise MetadataError("the metadata file is absurdly large")
-    return bytes(data)
+def _rows(shown: Shown, entry: Entry) -> Generator[Rows]:
+    """The bytes of a group's values, block by block."""
+    readers = None
+    if shown.smudger is not None and shown.version.source is None:
+        shown.smudger.provide(_alone(shown.metadata, entry), shown.path)
+        readers = Readers(shown.smudger.store, shown.smudger.update_types)
+    if readers is None and shown.version.source is None and entry.nbytes:
+        raise MissingObjectError(f"{shown.path} is a metadata file: its values are in the repository that it is from")
+    try:
+        yield from shown.version.rows(entry, readers)
+    except UnusableBaseError as error:
+        raise CorruptObjectError(
+            f"{shown.path}: group {entry.name!r}: {error}; 'git theta fetch --verify' may bring what is damaged"
+        ) from error
 
 
 def _alone(metadata: Metadata, entry: Entry) -> Metadata:
     """A checkpoint of this one group, for whoever wants to know what objects it needs."""
     return replace(metadata, skeleton=Skeleton(0, tensors.digest(b""), b"", None), entries=(entry,))
-
-
-def _skeleton(metadata: Metadata, smudger: Smudger) -> bytes | None:
-    """The skeleton, if it is here: what is beside the groups is not worth asking a server."""
-    kept = metadata.skeleton
-    if kept.inline is not None:
-        return kept.inline
-    assert kept.update is not None
-    if not all(smudger.store.has(ref) for ref in kept.update.objects()):
-        return None
-    try:
-        with Reader(Arrays(smudger.store), update_types()).reading() as reader:
-            return b"".join(
-                rows.tobytes() for rows in results(reader.values(kept.update, Group("uint8", (kept.size,))))
-            )
-    except StoreError:
-        return None
-
-
-def _texts(metadata: Metadata, skeleton: bytes, formats: Family[Format]) -> Mapping[str, str]:
-    """What a checkpoint says beside its groups; nothing if no format here can tell."""
-    if metadata.format not in formats.builtins:
-        return {}
-    try:
-        return formats.get(metadata.format).values(SkeletonSource(metadata.layout(), skeleton))
-    except NotThisFormatError:
-        return {}

@@ -166,12 +166,13 @@ class Repository:
     def attributes(self, path: str, names: Sequence[str]) -> dict[str, str]:
         """Those of the attributes of a path (from the top) that have a text as value, by name.
 
-        An attribute that is merely set, unset or not mentioned is left out.
+        An attribute that is merely set, unset or not mentioned is left out. A file outside of the worktree has none
+        (`git diff --no-index` has such files cleaned).
 
         Raises:
             GitError: git takes one of the names for no attribute.
         """
-        if not names:
+        if not names or path.startswith(f"..{os.sep}") or Path(path).is_absolute():
             return {}
         found = command.fields(self.git("check-attr", "--stdin", "-z", *names, stdin=self._terminated([path])))
         values = dict(zip(found[1::3], found[2::3], strict=True))

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from git_theta.checkpoints import formats
 from git_theta.diffs.changes import Kind
 from git_theta.flows import log as flow
+from git_theta.flows.diff import Differ, How
 from git_theta.git import history
 from git_theta.git.repository import Repository
 from git_theta.metadata_file import serialize
@@ -40,7 +42,8 @@ def logged(repo: Repo, *patterns: str, paths: Sequence[str] = (), words: Sequenc
     repository = Repository.discover(repo.path)
     commits = history.commits(repository, history.revisions(repository, words), paths)
     followed = flow.Followed(patterns)
-    found = list(flow.log(repository, commits, followed, flow.estimated, all_files=bool(paths)))
+    differ = Differ(formats(), None, How.AUTO, pytest.fail)
+    found = list(flow.log(repository, commits, followed, differ, all_files=bool(paths)))
     del repository, commits
     with warnings.catch_warnings(action="ignore", category=ResourceWarning):
         gc.collect()  # What GitPython keeps running would end with the process.
