@@ -14,7 +14,6 @@ import torch
 
 from git_theta.checkpoints import formats
 from git_theta.diffs.changes import CheckpointDiff, Kind, Statistics, ValueChange
-from git_theta.flows import diff as flow
 from git_theta.flows.diff import Differ, How
 from git_theta.flows.versions import ABSENT, Opener, Version
 from git_theta.store.objects import ObjectStore
@@ -169,8 +168,11 @@ def test_without_being_asked_to_no_value_is_read(two: Scene, how: How) -> None:
 def test_beyond_a_number_of_bytes_auto_estimates_and_exact_does_not(
     two: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flow, "AUTO_BYTES", 2 * OLD["norm_bias"].nbytes)
-    auto, exact = statistics(two.diff()), statistics(two.diff(How.EXACT))
+    old, new = two.version("HEAD~1"), two.version("HEAD")
+    auto, exact = (
+        statistics(replace(two.differ(how), affordable=2 * OLD["norm_bias"].nbytes).diff(old, new, "a", "a"))
+        for how in (How.AUTO, How.EXACT)
+    )
     for found, is_exact in ((auto, False), (exact, True)):
         assert found["head_weight"] is not None
         assert found["head_weight"].is_exact is is_exact
