@@ -19,6 +19,12 @@ class UsageError(ThetaError):
     exit_code = 2
 
 
+class CompareError(ThetaError):
+    """Checkpoints could not be compared. Its exit code is git's, since 1 says there that something differs."""
+
+    exit_code = 128
+
+
 class MetadataError(ThetaError):
     """A metadata file is malformed, or was written by a newer git-theta."""
 

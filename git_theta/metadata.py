@@ -66,6 +66,10 @@ class Update:
         return (update.object for update in self.nested() if update.object is not None)
 
 
+INLINE_BYTES: Final = 1 << 16
+"""A skeleton of more bytes is kept in an object, not in the metadata file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Skeleton:
     """The bytes of a checkpoint outside its groups: in the metadata file itself if small, else behind an update."""

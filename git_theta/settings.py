@@ -21,6 +21,8 @@ class Settings:
             exactly as it is, which is the default.
         rtol: the part of a value that it may differ by where the estimated distance leaves that open (theta.rtol,
             GIT_THETA_PARAMETER_RTOL).
+        fold: show the changes of groups whose names differ in numbers only as one (theta.diff.fold).
+        statistics: how those of a diff are had: auto, exact, estimate or none (theta.diff.stats).
     """
 
     strict: bool = False
@@ -28,3 +30,5 @@ class Settings:
     max_chain: int = 8
     atol: float | None = None
     rtol: float = 1e-5
+    fold: bool = True
+    statistics: str = "auto"

@@ -13,6 +13,9 @@ from typing import Final
 import click
 
 from git_theta.errors import ThetaError
+from git_theta.printing import printable
+
+__all__ = ["BUG", "INTERRUPTED", "complain", "printable", "report_bug", "run"]
 
 BUG: Final = 3
 INTERRUPTED: Final = 130
@@ -61,11 +64,6 @@ def report_bug(error: Exception, environment: Mapping[str, str]) -> None:
         click.echo(trace, err=True)
     place = _log(trace)
     complain(f"a bug in git-theta: {type(error).__name__}: {error}; please report it with {place}")
-
-
-def printable(text: str) -> str:
-    """The text with every control character escaped: names in a repository may hold what confuses a terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _log(trace: str) -> str:

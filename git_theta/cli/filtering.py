@@ -20,7 +20,10 @@ def cleaned(content: Iterator[bytes], path: str, workspace: Workspace) -> Iterat
 
 
 def smudged(content: Iterator[bytes], path: str, workspace: Workspace, *, skip: bool) -> Iterator[bytes | memoryview]:
-    """The checkpoint for a metadata file; anything else, and the metadata file itself if skip is set, as it came."""
+    """The checkpoint for a metadata file; anything else, and the metadata file itself if skip is set, as it came.
+
+    The metadata file itself is also all that our own diff driver needs: no diff rebuilds a checkpoint.
+    """
     first = next(content, b"")
     if not is_metadata(first):
         yield from _as_it_came(first, content, workspace)
@@ -30,7 +33,7 @@ def smudged(content: Iterator[bytes], path: str, workspace: Workspace, *, skip: 
         data += piece
         if len(data) > MAX_BYTES:
             raise MetadataError("the metadata file is absurdly large")
-    if skip or workspace.settings.skip_smudge:
+    if skip or workspace.settings.skip_smudge or workspace.reads_only_metadata(path):
         yield bytes(data)
         return
     yield from workspace.smudger.smudge(parse(bytes(data)), bytes(data), path)

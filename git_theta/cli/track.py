@@ -30,6 +30,8 @@ def command(patterns: tuple[str, ...], filename: bool) -> None:
     workspace.repository.worktree  # noqa: B018 - fails if there is none, and so no place for .gitattributes
     if not drivers.are_installed():
         drivers.install("local", skip_smudge=False, force=False)
+    elif not drivers.show_diffs():
+        drivers.install_diffs("local")
     workspace.ensure_hook()
     for pattern in patterns:
         _track(workspace.repository, attributes.literal(pattern) if filename else pattern)

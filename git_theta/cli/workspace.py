@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from git_theta.cli.boundary import complain
 from git_theta.errors import GitError, TransferError
-from git_theta.git import hooks
+from git_theta.git import callers, drivers, hooks
 from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
 from git_theta.settings import MAX_CHAIN, Settings
@@ -22,11 +22,13 @@ from git_theta.store.transfer import Transfer
 
 if TYPE_CHECKING:
     from git_theta.flows.clean import Cleaner
+    from git_theta.flows.diff import Differ
     from git_theta.flows.measuring import Measurer
     from git_theta.flows.merge import Merger
     from git_theta.flows.sideload import SideLoader
     from git_theta.flows.smudge import Smudger
 
+_STATISTICS = ("auto", "exact", "estimate", "none")
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("", "0", "false", "no", "off")
 
@@ -68,15 +70,7 @@ class Workspace:
         Raises:
             GitError: a setting is not what it can be.
         """
-        configured = self.repository.settings()
-        skip = os.environ.get("GIT_THETA_SKIP_SMUDGE", "0")
-        return Settings(
-            strict=_boolean("theta.strict", configured.get("strict", "false")),
-            skip_smudge=_boolean("GIT_THETA_SKIP_SMUDGE", skip),
-            max_chain=_number("theta.maxchain", configured.get("maxchain", "8"), MAX_CHAIN),
-            atol=_tolerance("atol", configured),
-            rtol=_tolerance("rtol", configured) or 1e-5,
-        )
+        return settings_from(self.repository.settings())
 
     @cached_property
     def cleaner(self) -> Cleaner:
@@ -91,7 +85,7 @@ class Workspace:
             cache=self.cache,
             formats=formats(),
             settings=self.settings,
-            warn=lambda message: complain(f"warning: {message}"),
+            warn=_warn,
         )
 
     @cached_property
@@ -135,6 +129,28 @@ class Workspace:
 
         return Measurer(path, self.store, update_types(), self._fetch)
 
+    @cached_property
+    def differ(self) -> Differ:
+        """Compares versions of checkpoints."""
+        from git_theta.checkpoints import formats
+        from git_theta.flows.diff import Differ, How
+
+        return Differ(formats(), self.store, How(self.settings.statistics), _warn)
+
+    def reads_only_metadata(self, path: str) -> bool:
+        """Whether what this filter smudges is for our own diff driver, which reads metadata files.
+
+        Args:
+            path: of the file, as git gives it to filters.
+        """
+        return self._shows_differences and self.repository.attributes(path, ("diff",)).get("diff") == "theta"
+
+    @cached_property
+    def _shows_differences(self) -> bool:
+        """Whether git smudges for nothing else here. GIT_EXTERNAL_DIFF is what `git difftool` sets."""
+        arguments = None if os.environ.get("GIT_EXTERNAL_DIFF") else callers.caller()
+        return arguments is not None and callers.shows_differences(arguments) and drivers.are_diffs_ours()
+
     def ensure_hook(self) -> None:
         """Install the pre-push hook if it is missing, as git-lfs does: a push without it would leave objects behind."""
         try:
@@ -151,6 +167,38 @@ class Workspace:
             self.transfer.fetch(refs)
         except TransferError as error:
             complain(f"warning: {error}")
+
+
+def settings_from(configured: Mapping[str, str]) -> Settings:
+    """What the user has set, the environment before the configuration.
+
+    Args:
+        configured: the configuration below "theta.".
+
+    Raises:
+        GitError: a setting is not what it can be.
+    """
+    skip = os.environ.get("GIT_THETA_SKIP_SMUDGE", "0")
+    return Settings(
+        strict=_boolean("theta.strict", configured.get("strict", "false")),
+        skip_smudge=_boolean("GIT_THETA_SKIP_SMUDGE", skip),
+        max_chain=_number("theta.maxchain", configured.get("maxchain", "8"), MAX_CHAIN),
+        atol=_tolerance("atol", configured),
+        rtol=_tolerance("rtol", configured) or 1e-5,
+        fold=_boolean("theta.diff.fold", configured.get("diff.fold", "true")),
+        statistics=_choice("theta.diff.stats", configured.get("diff.stats", "auto"), _STATISTICS),
+    )
+
+
+def _warn(message: str) -> None:
+    complain(f"warning: {message}")
+
+
+def _choice(name: str, text: str, choices: Sequence[str]) -> str:
+    word = text.strip().lower()
+    if word not in choices:
+        raise GitError(f"{name} is {text!r}, which is none of {', '.join(choices)}")
+    return word
 
 
 def _tolerance(name: str, configured: Mapping[str, str]) -> float | None:

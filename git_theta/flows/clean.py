@@ -14,13 +14,14 @@ from git_theta import tensors
 from git_theta.checkpoints import Format
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
+from git_theta.diffs import plain
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError
 from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take
-from git_theta.flows.keeping import INLINE_BYTES, Keeper, Wish, skeleton_wanted, wanted
+from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
 from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
-from git_theta.metadata import Entry, Metadata, Skeleton, content_key
+from git_theta.metadata import INLINE_BYTES, Entry, Metadata, Skeleton, content_key
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
 from git_theta.registry import Family
 from git_theta.settings import Settings
@@ -30,7 +31,7 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import dense, update_types
 from git_theta.updates.choose import AUTO, Limits
 
-_FORMAT: Final = "theta-format"
+FORMAT_ATTRIBUTE: Final = "theta-format"
 """The attribute that names the format of a file."""
 
 
@@ -55,7 +56,10 @@ class Cleaner:
     remembered: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
     def clean(self, content: Iterator[bytes], path: str) -> bytes:
-        """The metadata file of a checkpoint; a metadata file is returned as it is, and an empty file stays empty.
+        """The metadata file of a checkpoint.
+
+        A metadata file is returned as it is, and so is the text that `git theta textconv` writes, since git blame has
+        that cleaned. An empty file stays empty.
 
         Args:
             content: the checkpoint's bytes in pieces, the first of at least a hundred bytes if there are as many.
@@ -71,6 +75,8 @@ class Cleaner:
             raise MetadataError("the file holds conflict markers: settle the conflict first")
         if not first:
             return b""
+        if first.startswith(plain.PREFIX.encode()):
+            return b"".join([first, *content])
         with self.taking(itertools.chain([first], content), path) as intake:
             key = _key(intake)
             if self.remembered.get(path, ("", b""))[0] != key:
@@ -99,8 +105,8 @@ class Cleaner:
 
     def _scanner(self, path: str) -> Callable[[Source], Scan]:
         """What finds the layout of a file. Git is asked for its attributes when that is first needed, and once."""
-        attributes = cache(partial(self.repository.attributes, path, (_FORMAT,)))
-        return lambda source: scan(source, path, self.formats, attributes().get(_FORMAT))
+        attributes = cache(partial(self.repository.attributes, path, (FORMAT_ATTRIBUTE,)))
+        return lambda source: scan(source, path, self.formats, attributes().get(FORMAT_ATTRIBUTE))
 
     def _metadata_file(self, intake: Intake, path: str, key: str) -> bytes:
         """The one that stands for these very bytes already, if there is one, else a new one."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from git_theta import lsh, tensors
 from git_theta.flows import known
 from git_theta.flows.intake import Intake
 from git_theta.git.repository import Repository
 from git_theta.layout import Span
-from git_theta.metadata import Entry, Metadata, Skeleton, Update
+from git_theta.metadata import INLINE_BYTES, Entry, Metadata, Skeleton, Update
 from git_theta.signatures import Signature
 from git_theta.sources import BytesSource, Source
 from git_theta.store.objects import ObjectStore
@@ -20,9 +19,6 @@ from git_theta.updates.choose import Limits
 from git_theta.updates.dense import Dense, Wanted
 from git_theta.updates.plans import Base, Change, Prediction
 from git_theta.updates.reading import Readers
-
-INLINE_BYTES: Final = 1 << 16
-"""Skeletons of more bytes are kept in objects."""
 
 
 @dataclass(frozen=True, slots=True)

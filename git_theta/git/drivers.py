@@ -8,7 +8,8 @@ from typing import Final
 from git_theta.errors import GitError
 from git_theta.git import command
 
-_SECTIONS: Final = ("filter.theta", "merge.theta", "mergetool.theta")
+_SECTIONS: Final = ("filter.theta", "merge.theta", "mergetool.theta", "diff.theta")
+_DIFFS: Final = {"diff.theta.command": "git-theta diff-driver", "diff.theta.textconv": "git-theta textconv"}
 
 
 def wanted(*, skip_smudge: bool) -> dict[str, str]:
@@ -23,6 +24,7 @@ def wanted(*, skip_smudge: bool) -> dict[str, str]:
         "merge.theta.driver": "git-theta merge-driver --marker-size %L %O %A %B %P",
         "mergetool.theta.cmd": 'git-theta resolve -- "$MERGED"',
         "mergetool.theta.trustExitCode": "true",
+        **_DIFFS,
     }
 
 
@@ -34,6 +36,27 @@ def are_installed() -> bool:
 def skips_smudge() -> bool:
     """Whether checkpoints are left as metadata files in the worktree (`install --skip-smudge`)."""
     return "--skip" in (_get("filter.theta.process") or "").split()
+
+
+def show_diffs() -> bool:
+    """Whether git has some driver for our diffs, by whatever scope: ours, or one that the user wants instead."""
+    return all(_get(key) is not None for key in _DIFFS)
+
+
+def are_diffs_ours() -> bool:
+    """Whether it is Git-Theta, and nobody else, whom git gives files to that have our diff driver."""
+    return all(_get(key) == value for key, value in _DIFFS.items())
+
+
+def install_diffs(scope: str) -> None:
+    """Write the settings of the diff driver that are missing: an earlier Git-Theta did not.
+
+    Raises:
+        GitError: the configuration cannot be written.
+    """
+    for key, value in _DIFFS.items():
+        if _get(key) is None:
+            command.run(["config", f"--{scope}", key, value])
 
 
 def install(scope: str, *, skip_smudge: bool, force: bool) -> None:

@@ -112,6 +112,17 @@ class Repository:
             raise GitError(f"blob {oid} cannot be read: {error}") from error
         return content
 
+    def blob_size(self, oid: str) -> int:
+        """The size of a blob in bytes.
+
+        Raises:
+            GitError: it is not there.
+        """
+        try:
+            return int(self._objects.get_object_header(oid)[2])
+        except (ValueError, OSError) as error:
+            raise GitError(f"blob {oid} cannot be read: {error}") from error
+
     def index_blobs(self, path: str | None = None) -> dict[str, list[str]]:
         """The blobs in the index, of every stage, by path from the top; of one path only if it is given."""
         only = self.from_here(path or "") or "."
@@ -195,12 +206,13 @@ class Repository:
     def attributes(self, path: str, names: Sequence[str]) -> dict[str, str]:
         """Those of the attributes of a path (from the top) that have a text as value, by name.
 
-        An attribute that is merely set, unset or not mentioned is left out.
+        An attribute that is merely set, unset or not mentioned is left out. A file outside of the worktree has none
+        (`git diff --no-index` has such files cleaned).
 
         Raises:
             GitError: git takes one of the names for no attribute.
         """
-        if not names:
+        if not names or path.startswith(f"..{os.sep}") or Path(path).is_absolute():
             return {}
         found = command.fields(self.git("check-attr", "--stdin", "-z", *names, stdin=self._terminated([path])))
         values = dict(zip(found[1::3], found[2::3], strict=True))
@@ -244,10 +256,8 @@ class Repository:
         return command.lines(self.git("hash-object", "-w", "-t", "blob", "--stdin", stdin=content))[0]
 
     def settings(self) -> dict[str, str]:
-        """The configuration below "theta.", keys without that prefix and in lower case; the last value wins."""
-        status, output, _ = command.attempt(["config", "--null", "--get-regexp", r"^theta\."], cwd=self.cwd)
-        pairs = (field.partition("\n") for field in command.fields(output)) if status == 0 else ()
-        return {key.removeprefix("theta.").lower(): value if sep else "true" for key, sep, value in pairs}
+        """The configuration below "theta."; see `settings`."""
+        return settings(self.cwd)
 
     def lfs_url(self, remote: str) -> str | None:
         """The LFS server configured for a remote, in git's configuration or in .lfsconfig (git-lfs-config(5))."""
@@ -321,3 +331,14 @@ class Repository:
         from git.cmd import Git
 
         return Git(self.cwd)
+
+
+def settings(cwd: Path) -> dict[str, str]:
+    """The configuration below "theta." in a directory, which need not be in a repository.
+
+    Returns:
+        Values by key, without that prefix and in lower case; the last one wins.
+    """
+    status, output, _ = command.attempt(["config", "--null", "--get-regexp", r"^theta\."], cwd=cwd)
+    pairs = (field.partition("\n") for field in command.fields(output)) if status == 0 else ()
+    return {key.removeprefix("theta.").lower(): value if sep else "true" for key, sep, value in pairs}

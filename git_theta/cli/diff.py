@@ -1,0 +1,225 @@
+"""`git theta diff`: what changed in checkpoints, between commits, the index and the worktree, or between two files."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from git_theta.cli.boundary import complain, printable
+from git_theta.cli.comparing import Comparing, named
+from git_theta.cli.display import look
+from git_theta.cli.terminal import say
+from git_theta.diffs.heads import FileSide, rename_lines
+from git_theta.diffs.table import patch, summary_line
+from git_theta.errors import CompareError, NotThisFormatError, ThetaError, UsageError
+from git_theta.git.changed_files import NO_FILE, ChangedFile, changed_files
+
+if TYPE_CHECKING:
+    from git_theta.cli.workspace import Workspace
+    from git_theta.diffs.changes import CheckpointDiff
+    from git_theta.flows.diff import Differ, Selection
+    from git_theta.flows.versions import Opener, Version
+
+_PATHS: Final = "git_theta.paths"
+_FILE_MODE: Final = "100644"
+
+
+class _Separated(click.Command):
+    """A command that knows which of its arguments come after "--"."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what comes after "--" apart."""
+        if "--" in args:
+            place = args.index("--")
+            args, ctx.meta[_PATHS] = args[:place], args[place + 1 :]
+        return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two versions of a file that differ; without versions, they cannot be compared. What git says of a rename."""
+
+    old: FileSide
+    new: FileSide
+    more: Sequence[str] | None = None
+    versions: tuple[Version, Version] | None = None
+
+
+@click.command("diff", cls=_Separated)
+@click.option("--cached", "--staged", is_flag=True, help="Compare the index with REVISION (by default HEAD).")
+@click.option("--stat", is_flag=True, help="Show a line for each checkpoint; reads no values.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/diff.md).")
+@click.option(
+    "--html",
+    "page",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page with charts, to open in a browser.",
+)
+@click.option("--groups", "pattern", help="Only the groups whose names match a pattern, such as 'h.*.attn.*'.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if something differs.")
+@click.option("--no-index", is_flag=True, help="Compare two files, be they in a repository or not.")
+@click.argument("arguments", nargs=-1, metavar="[REVISION [REVISION]] [--] [PATH]... | FILE FILE")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    arguments: tuple[str, ...],
+    cached: bool,
+    stat: bool,
+    as_json: bool,
+    page: Path | None,
+    pattern: str | None,
+    exit_code: bool,
+    no_index: bool,
+) -> int:
+    """Show what changed in checkpoints, group by group.
+
+    As with git diff, the worktree is compared with the index or with a REVISION, or two revisions with each other.
+    Outside of a repository, or with --no-index, two files are compared, which may have different formats. Exits with
+    128 if that is not possible.
+    """
+    if page is not None and (stat or as_json):
+        raise UsageError("--html goes without --stat and --json")
+    paths: list[str] | None = ctx.meta.get(_PATHS)
+    only: Selection | None = None if pattern is None else partial(fnmatch.fnmatchcase, pat=pattern)
+    try:
+        comparing = Comparing.here()
+        with ExitStack() as stack:
+            opener = comparing.opener(stack)
+            if comparing.workspace is None or no_index or _reach_outside(arguments, paths, comparing.workspace):
+                pairs = _files([*arguments, *(paths or ())], comparing, opener)
+            else:
+                files = changed_files(Path.cwd(), arguments, paths, cached=cached)
+                pairs = _changed(files, comparing, comparing.workspace, opener)
+            differ = comparing.differ
+            differ = differ.quick() if stat else differ if page is None else differ.thorough()
+            found = _compared(pairs, differ, only)
+            if as_json or page is not None:
+                listed = list(found)
+                _show_whole(listed, page, differ)
+                count = len(listed)
+            else:
+                count = _show(found, comparing, stat=stat)
+    except UsageError:
+        raise
+    except ThetaError as error:
+        raise CompareError(str(error)) from error
+    return int(exit_code and count > 0)
+
+
+def _reach_outside(arguments: Sequence[str], paths: Sequence[str] | None, workspace: Workspace) -> bool:
+    """Whether two files are named of which one is not in the worktree: git diff compares these with each other, too."""
+    files = [Path(argument) for argument in arguments]
+    if len(files) != 2 or paths is not None or not all(file.is_file() for file in files):
+        return False
+    top = workspace.repository.worktree.resolve()
+    return not all(file.resolve().is_relative_to(top) for file in files)
+
+
+def _files(names: Sequence[str], comparing: Comparing, opener: Opener) -> Iterator[_Pair]:
+    """Two files, which need not be of one format."""
+    if len(names) != 2:
+        raise UsageError("outside of a repository, two files are compared: git theta diff OLD NEW")
+    sides = []
+    for name in names:
+        if not Path(name).is_file():
+            raise CompareError(f"there is no file {name}")
+        sides.append((FileSide(name.lstrip("/"), _FILE_MODE), Path(name)))
+    for side, file in sides:
+        try:
+            comparing.versions(opener, [(side, file)])
+        except NotThisFormatError as error:
+            raise CompareError(f"{file} is no checkpoint that can be compared: {error}") from error
+    old, new = comparing.versions(opener, sides)
+    yield _Pair(named(sides[0][0], old), named(sides[1][0], new), None, (old, new))
+
+
+def _changed(
+    files: Iterable[ChangedFile], comparing: Comparing, workspace: Workspace, opener: Opener
+) -> Iterator[_Pair]:
+    """The checkpoints among files that differ: what is tracked, and what was or is a metadata file."""
+    listed = list(files)
+    paths = list(dict.fromkeys(path for file in listed for path in (file.old_path, file.new_path)))
+    tracked = set(workspace.repository.tracked(paths))
+    for file in listed:
+        is_tracked = bool({file.old_path, file.new_path} & tracked)
+        if not is_tracked and not any(comparing.is_metadata_blob(oid) for oid in (file.old_oid, file.new_oid)):
+            continue
+        if file.status == "U":
+            say(f"* Unmerged path {printable(file.new_path)}")
+            continue
+        yield _pair(file, comparing, workspace, opener)
+
+
+def _pair(file: ChangedFile, comparing: Comparing, workspace: Workspace, opener: Opener) -> _Pair:
+    old = FileSide(file.old_path, None if file.old_mode == NO_FILE else file.old_mode, file.old_oid)
+    new = FileSide(file.new_path, None if file.new_mode == NO_FILE else file.new_mode, file.new_oid)
+    places = [
+        workspace.repository.worktree / side.path if side.mode is not None and not side.is_named else None
+        for side in (old, new)
+    ]
+    versions = None
+    try:
+        before, after = comparing.versions(opener, list(zip((old, new), places, strict=True)))
+        old, new, versions = named(old, before), named(new, after), (before, after)
+    except NotThisFormatError:
+        pass
+    except ThetaError as error:
+        complain(f"warning: {new.path}: {error}")
+    more = None if file.similarity is None else list(rename_lines(old, new, file.similarity))
+    return _Pair(old, new, more, versions)
+
+
+def _compared(
+    pairs: Iterable[_Pair], differ: Differ, only: Selection | None
+) -> Iterator[tuple[_Pair, CheckpointDiff | None]]:
+    for pair in pairs:
+        diff = None if pair.versions is None else differ.diff(*pair.versions, pair.old.path, pair.new.path, only)
+        if diff is None or _says_something(diff, pair, is_part=only is not None):
+            yield pair, diff
+
+
+def _says_something(diff: CheckpointDiff, pair: _Pair, *, is_part: bool) -> bool:
+    """Whether there is a difference: in the groups that were asked for, or else in anything."""
+    if diff.changes or diff.values or diff.old is None or diff.new is None:
+        return bool(diff.changes) or not is_part
+    is_git = pair.old.is_named or pair.new.is_named
+    return not is_part and (is_git or diff.old.skeleton.digest != diff.new.skeleton.digest)
+
+
+def _show_whole(listed: Sequence[tuple[_Pair, CheckpointDiff | None]], page: Path | None, differ: Differ) -> None:
+    """Show all diffs at once: as a page, or as JSON."""
+    from git_theta.cli import diff_page
+    from git_theta.diffs import as_json
+
+    for pair, diff in listed:
+        if diff is None:
+            complain(f"warning: {pair.new.path} cannot be compared, and is left out")
+    diffs = [(diff, pair.versions) for pair, diff in listed if diff is not None and pair.versions is not None]
+    if page is None:
+        say(as_json.text(diff for diff, _ in diffs))
+    else:
+        diff_page.write(page, diffs, differ)
+
+
+def _show(found: Iterable[tuple[_Pair, CheckpointDiff | None]], comparing: Comparing, *, stat: bool) -> int:
+    style = look(comparing.settings, os.environ)
+    count = 0
+    for pair, diff in found:
+        count += 1
+        if stat:
+            what = "cannot be compared" if diff is None else summary_line(diff)
+            moved = "" if pair.old.path == pair.new.path else f"{printable(pair.old.path)} => "
+            say(f" {moved}{printable(pair.new.path)} | {what}")
+            continue
+        for line in patch(pair.old, pair.new, pair.more, diff, style):
+            say(line)
+    return count

@@ -1,0 +1,95 @@
+"""`git theta diff-driver`: what `git diff` shows of a checkpoint (diff.theta.command)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from git_theta.cli.boundary import complain, printable
+from git_theta.cli.comparing import Comparing, named
+from git_theta.cli.display import look
+from git_theta.cli.terminal import say
+from git_theta.diffs.heads import FileSide
+from git_theta.diffs.table import patch
+from git_theta.errors import NotThisFormatError, ThetaError, UsageError
+
+if TYPE_CHECKING:
+    from git_theta.flows.versions import Opener, Version
+
+_ABSENT: Final = "/dev/null"
+
+
+@click.command(
+    "diff-driver", add_help_option=False, context_settings={"ignore_unknown_options": True, "help_option_names": []}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def command(ctx: click.Context, arguments: tuple[str, ...]) -> int:
+    """Write what changed in a checkpoint. Git calls this; see gitattributes(5), "external diff driver".
+
+    The arguments are PATH OLD-FILE OLD-OID OLD-MODE NEW-FILE NEW-OID NEW-MODE, and after a rename the new path and the
+    lines that tell of it.
+    """
+    if arguments in (("-h",), ("--help",)):
+        click.echo(ctx.get_help())
+        return 0
+    other = os.environ.get("GIT_EXTERNAL_DIFF")
+    if other:
+        return _forward(other, arguments)
+    if len(arguments) == 1:
+        say(f"* Unmerged path {printable(arguments[0])}")
+        return 0
+    if len(arguments) not in (7, 9):
+        raise UsageError("diff-driver is for git to call, with 1, 7 or 9 arguments (gitattributes(5))")
+    for line in _lines(arguments):
+        say(line)
+    return 0
+
+
+def _forward(program: str, arguments: Sequence[str]) -> int:
+    """Call the one whom git would call if we were not there: that is how `git difftool` shows files.
+
+    As git does, the program is given to the shell if it has something in it that only the shell understands.
+    """
+    done = subprocess.run(["sh", "-c", f'{program} "$@"', program, *arguments], check=False)
+    return done.returncode
+
+
+def _lines(arguments: Sequence[str]) -> Iterator[str]:
+    old_path, new_path = arguments[0], arguments[7] if len(arguments) == 9 else arguments[0]
+    more = arguments[8].splitlines() if len(arguments) == 9 else None
+    old, new = _side(old_path, *arguments[1:4]), _side(new_path, *arguments[4:7])
+    comparing = Comparing.here()
+    style = look(comparing.settings, os.environ)
+    with ExitStack() as stack:
+        diff = None
+        if old.oid != new.oid or not old.is_named:
+            versions = _versions(comparing.opener(stack), comparing, [(old, arguments[1]), (new, arguments[4])])
+            if versions is not None:
+                old, new = (named(side, version) for side, version in zip((old, new), versions, strict=True))
+                diff = comparing.differ.diff(*versions, old.path, new.path)
+        yield from patch(old, new, more, diff, style)
+
+
+def _side(path: str, file: str, oid: str, mode: str) -> FileSide:
+    return FileSide(path, None) if file == _ABSENT else FileSide(path, mode, oid)
+
+
+def _versions(
+    opener: Opener, comparing: Comparing, sides: Sequence[tuple[FileSide, str]]
+) -> tuple[Version, Version] | None:
+    """Both sides; None if one of them is no checkpoint, or cannot be read."""
+    try:
+        old, new = comparing.versions(opener, [(side, Path(file)) for side, file in sides])
+    except NotThisFormatError:
+        return None
+    except ThetaError as error:
+        complain(f"warning: {sides[1][0].path}: {error}")
+        return None
+    return old, new

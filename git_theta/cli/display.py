@@ -1,0 +1,58 @@
+"""How text about differences is to look here: as git's settings, the terminal and the environment say."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from git_theta.cli.terminal import shows_unicode
+from git_theta.diffs.look import Look
+from git_theta.git import command as git
+from git_theta.settings import Settings
+
+_COLOURS: Final = {
+    "head": ("color.diff.meta", "bold"),
+    "title": ("color.diff.frag", "cyan"),
+    "old": ("color.diff.old", "red"),
+    "new": ("color.diff.new", "green"),
+    "changed": ("color.diff.commit", "yellow"),
+    "end": ("", "reset"),
+}
+"""For each word of `Look.colours` the key of git's configuration, and what it is by default."""
+
+
+def look(settings: Settings, environment: Mapping[str, str]) -> Look:
+    """How to show differences on standard output."""
+    return Look(_columns(environment), settings.fold, shows_unicode(environment), _colours(environment))
+
+
+def _columns(environment: Mapping[str, str]) -> int | None:
+    """The width of the terminal, or of the one that git's pager has; None for a file or a pipe."""
+    text = environment.get("COLUMNS", "")
+    if text.isdecimal() and int(text):
+        return int(text)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
+
+
+def _colours(environment: Mapping[str, str]) -> dict[str, str]:
+    """Escape sequences by word, if git itself would write a diff in colours here (it knows of its pager)."""
+    if environment.get("NO_COLOR") or not _wants_colours():
+        return {}
+    return {word: _colour(key, default) for word, (key, default) in _COLOURS.items()}
+
+
+def _wants_colours() -> bool:
+    is_terminal = "true" if sys.stdout.isatty() else "false"
+    status, output, _ = git.attempt(["config", "--get-colorbool", "color.diff", is_terminal], cwd=Path.cwd())
+    return status == 0 and output.strip() == b"true"
+
+
+def _colour(key: str, default: str) -> str:
+    status, output, _ = git.attempt(["config", "--get-color", key, default], cwd=Path.cwd())
+    return os.fsdecode(output) if status == 0 else ""

@@ -1,0 +1,21 @@
+"""What can be shown on the terminal, and how to show it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import click
+
+
+def shows_unicode(environment: Mapping[str, str]) -> bool:
+    """Whether the user's locale is UTF-8. Python itself may write UTF-8 to a terminal that does not know it."""
+    names = (environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    locale = next((name for name in names if name), "")
+    return locale.lower().replace("-", "").partition("@")[0].endswith("utf8")
+
+
+def say(line: str) -> None:
+    """Print a line; characters that the output cannot encode are escaped."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    click.echo(line.encode(encoding, "backslashreplace").decode(encoding))

@@ -1,0 +1,94 @@
+"""The lines that git writes above the diff of a file (git-diff(1), "generating patch text")."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+_ABSENT: Final = "/dev/null"
+_SHORT: Final = 7
+_PLAIN: Final = re.compile(rb"[ !#-\[\]-~]+")
+_ESCAPES: Final = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 34: '"', 92: "\\"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileSide:
+    """One side of the diff of a file.
+
+    Attributes:
+        path: from the top of the worktree, decoded as file names are.
+        mode: as git writes it ("100644"); None if there is no file.
+        oid: of the blob, in hexadecimal; zeros or "" if it is not known.
+    """
+
+    path: str
+    mode: str | None
+    oid: str = ""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the blob's name is known."""
+        return bool(self.oid.strip("0"))
+
+
+def head_lines(old: FileSide, new: FileSide, more: Iterable[str] | None = None) -> Iterator[str]:
+    """The lines from "diff --git" to "index"; without line breaks.
+
+    Args:
+        old: the side before.
+        new: the side after.
+        more: what comes after the modes, if git said it: that a file was renamed, and the names of the blobs.
+    """
+    yield f"diff --git {quoted('a/' + old.path)} {quoted('b/' + new.path)}"
+    if old.mode is None:
+        yield f"new file mode {new.mode}"
+    elif new.mode is None:
+        yield f"deleted file mode {old.mode}"
+    elif old.mode != new.mode:
+        yield f"old mode {old.mode}"
+        yield f"new mode {new.mode}"
+    yield from [*index_lines(old, new)] if more is None else more
+
+
+def rename_lines(old: FileSide, new: FileSide, similarity: int) -> Iterator[str]:
+    """What git says of a renamed file; similarity in percent."""
+    yield f"similarity index {similarity}%"
+    yield f"rename from {quoted(old.path)}"
+    yield f"rename to {quoted(new.path)}"
+    yield from index_lines(old, new)
+
+
+def index_lines(old: FileSide, new: FileSide) -> Iterator[str]:
+    """The line that names the blobs, if they differ."""
+    if old.oid != new.oid:
+        kept = f" {new.mode}" if old.mode == new.mode else ""
+        yield f"index {_short(old)}..{_short(new)}{kept}"
+
+
+def differ_line(old: FileSide, new: FileSide) -> str:
+    """What git says of files that it cannot show. `git apply` knows it, and refuses to apply what follows it."""
+    before = _ABSENT if old.mode is None else quoted("a/" + old.path)
+    after = _ABSENT if new.mode is None else quoted("b/" + new.path)
+    return f"Binary files {before} and {after} differ"
+
+
+def quoted(path: str) -> str:
+    """A path as git writes it: in quotes and with escapes if it has anything but plain ASCII (core.quotePath)."""
+    data = os.fsencode(path)
+    if _PLAIN.fullmatch(data):
+        return path
+    return '"' + "".join(map(_escaped, data)) + '"'
+
+
+def _escaped(byte: int) -> str:
+    if byte in _ESCAPES:
+        return f"\\{_ESCAPES[byte]}"
+    return chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}"
+
+
+def _short(side: FileSide) -> str:
+    """The beginning of the blob's name; zeros if there is none."""
+    return (side.oid if side.mode is not None else "").ljust(_SHORT, "0")[:_SHORT]

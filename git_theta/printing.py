@@ -1,0 +1,49 @@
+"""Text for a terminal: nothing in it that controls one, and how many columns it takes."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+from typing import Final
+
+_CUT: Final = "…"
+
+
+def printable(text: str) -> str:
+    """The text with every control character escaped: names in a repository may hold what confuses a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def width(text: str) -> int:
+    """The columns that printable text takes: two for wide characters, none for marks on the one before."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_width, text))
+
+
+def shortened(text: str, columns: int) -> str:
+    """The text in at most so many columns (at least 1); what is too long loses its middle."""
+    if width(text) <= columns:
+        return text
+    tail = _fitting(text[::-1], (columns - 1) // 2)[::-1]
+    head = _fitting(text, columns - 1 - width(tail))
+    return head + _CUT + tail
+
+
+def _fitting(text: str, columns: int) -> str:
+    """The beginning of a text that takes at most so many columns."""
+    used = 0
+    for place, char in enumerate(text):
+        used += _width(char)
+        if used > columns:
+            return text[:place]
+    return text
+
+
+@cache
+def _width(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
