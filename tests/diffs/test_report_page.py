@@ -279,11 +279,7 @@ def test_heatmap_is_there_as_a_table_and_follows_the_choice_of_colour(page: Page
     assert rows["wte.weight"][0] == "other shape"
     assert rows["h.*.attn.c_proj.weight"][-1].startswith("3.")
     before = page.picture("#map-chart")
-    page.run(
-        "const field = document.getElementById('map-metric'); field.value = 'changed';"
-        "field.dispatchEvent(new Event('change', {bubbles: true}))"
-    )
-    page.settle()
+    page.choose("#map-metric", "changed")
     assert page.texts("#map-table tbody tr")[4].split("\t")[-1] == "100 %"
     assert page.picture("#map-chart") != before
 
@@ -334,6 +330,34 @@ def test_heatmap_is_walked_with_arrow_keys_and_read_out(page: Page, report: Path
     page.press(Keys.ENTER)
     assert page.text("#group-title") == "h.11.attn.c_attn.weight"
     assert page.find("#map-readout").get_attribute("role") == "status"
+
+
+def test_layers_that_do_not_fit_come_into_view_when_the_cursor_gets_there(page: Page, tmp_path: Path) -> None:
+    sides = [model(**{f"h.{layer}.w": f"{side}{layer}" for layer in range(90)}) for side in "ab"]
+    diff = moved(compare(*sides, "m", "m"), **{f"h.{layer}.w": layer / 1000 for layer in range(90)})
+    page.open(written(tmp_path, [diff]), NARROW)
+    page.run("document.getElementById('map-chart').focus()")
+    page.press(Keys.ARROW_DOWN)
+    before = page.picture("#map-chart")
+    page.press(Keys.END)
+    assert page.text("#map-readout") == "h.89.w, layer 89: relative change ≈ 8.90 %"
+    assert page.picture("#map-chart") != before
+    page.press(Keys.HOME)
+    assert page.text("#map-readout") == "h.0.w, layer 0: relative change ≈ 0 %"
+    assert page.picture("#map-chart") == before
+
+
+def test_parts_of_a_model_that_have_many_layers_of_their_own_are_shown_one_by_one(page: Page, tmp_path: Path) -> None:
+    found = [f"encoder.{layer}.w" for layer in range(4)] + [f"state/{number}/step" for number in range(80)]
+    diff = compare(model(**dict.fromkeys(found, "1")), model(**dict.fromkeys(found, "2")), "m", "m")
+    page.open(written(tmp_path, [diff]))
+    page.click("#map-details summary")
+    assert page.texts("#map-part option") == ["the whole checkpoint", "encoder.*", "state/*"]
+    assert page.texts("#map-table tbody th") == ["encoder.*.w"]
+    page.choose("#map-part", "state/*")
+    assert page.texts("#map-table tbody th") == ["state/*/step"]
+    page.choose("#map-part", "")
+    assert page.texts("#map-table tbody th") == ["encoder.*.w", "state/*/step"]
 
 
 def test_sort_follows_the_keyboard(page: Page, report: Path) -> None:

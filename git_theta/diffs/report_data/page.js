@@ -55,7 +55,7 @@ function accuracy({ changes }) {
   const estimated = changes.filter(({ exact }) => exact === false).length;
   const unknown = changes.filter(({ exact, kind }) => exact === null && kind === "modified").length;
   const parts = [];
-  if (estimated) parts.push(`${count(estimated, "group")} estimated from signatures (≈), because the objects are not here.`);
+  if (estimated) parts.push(`${count(estimated, "group")} estimated from signatures (≈): their values are not here, or too many to read.`);
   if (unknown) parts.push(`${count(unknown, "modified group")} could not be measured.`);
   return parts.join(" ");
 }
