@@ -110,7 +110,7 @@ def test_page_opens_with_what_changed_most_and_loads_nothing_else(page: Page, re
 def test_summary_counts_groups_and_bytes_and_names_the_largest_change(page: Page, report: Path) -> None:
     page.open(report)
     groups, size, kept, largest = page.texts("#tiles dd")
-    assert groups.startswith("124 of 149\n119 modified, 1 added, 1 removed, 1 renamed, 1 other dtype, 1 other shape")
+    assert groups.startswith("124 of 149\n119 modified, 1 added, 1 removed, 1 renamed, 1 retyped, 1 reshaped")
     assert " kB of " in size
     assert kept.startswith("12.2 kB")
     assert largest.endswith("h.11.attn.c_proj.weight")
@@ -276,7 +276,7 @@ def test_heatmap_is_there_as_a_table_and_follows_the_choice_of_colour(page: Page
     rows = {row.split("\t")[0]: row.split("\t")[1:] for row in page.texts("#map-table tbody tr")}
     assert rows["h.*.ln_1.bias"] == ["", *["unchanged"] * 12]
     assert rows["h.*.mlp.c_proj.bias"][-1] == "removed"
-    assert rows["wte.weight"][0] == "other shape"
+    assert rows["wte.weight"][0] == "reshaped"
     assert rows["h.*.attn.c_proj.weight"][-1].startswith("3.")
     before = page.picture("#map-chart")
     page.choose("#map-metric", "changed")
@@ -447,7 +447,7 @@ def test_names_that_are_markup_stay_text(page: Page, tmp_path: Path) -> None:
     assert page.run("return window.hit") is None
     assert page.run("const found = []; for (const name in {}) found.push(name); return found") == []
     assert page.run("return document.querySelectorAll('img, b:not([aria-hidden])').length") == 0
-    assert page.run("return document.scripts.length") == 3
+    assert page.run("return document.scripts.length") == 4
     assert page.text("#title") == HOSTILE[1]
     shown = page.run("return [...document.querySelectorAll('#rows .pick')].map((found) => found.textContent)")
     assert shown[:7] == list(HOSTILE[:7])
