@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import cache
 from typing import Final
 
 _CUT: Final = "…"
@@ -19,7 +20,7 @@ def width(text: str) -> int:
     """The columns that printable text takes: two for wide characters, none for marks on the one before."""
     if text.isascii():
         return len(text)
-    return sum(_width(char) for char in text)
+    return sum(map(_width, text))
 
 
 def shortened(text: str, columns: int) -> str:
@@ -41,6 +42,7 @@ def _fitting(text: str, columns: int) -> str:
     return text
 
 
+@cache
 def _width(char: str) -> int:
     if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
         return 0

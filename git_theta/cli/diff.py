@@ -57,6 +57,13 @@ class _Pair:
 @click.option("--cached", "--staged", is_flag=True, help="Compare the index with REVISION (by default HEAD).")
 @click.option("--stat", is_flag=True, help="Show a line for each checkpoint; reads no values.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/diff.md).")
+@click.option(
+    "--html",
+    "page",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page with charts, to open in a browser.",
+)
 @click.option("--groups", "pattern", help="Only the groups whose names match a pattern, such as 'h.*.attn.*'.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if something differs.")
 @click.option("--no-index", is_flag=True, help="Compare two files, be they in a repository or not.")
@@ -68,6 +75,7 @@ def command(
     cached: bool,
     stat: bool,
     as_json: bool,
+    page: Path | None,
     pattern: str | None,
     exit_code: bool,
     no_index: bool,
@@ -78,6 +86,8 @@ def command(
     Outside of a repository, or with --no-index, two files are compared, which may have different formats. Exits with
     128 if that is not possible.
     """
+    if page is not None and (stat or as_json):
+        raise UsageError("--html goes without --stat and --json")
     paths: list[str] | None = ctx.meta.get(_PATHS)
     only: Selection | None = None if pattern is None else partial(fnmatch.fnmatchcase, pat=pattern)
     try:
@@ -89,8 +99,15 @@ def command(
             else:
                 files = changed_files(Path.cwd(), arguments, paths, cached=cached)
                 pairs = _changed(files, comparing, comparing.workspace, opener)
-            found = _compared(pairs, comparing.differ.quick() if stat else comparing.differ, only)
-            count = _show_json(found) if as_json else _show(found, comparing, stat=stat)
+            differ = comparing.differ
+            differ = differ.quick() if stat else differ if page is None else differ.thorough()
+            found = _compared(pairs, differ, only)
+            if as_json or page is not None:
+                listed = list(found)
+                _show_whole(listed, page, differ)
+                count = len(listed)
+            else:
+                count = _show(found, comparing, stat=stat)
     except UsageError:
         raise
     except ThetaError as error:
@@ -178,15 +195,19 @@ def _says_something(diff: CheckpointDiff, pair: _Pair, *, is_part: bool) -> bool
     return not is_part and (is_git or diff.old.skeleton.digest != diff.new.skeleton.digest)
 
 
-def _show_json(found: Iterable[tuple[_Pair, CheckpointDiff | None]]) -> int:
+def _show_whole(listed: Sequence[tuple[_Pair, CheckpointDiff | None]], page: Path | None, differ: Differ) -> None:
+    """Show all diffs at once: as a page, or as JSON."""
+    from git_theta.cli import diff_page
     from git_theta.diffs import as_json
 
-    listed = list(found)
     for pair, diff in listed:
         if diff is None:
             complain(f"warning: {pair.new.path} cannot be compared, and is left out")
-    say(as_json.text(diff for _, diff in listed if diff is not None))
-    return len(listed)
+    diffs = [(diff, pair.versions) for pair, diff in listed if diff is not None and pair.versions is not None]
+    if page is None:
+        say(as_json.text(diff for diff, _ in diffs))
+    else:
+        diff_page.write(page, diffs, differ)
 
 
 def _show(found: Iterable[tuple[_Pair, CheckpointDiff | None]], comparing: Comparing, *, stat: bool) -> int:

@@ -29,12 +29,16 @@ _ABSENT: Final = "/dev/null"
     "diff-driver", add_help_option=False, context_settings={"ignore_unknown_options": True, "help_option_names": []}
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(arguments: tuple[str, ...]) -> int:
+@click.pass_context
+def command(ctx: click.Context, arguments: tuple[str, ...]) -> int:
     """Write what changed in a checkpoint. Git calls this; see gitattributes(5), "external diff driver".
 
     The arguments are PATH OLD-FILE OLD-OID OLD-MODE NEW-FILE NEW-OID NEW-MODE, and after a rename the new path and the
     lines that tell of it.
     """
+    if arguments in (("-h",), ("--help",)):
+        click.echo(ctx.get_help())
+        return 0
     other = os.environ.get("GIT_EXTERNAL_DIFF")
     if other:
         return _forward(other, arguments)

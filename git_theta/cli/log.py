@@ -75,7 +75,7 @@ def command(
     words, paths = _sorted(repository, arguments, ctx.meta.get(_SEPARATED))
     commits = history.commits(repository, history.revisions(repository, words), paths)
     how = How.EXACT if exact else workspace.differ.how
-    differ = replace(workspace.differ, how=how, most_bytes=_MOST_BYTES)
+    differ = replace(workspace.differ, how=how, affordable=_MOST_BYTES)
     logged = flow.log(repository, commits, flow.Followed(patterns), differ, all_files=bool(paths))
     shown = itertools.islice(logged, limit)
     if in_json:

@@ -26,11 +26,15 @@ _HEAD: Final = 64
     "textconv", add_help_option=False, context_settings={"ignore_unknown_options": True, "help_option_names": []}
 )
 @click.argument("file", type=click.UNPROCESSED)
-def command(file: str) -> None:
+@click.pass_context
+def command(ctx: click.Context, file: str) -> None:
     """Write a line of text for each parameter group of FILE, a checkpoint or a metadata file.
 
     It has the group's name, dtype, shape and the beginning of its digest. What cannot be read is described in a line.
     """
+    if file in ("-h", "--help") and not Path(file).exists():
+        click.echo(ctx.get_help())
+        return
     with Path(file).open("rb") as stream:
         head = stream.read(_HEAD)
         data = head + stream.read(MAX_BYTES) if is_metadata(head) else b""

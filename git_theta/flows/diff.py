@@ -33,6 +33,9 @@ from git_theta.updates.reading import Readers
 AUTO_BYTES: Final = 1 << 28
 """Bytes of values, old and new ones together, that are read without being asked for: about a second's worth."""
 
+THOROUGH_BYTES: Final = 1 << 31
+"""The same for a report, for which one waits a little."""
+
 _THREADS: Final = 4
 
 
@@ -58,18 +61,22 @@ class Differ:
         store: has the values of what is kept; None outside of a repository.
         how: the statistics are had.
         warn: is told, in one line, what the user should know.
-        most_bytes: of values, old and new ones together, that are read of one checkpoint without being asked for.
+        affordable: bytes of values, old and new ones together, that are read without being asked for.
     """
 
     formats: Family[Format]
     store: ObjectStore | None
     how: How
     warn: Callable[[str], None]
-    most_bytes: int = AUTO_BYTES
+    affordable: int = AUTO_BYTES
 
     def quick(self) -> Differ:
         """One that tells no statistics, and so reads no values."""
         return replace(self, how=How.NONE)
+
+    def thorough(self) -> Differ:
+        """One for whom it takes more to be too much to read."""
+        return replace(self, affordable=THOROUGH_BYTES)
 
     def diff(
         self, old: Version, new: Version, old_path: str, new_path: str, only: Selection | None = None
@@ -100,21 +107,26 @@ class Differ:
         """
         readers = self._readers()
         presence = _Presence(self.store)
-        found = {}
-        for change in changes:
+
+        def look(change: GroupChange) -> Histogram | None:
             sides = [(old, change.old), (new, change.new)]
-            if all(entry is None or (is_numeric(entry.dtype) and presence.of(side, entry)) for side, entry in sides):
-                values = [
-                    None if entry is None else Values(entry.dtype, partial(side.rows, entry, readers))
-                    for side, entry in sides
-                ]
-                try:
-                    made = histogram(values[0], values[1])
-                except (UnusableBaseError, ChangedWhileReadingError):
-                    continue
-                if made is not None:
-                    found[change.name] = made
-        return found
+            if not all(
+                entry is None or (is_numeric(entry.dtype) and presence.of(side, entry)) for side, entry in sides
+            ):
+                return None
+            values = [
+                None if entry is None else Values(entry.dtype, partial(side.rows, entry, readers))
+                for side, entry in sides
+            ]
+            try:
+                return histogram(values[0], values[1])
+            except (UnusableBaseError, ChangedWhileReadingError):
+                return None
+
+        listed = list(changes)
+        with ThreadPoolExecutor(max(1, min(_THREADS, os.cpu_count() or 1, len(listed)))) as pool:
+            found = zip(listed, pool.map(look, listed), strict=True)
+            return {change.name: made for change, made in found if made is not None}
 
     def _readers(self) -> Readers | None:
         return None if self.store is None else Readers(self.store, update_types())
@@ -161,7 +173,7 @@ class Differ:
         if self.how is How.ESTIMATE:
             return set()
         presence = _Presence(self.store)
-        left = math.inf if self.how is How.EXACT else self.most_bytes
+        left = math.inf if self.how is How.EXACT else self.affordable
         chosen = set()
         for number, pair in enumerate(pairs):
             cost = sum(entry.nbytes for entry in pair or ())

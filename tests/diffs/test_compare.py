@@ -116,9 +116,9 @@ def test_changes_applied_to_the_old_version_give_the_new_one(old: Metadata, new:
 def test_many_groups_are_compared_in_no_time() -> None:
     old = checkpoint(*(entry(f"a.{number}", str(number % 7)) for number in range(20_000)))
     new = checkpoint(*(entry(f"b.{number}", str(number % 7)) for number in range(20_000)))
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert {change.kind for change in compare(old, new, "a", "b").changes} == {Kind.RENAMED}
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 def test_summary_counts_groups_and_bytes() -> None:

@@ -255,6 +255,19 @@ def test_histograms_have_common_edges_and_count_every_value() -> None:
     assert found.new == tuple(np.histogram(wide(new), found.edges)[0].tolist())
 
 
+@pytest.mark.parametrize(("low", "high"), [(-0.1, 0.3), (1.0, 1.0 + 2**-46), (-1e308, 1.7e308), (0.0, 1e-310), (5, 9)])
+def test_values_at_the_edges_are_in_the_bins_that_a_search_finds(low: float, high: float) -> None:
+    edges = np.asarray(histogram(None, values(np.array([low, high]))).edges)  # type: ignore[union-attr]
+    beside = [np.nextafter(edges, math.inf)[:-1], np.nextafter(edges, -math.inf)[1:]]
+    numbers = np.concatenate([edges, *beside, np.random.default_rng(0).uniform(low / 2, high / 2, 1000) * 2])
+    numbers = np.clip(numbers, low, high)
+    found = histogram(None, values(numbers))
+    assert found is not None
+    assert found.edges == tuple(edges)
+    places = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, 63)
+    assert found.new == tuple(np.bincount(places, minlength=64).tolist())
+
+
 def test_histogram_of_one_side_leaves_the_other_empty() -> None:
     found = histogram(None, values(np.array([1, 2, 2, 3], np.int8)), bins=2)
     assert found is not None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 KEYS = ["filter.theta.clean", "filter.theta.smudge", "filter.theta.process", "filter.theta.required"]
 MERGE_KEYS = ["merge.theta.name", "merge.theta.driver"]
+DIFF_KEYS = ["diff.theta.command", "diff.theta.textconv"]
 
 
 @pytest.fixture
@@ -36,9 +37,11 @@ def test_nothing_installed_nothing_is_said_to_be(here: Repo) -> None:
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])
-def test_install_writes_filter_and_merge_driver_to_the_scope(here: Repo, scope: str) -> None:
+def test_install_writes_filter_and_drivers_to_the_scope(here: Repo, scope: str) -> None:
     drivers.install(scope, skip_smudge=False, force=False)
-    assert sorted(settings(here, scope)) == sorted(KEYS + MERGE_KEYS)
+    assert sorted(settings(here, scope)) == sorted(KEYS + MERGE_KEYS + DIFF_KEYS)
+    assert settings(here, scope)["diff.theta.command"] == "git-theta diff-driver"
+    assert settings(here, scope)["diff.theta.textconv"] == "git-theta textconv"
     assert settings(here, scope)["filter.theta.required"] == "true"
     assert settings(here, scope)["filter.theta.process"] == "git-theta filter-process"
     assert settings(here, "global" if scope == "local" else "local") == {}
@@ -69,7 +72,7 @@ def test_skip_smudge_can_be_switched_on_and_off_without_force(here: Repo) -> Non
     assert settings(here) == plain
 
 
-@pytest.mark.parametrize("key", KEYS + MERGE_KEYS)
+@pytest.mark.parametrize("key", KEYS + MERGE_KEYS + DIFF_KEYS)
 def test_other_setting_under_our_name_is_refused_and_nothing_is_written(here: Repo, key: str) -> None:
     here.git("config", "--local", key, "something else")
     with pytest.raises(GitError) as refused:
@@ -147,3 +150,32 @@ def test_uninstall_that_fails_does_not_say_that_there_was_nothing(here: Repo) ->
     here.write(".git/config.lock", "")
     with pytest.raises(GitError, match="could not lock config file"):
         drivers.uninstall("local")
+
+
+def test_diff_driver_that_is_missing_is_added_and_nothing_else_is_touched(here: Repo) -> None:
+    drivers.install("global", skip_smudge=True, force=False)
+    for key in DIFF_KEYS:
+        here.git("config", "--global", "--unset", key)
+    assert not drivers.show_diffs()
+    assert not drivers.are_diffs_ours()
+    assert drivers.are_installed()
+    drivers.install_diffs("local")
+    assert sorted(settings(here)) == DIFF_KEYS
+    assert drivers.show_diffs()
+    assert drivers.are_diffs_ours()
+
+
+@pytest.mark.parametrize("key", DIFF_KEYS)
+def test_diff_driver_of_the_user_is_left_alone_and_not_taken_for_ours(here: Repo, key: str) -> None:
+    here.git("config", "--local", key, "something else")
+    drivers.install_diffs("local")
+    assert settings(here)[key] == "something else"
+    assert drivers.show_diffs()
+    assert not drivers.are_diffs_ours()
+
+
+def test_last_scope_decides_whose_the_diff_driver_is(here: Repo) -> None:
+    drivers.install("global", skip_smudge=False, force=False)
+    assert drivers.are_diffs_ours()
+    here.git("config", "--local", "diff.theta.command", "something else")
+    assert not drivers.are_diffs_ours()
