@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import termios
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 import git_theta
-from tests.cli.prompt.terminal import CTRL_C, CTRL_D, ENTER, TAB, UP, Terminal
+from tests.cli.prompt.terminal import CTRL_C, CTRL_D, ENTER, Terminal
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, safetensors_bytes
 
