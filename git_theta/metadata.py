@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
@@ -76,6 +76,11 @@ class Skeleton:
     update: Update | None
 
 
+UNDECIDED_METHOD: Final = "undecided"
+"""Stands where a merge method is named, of groups whose values nobody chose: only in ancestors that git itself merged
+from several, never in a commit."""
+
+
 @dataclass(frozen=True, slots=True)
 class MergeRecord:
     """What a merge made a group's values with, for people to read; the values do not depend on it.
@@ -136,6 +141,11 @@ class Metadata:
     def by_name(self) -> dict[str, Entry]:
         """The groups by name."""
         return {entry.name: entry for entry in self.entries}
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether somebody chose the values of all groups; see `UNDECIDED_METHOD`."""
+        return all(entry.merge is None or entry.merge.method != UNDECIDED_METHOD for entry in self.entries)
 
     def layout(self) -> Layout:
         """Where the groups lie in the checkpoint."""

@@ -13,6 +13,7 @@ import msgpack
 from git_theta import tensors
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.flax_reader import MAX_DEPTH, NDARRAY, RAW, UNPACKED, Array, walk
+from git_theta.checkpoints.texts import place_like
 from git_theta.errors import PluginError
 from git_theta.sources import BytesSource
 
@@ -93,8 +94,13 @@ def _mix(top: _Node, donors: Mapping[str, bytes]) -> None:
             raise PluginError(f"there is no place in the flax file for {name[:80]!r} alone")
         if found is None:
             place.children.pop(key, None)
-        else:
+        elif key in place.children:
             place.children[key] = found
+        else:
+            children = list(place.children.items())
+            donor_keys = list((_at(trees[donor], path) or place).children)
+            children.insert(place_like(key, list(place.children), donor_keys), (key, found))
+            place.children = dict(children)
 
 
 def _at(top: _Node, path: Sequence[str]) -> _Node | None:

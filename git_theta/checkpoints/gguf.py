@@ -15,7 +15,7 @@ import numpy as np
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
-from git_theta.checkpoints.texts import MAX_TEXT, MAX_VALUES
+from git_theta.checkpoints.texts import MAX_TEXT, MAX_VALUES, place_like
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
 from git_theta.sources import BytesSource, Source
@@ -151,8 +151,13 @@ class Gguf:
             place = heads[donor].places.get(key)
             if place is None:
                 pairs.pop(name, None)
-            else:
+            elif name in pairs:
                 pairs[name] = donor[slice(*place)]
+            else:
+                items = list(pairs.items())
+                donor_names = [tensors.join_name([other]) for other in heads[donor].places]
+                items.insert(place_like(name, list(pairs), donor_names), (name, donor[slice(*place)]))
+                pairs = dict(items)
         return _written(groups, head.version, head.alignment, list(pairs.values()))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Dict, Record
+from git_theta.checkpoints.texts import place_like
 from git_theta.checkpoints.torch_tree import key_text, members
 from git_theta.errors import PluginError
 
@@ -28,8 +29,11 @@ def mix(root: object, donors: Mapping[str, object]) -> None:
         if found is not None and (source := _place(found, key)) is not None:
             if target is None:
                 raise PluginError(f"there is no dictionary that {name[:80]!r} could be put into")
-            start = len(target) if place is None else place
-            target[start : start + 2] = found[source : source + 2]
+            if place is None:
+                start = 2 * place_like(key, _keys(target), _keys(found))
+                target[start:start] = found[source : source + 2]
+            else:
+                target[place : place + 2] = found[source : source + 2]
         elif target is not None and place is not None:
             del target[place : place + 2]
         else:
@@ -72,6 +76,10 @@ def _dictionaries(node: object) -> Iterator[list[object]]:
             yield node.entries
         parts = node.state if isinstance(node.state, tuple) else (node.state,)
         yield from (part.entries for part in parts if isinstance(part, Dict))
+
+
+def _keys(entries: list[object]) -> list[str]:
+    return [key_text(key) for key in entries[::2]]
 
 
 def _place(entries: list[object] | None, key: str) -> int | None:

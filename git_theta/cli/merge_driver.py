@@ -14,7 +14,8 @@ from git_theta.cli.strategies import chosen
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import MetadataError, StoreError
 from git_theta.flows.merging.plan import Versions
-from git_theta.flows.merging.settling import as_before
+from git_theta.flows.merging.settling import as_before, undecided
+from git_theta.git import caller, drivers
 from git_theta.merges.decisions import Conflict
 from git_theta.metadata import Metadata
 from git_theta.metadata_file import is_metadata, parse, serialize
@@ -45,6 +46,11 @@ def command(ancestor: Path, ours: Path, theirs: Path, path: str, marker_size: in
     if outcome.metadata is None:
         complain(f"{path}: {_described(outcome.unsettled)}; the worktree keeps ours: settle it with {_how(path)}")
         return 1
+    if is_inner:
+        _replace(ours, serialize(undecided(outcome.metadata, outcome.plan.conflicts)))
+        return 0
+    if _is_for_a_worktree(workspace):
+        workspace.smudger.provide(outcome.metadata, path)
     _replace(ours, serialize(outcome.metadata))
     return 0
 
@@ -60,10 +66,22 @@ def _read(file: Path, path: str) -> Metadata | None:
 def _is_inner(workspace: Workspace, path: str, marker_size: int) -> bool:
     """Whether git merges the ancestors of a merge with each other: no one is asked about what is none's result.
 
-    Git makes conflict markers longer then, by which alone it can be told.
+    Git makes conflict markers longer then, by two characters or more, by which alone it can be told. (By one it makes
+    them longer where a file was renamed on both sides.)
     """
     usual = workspace.repository.attributes(path, ("conflict-marker-size",)).get("conflict-marker-size", "")
-    return marker_size > (int(usual) if usual.isdecimal() and int(usual) else _MARKER_SIZE)
+    return marker_size > 1 + (int(usual) if usual.isdecimal() and int(usual) else _MARKER_SIZE)
+
+
+def _is_for_a_worktree(workspace: Workspace) -> bool:
+    """Whether git puts what was merged into the worktree next: without all objects, it would fail half-way there."""
+    is_skipped = drivers.skips_smudge() or workspace.settings.skip_smudge
+    return not (is_skipped or workspace.repository.is_bare or _caller() == "merge-tree")
+
+
+def _caller() -> str:
+    """The verb of the git command that merges."""
+    return next(iter(caller.arguments(lambda _name: None)), "")
 
 
 def _described(conflicts: Sequence[Conflict]) -> str:

@@ -54,6 +54,8 @@ def _read(repository: Repository, oid: str, wanted: Collection[str] | None = Non
             return
         if wanted is not None and not any(digest.decode() in wanted for digest in _DIGEST.findall(data)):
             return
-        yield data, parse(data)
+        metadata = parse(data)
+        if metadata.is_decided:
+            yield data, metadata
     except (GitError, MetadataError):
         return  # Something that cannot be read is nothing that is known.

@@ -71,11 +71,12 @@ class Job:
         Raises:
             MergeError: the parameters do not suit the inputs.
         """
-        factors: Factors | None = getattr(self.method, "factors", None)
-        if self.method is None or factors is None:
+        if self.method is None:
             return None
         params = resolve(self.method.name, self.method.parameters, self.given, len(self.inputs))
-        weights = factors(len(self.inputs), self.base is not None, params)
+        weights = _weights(self.method, params, len(self.inputs), has_base=self.base is not None)
+        if weights is None:
+            return None
         terms = [pair for pair in zip(weights, self.entries, strict=True) if pair[0] != 0]
         return terms if terms and all(entry.dtype == self.dtype for _, entry in terms) else None
 
@@ -116,6 +117,9 @@ def job_of(
     if base is not None and base.shape != inputs[0].shape:
         base = None
     check_count(method, len(inputs), has_base=base is not None)
+    if base is not None and not method.needs_base:
+        weights = _weights(method, params, len(inputs), has_base=True)
+        base = None if weights is not None and weights[-1] == 0 else base
     if inputs[0].dtype not in WORKING:
         raise MergeError(f"{name} cannot merge values of dtype {inputs[0].dtype} that differ: take one side")
     return Job(conflict, inputs[0].dtype, inputs, base, method, given, _record(method, given, params))
@@ -139,6 +143,12 @@ def taken(conflict: Conflict, decision: Decision) -> Entry | None:
 def _picked(value: Value | tuple[Value, ...], numbers: Sequence[int], count: int) -> Value | tuple[Value, ...]:
     """A parameter's values for the sides that have the group, of those for all sides."""
     return tuple(value[number] for number in numbers) if isinstance(value, tuple) and len(value) == count else value
+
+
+def _weights(method: MergeMethod, params: Params, count: int, *, has_base: bool) -> tuple[float, ...] | None:
+    """The weights of the inputs and of the base, of a method that sums them up."""
+    factors: Factors | None = getattr(method, "factors", None)
+    return None if factors is None else factors(count, has_base, params)
 
 
 def _record(method: MergeMethod, given: Mapping[str, object], params: Params) -> MergeRecord:

@@ -7,14 +7,20 @@ counts as added. Of equal values ours are taken, however the other sides keep th
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from git_theta.merges.decisions import Clash, Conflict
-from git_theta.metadata import Entry, Metadata
+from git_theta.metadata import UNDECIDED_METHOD, Entry, MergeRecord, Metadata
 
 STRUCTURE: Final = "(structure)"
 """The name of a conflict about all that is neither a group nor a value with a name."""
+
+UNDECIDED: Final = MergeRecord(UNDECIDED_METHOD)
+"""Marks a group of an ancestor that is itself a merge, in which it was in conflict: every side has changed it."""
+
+ADDED: Final = MergeRecord(UNDECIDED_METHOD, (("added", True),))
+"""The same of a group that was added differently on both sides of that merge: it has no values before."""
 
 OURS: Final = 0
 """The number of our side; theirs is 1, and so on."""
@@ -93,11 +99,14 @@ def identity(entry: Entry | None) -> Hashable:
 
 def _step(name: str, old: Entry | None, sides: Sequence[Entry | None]) -> Step:
     identities = [identity(side) for side in sides]
-    changed = changes(identity(old), identities)
-    side = choose(identity(old), identities)
+    mark = None if old is None or old.merge not in (UNDECIDED, ADDED) else old.merge
+    before = identity(old) if mark is None else mark
+    changed = changes(before, identities)
+    side = choose(before, identities)
     if side is not None:
         return Step(name, changed, side, sides[side])
-    return Step(name, changed, None, None, Conflict(name, _clash(old, sides), old, tuple(sides)))
+    ancestor = None if old is None or mark == ADDED else replace(old, merge=old.merge if mark is None else None)
+    return Step(name, changed, None, None, Conflict(name, _clash(old, sides), ancestor, tuple(sides)))
 
 
 def _clash(old: Entry | None, sides: Iterable[Entry | None]) -> Clash:

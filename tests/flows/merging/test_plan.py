@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_theta.flows.merging.plan import Step, Versions, plan_groups
+from git_theta.flows.merging.settling import undecided
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import Entry, Metadata
+from git_theta.metadata_file import parse, serialize
 from tests.flows.merging.scene import checkpoint, digest, entry, model
 
 BASE = model(a="1", b="1", c="1")
@@ -228,3 +230,33 @@ def test_twenty_thousand_groups_are_planned_quickly() -> None:
     assert time.process_time() - before < 2
     assert len(steps) == 60_000
     assert sum(step.conflict is not None for step in steps) == 20_000
+
+
+def test_group_in_conflict_between_ancestors_is_changed_on_every_side() -> None:
+    """Even on a side that decided for the very value that the ancestor of the ancestors has."""
+    inner = Versions(model(a="0", b="0"), (model(a="1", b="1"), model(a="2", b="0")))
+    conflicts = [step.conflict for step in plan_groups(inner) if step.conflict is not None]
+    ancestor = undecided(model(a="0", b="1"), conflicts)
+    assert not ancestor.is_decided
+    assert parse(serialize(ancestor)) == ancestor
+    for mine, yours in (("0", "1"), ("1", "0"), ("1", "2"), ("0", "3")):
+        steps = plan(ancestor, model(a=mine, b="1"), model(a=yours, b="4"))
+        assert values_of(steps) == {"a": None, "b": digest("4")}
+        conflict = steps["a"].conflict
+        assert conflict is not None
+        assert conflict.ancestor == model(a="0").by_name()["a"]
+    for both in ("0", "1", "3"):
+        assert values_of(plan(ancestor, model(a=both, b="1"), model(a=both, b="1")))["a"] == digest(both)
+    removed = plan(ancestor, model(b="1"), model(a="0", b="1"))["a"].conflict
+    assert removed is not None
+    assert removed.clash is Clash.REMOVED
+
+
+def test_group_added_differently_in_both_ancestors_has_none_before() -> None:
+    inner = Versions(model(b="0"), (model(a="1", b="0"), model(a="2", b="0")))
+    conflicts = [step.conflict for step in plan_groups(inner) if step.conflict is not None]
+    ancestor = undecided(model(a="1", b="0"), conflicts)
+    conflict = plan(ancestor, model(a="1", b="0"), model(a="2", b="0"))["a"].conflict
+    assert conflict is not None
+    assert conflict.ancestor is None
+    assert plan(ancestor, model(b="0"), model(a="1", b="0"))["a"].conflict is not None

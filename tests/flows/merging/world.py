@@ -90,7 +90,8 @@ class World:
     def smudge(self, metadata: Metadata) -> bytes:
         """The checkpoint; cleaning it must give the same metadata file again, as git requires after a merge."""
         data = serialize(metadata)
-        smudger = Smudger(self.store, MetadataCache(self.repo.path / "nothing"), update_types(), lambda _: None)
+        cache = MetadataCache(self.repo.path / "nothing")
+        smudger = Smudger(self.store, cache, update_types(), lambda _: None, self.formats)
         content = b"".join(bytes(piece) for piece in smudger.smudge(parse(data), data, self.path))
         assert self.cleaner.clean(iter([content]), self.path) == data
         return content

@@ -1,0 +1,230 @@
+"""A repository with branches that are all one step from its first commit, and what must be true after every merge."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import shutil
+import subprocess
+import warnings
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import safetensors.numpy
+
+from git_theta import tensors
+from git_theta.cli.workspace import Workspace
+from git_theta.metadata_file import parse
+from git_theta.store.objects import ObjectStore
+from tests.helpers import Repo, safetensors_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.helpers import Arrays
+
+FILE: Final = "model.safetensors"
+NET: Final = "net.pt"
+
+_SHAPES: Final[Mapping[str, tuple[tuple[int, ...], type[np.generic]]]] = {
+    "attn.weight": ((120, 100), np.float16),
+    "gate.bias": ((20,), np.float32),
+    "head.bias": ((90,), np.float32),
+    "key.bias": ((100,), np.float32),
+    "mlp.weight": ((200, 100), np.float32),
+    "norm.bias": ((30,), np.float32),
+    "step": ((), np.int64),
+}
+_LETTERS: Final = {name[0]: name for name in _SHAPES}
+_FILTER: Final = ("filter.theta.process=git-theta filter-process", "filter.theta.required=true")
+
+
+def groups(**variants: int) -> Arrays:
+    """The groups of a model: as in the first commit, but those named have other values.
+
+    Args:
+        variants: the number of the values by the first letter of the group; 0 are those of the first commit.
+    """
+    return {name: _values(name, variants.get(letter, 0)) for letter, name in _LETTERS.items()}
+
+
+def saved(path: str, **variants: int) -> bytes:
+    """A checkpoint with these groups, written by the library that the path's suffix stands for."""
+    arrays = groups(**variants)
+    if not path.endswith(".pt"):
+        return safetensors_bytes(arrays)
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}, buffer)
+    return buffer.getvalue()
+
+
+def loaded(path: str, data: bytes) -> Arrays:
+    """The groups of a checkpoint, read by the library."""
+    if not path.endswith(".pt"):
+        return dict(safetensors.numpy.load(data))
+    import torch
+
+    return {name: tensor.numpy() for name, tensor in torch.load(io.BytesIO(data), weights_only=True).items()}
+
+
+@cache
+def _values(name: str, variant: int) -> np.ndarray:
+    shape, dtype = _SHAPES[name]
+    generator = np.random.default_rng([ord(name[0]), variant])
+    values: np.ndarray = np.asarray(generator.standard_normal(shape) * 10).astype(dtype)
+    return values
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A repository, and what was seen to be right in it.
+
+    Attributes:
+        repo: where the commands run.
+        seen: commits whose checkpoint was right: what a clone must give for each path.
+    """
+
+    repo: Repo
+    seen: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, path: Path) -> Fork:
+        """A new one, beside its remote; the first commit is tagged "base"."""
+        Repo.init(path.parent / "remote.git", "--bare")
+        fork = cls(Repo.init(path))
+        fork.repo.git("remote", "add", "origin", "../remote.git")
+        fork.repo.theta("track", "*.safetensors", "*.pt")
+        fork.put()
+        fork.repo.commit("base")
+        fork.repo.git("tag", "base")
+        return fork
+
+    def copy(self, folder: Path) -> Fork:
+        """The same, with its remote, in another folder."""
+        shutil.copytree(self.repo.path.parent, folder, symlinks=True)
+        return Fork(Repo(folder / self.repo.path.name))
+
+    def git(self, *arguments: str, check: bool = True, env: Mapping[str, str | None] | None = None) -> Said:
+        """Run git, which must not fail in a way that is ours."""
+        done = self.repo.git(*arguments, check=check, env=env)
+        said = Said(done)
+        assert "add_cacheinfo" not in said.text
+        assert "Traceback" not in said.text
+        assert "external filter" not in said.text
+        return said
+
+    def put(self, *paths: str, **variants: int) -> None:
+        """Write checkpoints into the worktree."""
+        for path in paths or (FILE,):
+            self.repo.write(path, saved(path, **variants))
+
+    def commit(self, message: str, *paths: str, **variants: int) -> str:
+        """Commit checkpoints with these groups."""
+        self.put(*paths, **variants)
+        return self.repo.commit(message)
+
+    def branch(self, name: str, *paths: str, start: str = "base", message: str = "", **variants: int) -> None:
+        """A branch that ends in a new commit with these groups. Git is told what to commit: nothing is checked out."""
+        index = {"GIT_INDEX_FILE": str(self.repo.path / ".git" / "index-of-a-branch")}
+        self.repo.git("read-tree", start, env=index)
+        for path in paths or (FILE,):
+            metadata = self.cleaned(path, saved(path, **variants))
+            blob = self.repo.git("hash-object", "-w", "--no-filters", "--stdin", stdin=metadata).stdout.strip()
+            self.repo.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", env=index)
+        tree = self.repo.git("write-tree", env=index).stdout.strip()
+        commit = self.repo.git("commit-tree", tree, "-p", start, "-m", message or name).stdout.strip()
+        self.repo.git("update-ref", f"refs/heads/{name}", commit)
+
+    def cleaned(self, path: str, data: bytes) -> bytes:
+        """What the clean filter makes of a checkpoint."""
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning), contextlib.chdir(self.repo.path):
+            metadata = Workspace.here().cleaner.clean(iter([data]), path)
+            gc.collect()  # What GitPython keeps running would end with the process.
+        return metadata
+
+    def has(self, *paths: str, **variants: int) -> None:
+        """The worktree has these groups, in the files and in what git stores of them, with all objects."""
+        store = ObjectStore(self.theta_directory())
+        for path in paths or (FILE,):
+            wanted = groups(**variants)
+            found = loaded(path, self.repo.read(path))
+            assert found.keys() == wanted.keys()
+            wrong = [name for name in wanted if found[name].tobytes() != wanted[name].tobytes()]
+            assert wrong == [], path
+            metadata = parse(self.repo.git_bytes("cat-file", "blob", f":{path}"))
+            stored = {entry.name: entry.digest for entry in metadata.entries}
+            assert stored == {name: tensors.digest(array.tobytes()) for name, array in wanted.items()}
+            assert all(store.has(ref) for ref in metadata.objects())
+
+    def settled(self, *paths: str, **variants: int) -> None:
+        """HEAD has these groups, nothing is left to do, and the worktree's file is what git has."""
+        self.has(*paths, **variants)
+        assert self.git("diff", "--cached", "--name-status", "HEAD").text == ""
+        for path in paths or (FILE,):
+            assert self.cleaned(path, self.repo.read(path)) == self.repo.git_bytes("cat-file", "blob", f":{path}")
+        assert not self.git("fsck", "--no-dangling", "--no-progress").text
+        self.seen[self.repo.rev("HEAD")] = {path: self.repo.read(path) for path in paths or (FILE,)}
+
+    def expects(self, revision: str, *paths: str, **variants: int) -> None:
+        """A commit must have these groups, in files as the library writes them; `published` looks."""
+        self.seen[self.repo.rev(revision)] = {path: saved(path, **variants) for path in paths or (FILE,)}
+
+    def conflict(self, *paths: str, said: Said, **ours: int) -> None:
+        """The merge stopped: one line of ours for each path, stages in the index, and ours in the worktree."""
+        assert said.code == 1
+        for path in paths or (FILE,):
+            assert loaded(path, self.repo.read(path)).keys() == groups().keys()
+            assert self.repo.git("status", "--porcelain", "--", path).stdout.startswith("UU ")
+            assert self.repo.read(path) == saved(path, **ours)
+            lines = [line for line in said.text.splitlines() if line.startswith(f"git-theta: {path}:")]
+            assert len(lines) == 1
+
+    def take(self, side: str, *paths: str) -> None:
+        """Settle a conflict by one side."""
+        self.git("checkout", f"--{side}", "--", *(paths or (FILE,)))
+        self.git("add", "--", *(paths or (FILE,)))
+
+    def published(self) -> None:
+        """Git sees no change, and a fresh clone gives the bytes that were seen, of every commit."""
+        assert self.repo.status() == ""
+        for number, commit in enumerate(self.seen):
+            self.git("update-ref", f"refs/heads/seen-{number}", commit)
+        self.git("push", "-q", "origin", "refs/heads/seen-*")
+        options = [part for setting in _FILTER for part in ("--config", setting)]
+        folder = self.repo.path.parent
+        clone = Repo.clone(folder / "remote.git", folder / "clone", *options, "--no-checkout")
+        clone.git("checkout", "-q", next(iter(self.seen)), "--", ".gitattributes")
+        wanted = [(commit, path, data) for commit, files in self.seen.items() for path, data in files.items()]
+        asked = "".join(f"{clone.rev(f'{commit}:{path}')} {path}\n" for commit, path, _ in wanted)
+        given = clone.git_bytes("cat-file", "--batch", "--filters", stdin=asked)
+        for _, path, data in wanted:
+            assert given.startswith(data, given.index(b"\n") + 1), path
+            given = given[given.index(b"\n") + len(data) + 2 :]
+
+    def theta_directory(self) -> Path:
+        """Where the objects are."""
+        common = self.repo.git("rev-parse", "--git-common-dir").stdout.removesuffix("\n")
+        return self.repo.path / common / "theta"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a git command printed, and its exit status."""
+
+    done: subprocess.CompletedProcess[str]
+
+    @property
+    def code(self) -> int:
+        """The exit status."""
+        return self.done.returncode
+
+    @property
+    def text(self) -> str:
+        """All that it printed."""
+        return self.done.stdout + self.done.stderr

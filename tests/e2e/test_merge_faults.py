@@ -1,0 +1,144 @@
+"""What goes wrong in a merge: objects that are nowhere, a killed driver. Both sides stay as they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from git_theta.metadata_file import parse
+from git_theta.store.objects import ObjectStore
+from tests.e2e.forks import FILE, Fork, saved
+from tests.helpers import Repo, safetensors_bytes
+
+if TYPE_CHECKING:
+    from tests.helpers import Arrays
+
+
+def lose(fork: Fork, branch: str, keep: str) -> list[str]:
+    """Remove the objects that only one branch has; returns their names."""
+    store = ObjectStore(fork.theta_directory())
+    kept = {ref.oid for ref in parse(fork.repo.git_bytes("cat-file", "blob", f"{keep}:{FILE}")).objects()}
+    lost = {ref.oid for ref in parse(fork.repo.git_bytes("cat-file", "blob", f"{branch}:{FILE}")).objects()} - kept
+    for oid in lost:
+        store.path(oid).unlink()
+    return sorted(lost)
+
+
+@pytest.mark.parametrize("command", [("merge", "--no-edit"), ("cherry-pick",)])
+def test_objects_of_the_other_side_that_are_nowhere_are_a_conflict(fork: Fork, command: tuple[str, ...]) -> None:
+    """Git would take the file away before it notices that it cannot write the merged one: the driver says so first."""
+    fork.git("checkout", "-q", "attn")
+    lost = lose(fork, "mlp", keep="attn")
+    said = fork.git(*command, "mlp", check=False)
+    fork.conflict(said=said, a=1)
+    assert any(oid in said.text for oid in lost)
+    assert "group 'mlp.weight'" in said.text
+    fork.git(command[0], "--abort")
+    fork.settled(a=1)
+    assert fork.repo.status() == ""
+
+
+def test_objects_of_the_other_side_are_fetched(fork: Fork) -> None:
+    fork.git("push", "-q", "origin", "mlp")
+    fork.git("checkout", "-q", "attn")
+    lose(fork, "mlp", keep="attn")
+    fork.git("merge", "-q", "--no-edit", "mlp")
+    fork.settled(a=1, m=1)
+
+
+@pytest.mark.parametrize("how", ["merge-tree", "skip", "bare"])
+def test_merge_without_a_worktree_needs_no_objects(fork: Fork, how: str) -> None:
+    """Metadata is all that it takes: servers merge models that they do not have."""
+    fork.git("checkout", "-q", "--detach", "attn")
+    lose(fork, "mlp", keep="attn")
+    if how == "skip":
+        done = fork.git("merge", "-q", "--no-edit", "mlp", env={"GIT_THETA_SKIP_SMUDGE": "1"})
+        assert done.code == 0
+        names = "HEAD"
+    else:
+        if how == "bare":
+            fork.git("config", "core.bare", "true")
+            fork.repo.write(".git/info/attributes", "*.safetensors merge=theta\n")
+        names = fork.git("merge-tree", "--write-tree", "attn", "mlp").done.stdout.strip()
+    merged = parse(fork.repo.git_bytes("cat-file", "blob", f"{names}:{FILE}"))
+    wanted = parse(fork.cleaned(FILE, saved(FILE, a=1, m=1))) if how != "bare" else None
+    if wanted is not None:
+        assert [entry.digest for entry in merged.entries] == [entry.digest for entry in wanted.entries]
+
+
+def large(seed: int) -> Arrays:
+    generator = np.random.default_rng(seed)
+    return {f"layer.{n}.weight": generator.standard_normal((512, 1024), dtype=np.float32) for n in range(6)}
+
+
+@pytest.fixture
+def apart(repo: Repo) -> Repo:
+    """Two branches that differ in all groups of a model of 12 MB."""
+    repo.theta("track", "*.safetensors")
+    for number, branch in enumerate(("base", "theirs", "ours")):
+        repo.git("checkout", "-q", "-b", branch, *(("base",) if number else ()))
+        repo.write(FILE, safetensors_bytes(large(number)))
+        repo.commit(branch)
+    return repo
+
+
+def whole(repo: Repo) -> bool:
+    """Whether each object of the store is what its name says."""
+    return all(sha256(path.read_bytes()).hexdigest() == name for name, path in repo.objects().items())
+
+
+def test_killed_driver_is_a_conflict(apart: Repo) -> None:
+    """Whenever it dies, our side stays, abort restores it, and the next merge is as the first would have been."""
+    driver = apart.git("config", "merge.theta.driver").stdout.strip()
+    ours = apart.read(FILE)
+    codes = []
+    for seconds in (0.05, 0.2, 0.35, 0.5, 0.7):
+        apart.git("config", "merge.theta.driver", f"timeout -s KILL {seconds} {driver}")
+        merged = apart.git("merge", "--no-edit", "theirs", check=False, env={"GIT_THETA_MERGE": "ties density=0.5"})
+        codes.append(merged.returncode)
+        assert whole(apart)
+        if merged.returncode:
+            assert apart.status().splitlines()[0] == f"UU {FILE}"
+            assert apart.read(FILE) == ours
+            apart.git("merge", "--abort")
+        else:
+            apart.git("reset", "-q", "--hard", "ours")
+        assert apart.git("status", "--porcelain", "--untracked-files=no").stdout == ""
+    assert codes[0] == 1
+    apart.git("config", "merge.theta.driver", driver)
+    apart.git("merge", "-q", "--no-edit", "theirs", env={"GIT_THETA_MERGE": "average"})
+    half = np.float32(0.5)
+    mean = {name: array * half + large(1)[name] * half for name, array in large(2).items()}
+    assert apart.read(FILE) == safetensors_bytes(mean)
+
+
+def test_killed_merge_leaves_our_side(apart: Repo) -> None:
+    """Git and the driver die together; what they left is no obstacle."""
+    ours = apart.read(FILE)
+    for seconds in (0.2, 0.5, 0.8):
+        merging = subprocess.Popen(
+            ["git", "merge", "-q", "--no-edit", "theirs"],
+            cwd=apart.path,
+            env={**os.environ, "GIT_THETA_MERGE": "ties density=0.5"},
+            start_new_session=True,
+        )
+        time.sleep(seconds)
+        os.killpg(merging.pid, signal.SIGKILL)
+        merging.wait()
+        (apart.path / ".git/index.lock").unlink(missing_ok=True)  # As git itself asks after a kill.
+        assert whole(apart)
+        if apart.rev("HEAD") == apart.rev("ours"):
+            apart.git("reset", "-q", "--hard")
+        else:
+            apart.git("reset", "-q", "--hard", "HEAD~1")
+        assert apart.read(FILE) == ours
+        assert apart.git("status", "--porcelain", "--untracked-files=no").stdout == ""
+    apart.git("merge", "-q", "--no-edit", "theirs", env={"GIT_THETA_MERGE": "average"})
+    assert apart.git("status", "--porcelain", "--untracked-files=no").stdout == ""
