@@ -116,7 +116,7 @@ def test_kinds_patterns_parameters_and_undo_give_the_values_of_the_methods(forke
         terminal.type(line)
     assert terminal.end() == 0
     assert "the parameter t must be a number" in terminal.text
-    assert "average does not fit here: ours, theirs, ancestor do" in terminal.text
+    assert "average cannot merge int64 values" in terminal.text
     found = merged(forked)
     assert found["wte.weight"].tobytes() == values(0)["wte.weight"].tobytes()
     for layer in range(3):

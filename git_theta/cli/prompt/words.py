@@ -237,7 +237,7 @@ def _actions(session: Session, conflict: Conflict, width: int) -> Iterator[Text]
     yield from _key_lines([*quick, *others, ("s", "statistics")], width)
     left = len(session.remaining)
     if left > 1:
-        yield from _key_lines(_bulk(session, "a" if "average" in fits else "o", left), width)
+        yield from _key_lines(_bulk(session, "a" if "average" in session.useful else "o", left), width)
     yield from _key_lines([("u", "undo"), ("l", "list"), ("?", "help"), ("q", "quit")], width)
 
 

@@ -92,6 +92,12 @@ def test_a_decision_that_fits_nothing_that_is_meant_says_why() -> None:
     assert "nothing is settled yet that could be repeated" in text
 
 
+def test_what_fits_most_can_be_said_where_it_does_not_fit_first() -> None:
+    decisions, text = settle((clash("ids", "int64"), *LAYERS), "a", "a ids", "a *", "o", "")
+    assert decisions == {"ids": Decision("ours"), **dict.fromkeys(NAMES, AVERAGE)}
+    assert text.count("average cannot merge int64 values: say whether to take ours or theirs") == 2
+
+
 def test_a_pattern_alone_repeats_the_last_decision() -> None:
     decisions, _ = settle(LAYERS, "ties density=0.5", "h.*.weight", "o *", "")
     assert decisions["h.2.attn.c_attn.weight"] == Decision("ties", (("density", 0.5),))
@@ -260,7 +266,7 @@ def test_three_sides_have_numbers() -> None:
     assert decisions == {"w": Decision("ties", (("weight", (1.0, 2.0, 3.0)),))}
     assert "side 2" in text
     assert "side 3" in text
-    assert "theirs does not fit here" in text
+    assert "theirs does not fit here: ours, ancestor" in text
 
 
 def test_an_interrupt_from_outside_is_leaving() -> None:
