@@ -37,7 +37,7 @@ BELOW = {
 git_theta itself is the front, which shows what is public."""
 
 FRAMEWORKS = {"torch", "safetensors", "flax", "jax", "tensorflow", "transformers"}
-SLOW = {"tensorstore", "git", *FRAMEWORKS}
+SLOW = {"tensorstore", "git", "prompt_toolkit", *FRAMEWORKS}
 RUNS_CODE = {
     *("eval", "exec", "compile", "__import__"),
     *("pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open"),

@@ -91,6 +91,11 @@ class Session:
         """What was decided last; None if nothing is."""
         return self.steps[-1].decision if self.steps else None
 
+    @property
+    def useful(self) -> tuple[str, ...]:
+        """The methods that fit the current conflict, then those that fit only others that remain."""
+        return tuple(dict.fromkeys(name for conflict in self.remaining for name in self.fits[conflict.name]))
+
     def reached(self, scope: Scope) -> tuple[Conflict, ...]:
         """The remaining conflicts that a scope reaches from the current one, in file order."""
         remaining = self.remaining

@@ -23,6 +23,7 @@ from git_theta.cli.prompt.commands import (
 )
 from git_theta.cli.prompt.text import Text, lines, wrapped
 from git_theta.errors import MergeError, ThetaError, UsageError
+from git_theta.flows.drafts import Draft
 from git_theta.git.sides import Sides
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Conflict, Decision
@@ -75,6 +76,7 @@ class Dialogue:
         methods: that merge values.
         estimate: tells at once how far a group moved.
         measure: reads values to tell it exactly.
+        draft: keeps what is decided, in case that the user leaves or the merge fails.
         has_ancestor: whether the sides come from a common ancestor.
     """
 
@@ -84,6 +86,7 @@ class Dialogue:
     methods: Family[MergeMethod]
     estimate: words.Estimate
     measure: explain.Measure
+    draft: Draft | None = None
     has_ancestor: bool = True
 
     def settle(self, conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
@@ -92,30 +95,48 @@ class Dialogue:
         session = Session.begin(conflicts, lambda conflict: self._fitting(conflict, known))
         try:
             self.screen.say(words.opening(self.path, len(conflicts), self.sides, self._width))
-            return self._settled(session).decisions
+            session, told, is_agreed = self._restored(session), None, False
+            while not is_agreed:
+                if session != told:
+                    self._tell(session)
+                told = session
+                session, is_agreed = self._step(session)
         except (Left, KeyboardInterrupt):
-            with suppress(Left):
-                self._say("Left as a conflict: nothing is changed, and 'git theta resolve' settles it later.")
+            self._part(session)
             return {}
+        return session.decisions
+
+    def _part(self, session: Session) -> None:
+        kept = " What is settled so far is kept for the next time." if self.draft and session.steps else ""
+        with suppress(Left):
+            self._say(f"Left as a conflict: nothing is merged.{kept}")
+
+    def _restored(self, session: Session) -> Session:
+        restored = session if self.draft is None else self.draft.restored(session)
+        if restored.steps:
+            counts = f"{len(restored.decisions)} of {len(session.conflicts)}"
+            self._say(f"Settled already, the last time: {counts}. l lists them, u takes the last step back.")
+        return restored
 
     def _fitting(self, conflict: Conflict, known: Mapping[str, MergeMethod]) -> tuple[str, ...]:
         return tuple(name for name in fitting(conflict, known) if self.has_ancestor or name != "ancestor")
 
-    def _settled(self, session: Session) -> Session:
-        """The session once all is settled and the user agrees."""
-        told: Session | None = None
-        while True:
-            if session != told:
-                self._tell(session)
-                told = session
-            typed = self._typed(session)
-            try:
-                command = parse(typed, self._fits(session), self._known)
-                if command is Verb.NOTHING and session.current is None:
-                    return session
-                session = self._done(command, session)
-            except ThetaError as error:
-                self.screen.say(lines(*wrapped(str(error), self._width, indent="", style="error")))
+    def _step(self, session: Session) -> tuple[Session, bool]:
+        """The session after one more line, and whether all is settled and the user wants it so."""
+        typed = self._typed(session)
+        try:
+            command = parse(typed, self._fits(session), self._known)
+            if command is Verb.NOTHING and session.current is None:
+                return session, True
+            return self._kept(self._done(command, session), session), False
+        except ThetaError as error:
+            self.screen.say(lines(*wrapped(str(error), self._width, indent="", style="error")))
+            return session, False
+
+    def _kept(self, session: Session, before: Session) -> Session:
+        if self.draft is not None and session != before:
+            self.draft.keep(session)
+        return session
 
     @property
     def _width(self) -> int:
@@ -137,7 +158,7 @@ class Dialogue:
         return self.screen.ask(_PROMPT, lambda text: complete(text, fits, tables, patterns))
 
     def _fits(self, session: Session) -> tuple[str, ...]:
-        return self._known if session.current is None else session.fits[session.current.name]
+        return session.useful or self._known
 
     @cached_property
     def _known(self) -> tuple[str, ...]:
@@ -176,21 +197,24 @@ class Dialogue:
                 return ()
 
     def _take(self, command: Take, session: Session) -> Session:
-        decision = self._decision(command, _current(session))
+        _current(session)
+        reached = session.reached(command.scope)
+        fitting = [conflict for conflict in reached if command.method in session.fits[conflict.name]]
+        if not fitting:
+            raise UsageError(self._misfit(command, reached))
+        decision = self._decision(command, fitting[0])
         return session if decision is None else self._apply(decision, command.scope, session)
 
     def _again(self, scope: Scope, session: Session) -> Session:
         if session.last is None:
             raise UsageError("nothing is settled yet that could be repeated: say how first, as in 'average *'")
+        _current(session)
         return self._apply(session.last, scope, session)
 
     def _apply(self, decision: Decision, scope: Scope, session: Session) -> Session:
         taken, passed = session.split(decision, scope)
         if not taken:
-            reached = session.reached(scope)
-            if not reached:
-                raise UsageError(f"nothing that is left to settle matches {scope.pattern!r}")
-            raise UsageError(self._misfit(decision.method, reached[0]))
+            raise UsageError(self._misfit(Take(decision.method, scope=scope), session.reached(scope)))
         self.screen.say(words.settled(decision, taken, passed, self._width))
         return session.decide(decision, scope)
 
@@ -251,9 +275,12 @@ class Dialogue:
     def _parameters(self, method: str) -> tuple[Parameter, ...]:
         return () if method in (*SIDES, ROWS) else self.methods.get(method).parameters
 
-    def _misfit(self, method: str, conflict: Conflict) -> str:
-        known = None if method in (*SIDES, ROWS) else self.methods.get(method)
-        return f"{misfit(method, known, conflict) or f'{method} does not fit'}"
+    def _misfit(self, command: Take, reached: Sequence[Conflict]) -> str:
+        """Why nothing that is reached can be settled so."""
+        if not reached:
+            return f"nothing that is left to settle matches {command.scope.pattern!r}"
+        known = None if command.method in (*SIDES, ROWS) else self.methods.get(command.method)
+        return misfit(command.method, known, reached[0]) or f"{command.method} does not fit {reached[0].name}"
 
 
 def _current(session: Session) -> Conflict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from git_theta.cli.prompt.methods import about
@@ -33,6 +33,8 @@ _HELP: Final = (
     ("q, Ctrl-C, Ctrl-D", "leave it as a conflict, with nothing changed"),
     ("Tab", "completes what you type"),
 )
+_FIGURES: Final[Mapping[str, int]] = {"relative": 14, "largest": 12, "changed": 9, "cosine": 12}
+"""The columns of a table of statistics."""
 _HELP_COLUMN: Final = 21
 _METHOD_COLUMN: Final = 18
 
@@ -50,7 +52,8 @@ def method_list(names: Sequence[str], width: int) -> Text:
 def method_text(name: str, parameters: Sequence[Parameter], width: int) -> Text:
     """What a method does, and what may be set."""
     rows = [row for parameter in parameters for row in _row(parameter.name, _setting(parameter), 2 + 16, width)]
-    return lines(line(("title", name), f": {about(name)}"), *(rows or wrapped("It has no parameters.", width)))
+    title = wrapped(f"{name}: {about(name)}", width, indent="", style="title")
+    return lines(*title, *(rows or wrapped("It has no parameters.", width)))
 
 
 def question(parameter: Parameter, inputs: int, width: int) -> Text:
@@ -79,9 +82,16 @@ def statistics(conflict: Conflict, measure: Measure, width: int) -> Text:
     pairs = _pairs(conflict)
     if not pairs:
         return lines(*wrapped("There are no values to compare.", width))
-    room = max(len(label) for label, _, _ in pairs) + 2
-    head = line(("dim", f"  {pad('', room)}{'relative':>12}{'largest':>12}{'changed':>10}{'cosine':>12}"))
-    return lines(head, *(_measured(label, measure(old, new), room) for label, old, new in pairs))
+    found = [(label, _figures(measure(old, new))) for label, old, new in pairs]
+    room = max(len(label) for label, _ in found) + 4
+    if room + sum(_FIGURES.values()) > width:
+        return lines(*(row for label, figures in found for row in _row(label, _sentence(figures), room, width)))
+    head = "".join(f"{title:>{column}}" for title, column in _FIGURES.items())
+    rows = (
+        line("  ", pad(label, room - 2), "".join(f"{figures[title]:>{_FIGURES[title]}}" for title in _FIGURES))
+        for label, figures in found
+    )
+    return lines(line(("dim", pad("", room) + head)), *rows)
 
 
 def _pairs(conflict: Conflict) -> list[tuple[str, Entry, Entry]]:
@@ -94,12 +104,18 @@ def _pairs(conflict: Conflict) -> list[tuple[str, Entry, Entry]]:
     return [(label, old, new) for label, old, new in (*moved, *apart) if are_comparable(old, new)]
 
 
-def _measured(label: str, found: Statistics, room: int) -> Text:
-    largest = "?" if found.largest is None else f"{found.largest:.3g}"
-    cosine = "-" if found.cosine is None else f"{found.cosine:.6f}"
-    relative = percent(found.relative, is_exact=found.is_exact)
-    changed = percent(found.changed, is_exact=True)
-    return line(f"  {pad(label, room)}{relative:>12}{largest:>12}{changed:>10}{cosine:>12}")
+def _figures(found: Statistics) -> dict[str, str]:
+    """What was measured, by title."""
+    return {
+        "relative": percent(found.relative, is_exact=found.is_exact),
+        "largest": "?" if found.largest is None else f"{found.largest:.3g}",
+        "changed": percent(found.changed, is_exact=True),
+        "cosine": "-" if found.cosine is None else f"{found.cosine:.6f}",
+    }
+
+
+def _sentence(figures: Mapping[str, str]) -> str:
+    return ", ".join(f"{title} {figure}" for title, figure in figures.items())
 
 
 def _texts(conflict: Conflict, width: int) -> Text:

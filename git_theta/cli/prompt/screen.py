@@ -28,6 +28,7 @@ _MIN_WIDTH: Final = 30
 _SCREEN: Final = os.terminal_size((80, 24))
 _LFLAG: Final = 3
 _CC: Final = 6
+_LONGEST: Final = 4096
 _CTRL_C: Final = "\x03"
 _PASTE_OFF: Final = "\x1b[?2004l"
 _DUMB: Final = ("", "dumb", "unknown")
@@ -48,7 +49,7 @@ def opened(descriptor: int, environment: Mapping[str, str]) -> Iterator[Screen]:
         _text(descriptor, "w") as writing,
     ):
         if environment.get("TERM", "").lower() in _DUMB:
-            yield LineScreen(descriptor, reading, writing)
+            yield LineScreen(descriptor, writing)
             return
         try:
             yield EditingScreen(descriptor, reading, writing, environment)
@@ -61,10 +62,9 @@ def opened(descriptor: int, environment: Mapping[str, str]) -> Iterator[Screen]:
 class LineScreen:
     """Shows lines, and reads lines as the terminal itself lets them be edited."""
 
-    def __init__(self, descriptor: int, reading: TextIO, writing: TextIO) -> None:
-        """Args: descriptor: of a terminal; reading, writing: on it."""
+    def __init__(self, descriptor: int, writing: TextIO) -> None:
+        """Args: descriptor: of a terminal; writing: on it."""
         self._descriptor = descriptor
-        self._reading = reading
         self._writing = writing
 
     @property
@@ -84,7 +84,8 @@ class LineScreen:
         """A line that the user types; see `dialogue.Screen`."""
         self.say((("", question),))
         try:
-            typed = self._reading.readline()
+            # The terminal gives a line at a time. Not through a file, which would go on to read behind Ctrl-C.
+            typed = os.read(self._descriptor, _LONGEST).decode(self._writing.encoding, "replace")
         except OSError as error:
             raise Left from error
         if not typed or _CTRL_C in typed:

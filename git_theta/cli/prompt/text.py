@@ -45,7 +45,7 @@ def wrapped(text: str, width: int, indent: str = "  ", style: str = "") -> tuple
     """A paragraph as lines of at most so many columns."""
     found = textwrap.wrap(
         text,
-        max(width, 20),
+        max(width, 12),
         initial_indent=indent,
         subsequent_indent=indent,
         break_on_hyphens=False,

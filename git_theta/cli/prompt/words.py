@@ -56,7 +56,7 @@ def finished(session: Session, width: int) -> Text:
     return lines(
         line(""),
         *wrapped(text, width, indent=""),
-        _keys(("Enter", "merges so"), ("u", "undo"), ("l", "list"), ("q", "quit, leaving a conflict")),
+        *_key_lines([("Enter", "merges so"), ("u", "undo"), ("l", "list"), ("q", "quit, leaving a conflict")], width),
     )
 
 
@@ -132,20 +132,30 @@ def percent(relative: float | None, *, is_exact: bool) -> str:
 
 
 def _parties(sides: Sides, width: int) -> Iterator[Text]:
-    """Both sides, each with its last commit."""
-    names = [cut(side.name, max(width - 40, _NAME)) for side in (sides.ours, sides.theirs)]
+    """The sides, each with its last commit."""
+    names = [cut(side.name, max(width - 40, _NAME)) for side in sides.all]
     room = max(map(cells, names)) + 2
-    for label, name, side in zip(_LABELS, names, (sides.ours, sides.theirs), strict=True):
+    for label, name, side in zip(labels(len(names)), names, sides.all, strict=True):
         tip = side.tip
         who = f"{tip.oid[:7]} {tip.author}, {tip.date}: {tip.subject}" if tip else ""
-        yield line("  ", (label, pad(label, _COLUMN - 2)), ("title", pad(name, room)), cut(who, width - _COLUMN - room))
+        yield line("  ", _label(label), ("title", pad(name, room)), cut(who, width - _COLUMN - room))
+
+
+def _label(label: str) -> tuple[str, str]:
+    return "ours" if label == "ours" else "theirs", pad(label, _COLUMN - 2)
 
 
 def _title(session: Session, conflict: Conflict, width: int) -> Iterator[Text]:
     left, count = len(session.remaining), len(session.conflicts)
     place = session.conflicts.index(conflict) + 1
     number = f"{place} of {count}" + (f" ({left} left)" if left < count else "")
-    yield line(f"{number}  ", ("title", cut(conflict.name, 400)), f"  {_form(conflict)}".rstrip())
+    name, form = cut(conflict.name, 400), _form(conflict)
+    if sum(map(cells, (number, name, form))) + 4 <= width:
+        yield line(f"{number}  ", ("title", name), f"  {form}".rstrip())
+    else:
+        yield line(number)
+        yield line("  ", ("title", name))
+        yield from wrapped(form, width)
     if conflict.clash is not Clash.VALUES:
         yield from wrapped(f"{conflict.clash}.".capitalize(), width, style="dim")
 
@@ -160,18 +170,18 @@ def _form(conflict: Conflict) -> str:
 def _history(conflict: Conflict, sides: Sides, estimate: Estimate, width: int) -> Iterator[Text]:
     """What the ancestor was where that says something, and what each side did."""
     count = len(conflict.texts) - 1 if conflict.texts else len(conflict.sides)
-    names = (sides.ours.name, sides.theirs.name) if count == 2 else ("",) * count
-    room = max(len(cut(name, _NAME)) for name in names)
+    names = tuple(side.name for side in sides.all) if len(sides.all) == count else ("",) * count
+    names = tuple(cut(name, min(_NAME, width // 4)) for name in names)
+    room = max(map(cells, names))
     before = _before(conflict)
     if before:
         yield line("  ", pad("was", _COLUMN - 2), pad("", room), f"  {cut(before, width - _COLUMN - room - 2)}")
     for number, (label, name) in enumerate(zip(labels(count), names, strict=True)):
         what = cut(_event(conflict, number, estimate), width - _COLUMN - room - 2)
-        style = label if label in _LABELS else "theirs"
-        yield line("  ", (style, pad(label, _COLUMN - 2)), pad(cut(name, _NAME), room), f"  {what}")
+        yield line("  ", _label(label), pad(name, room), f"  {what}")
     apart = _apart(conflict, estimate)
     if apart:
-        yield line(("dim", f"  {pad('apart', _COLUMN - 2)}{pad('', room)}  {apart}"))
+        yield line(("dim", f"  {pad('apart', _COLUMN - 2)}{pad('', room)}  {cut(apart, width - _COLUMN - room - 2)}"))
 
 
 def _before(conflict: Conflict) -> str:
@@ -227,7 +237,7 @@ def _actions(session: Session, conflict: Conflict, width: int) -> Iterator[Text]
     yield from _key_lines([*quick, *others, ("s", "statistics")], width)
     left = len(session.remaining)
     if left > 1:
-        yield from _key_lines(_bulk(session, "a" if "average" in fits else "o", left), width)
+        yield from _key_lines(_bulk(session, "a" if "average" in session.useful else "o", left), width)
     yield from _key_lines([("u", "undo"), ("l", "list"), ("?", "help"), ("q", "quit")], width)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from git_theta.cli.prompt.dialogue import Complete
+    from git_theta.flows.drafts import Draft
     from git_theta.merges import MergeMethod
     from git_theta.registry import Family
 
@@ -69,7 +70,7 @@ def clash(name: str, dtype: str = "float32") -> Conflict:
 
 
 def text_clash(*texts: str | None) -> Conflict:
-    return Conflict("epoch", Clash.TEXT, None, (), texts)
+    return Conflict("epoch", Clash.TEXT, None, (None,) * (len(texts) - 1), texts)
 
 
 STRUCTURE = Conflict("(structure)", Clash.STRUCTURE, None, (None, None))
@@ -93,8 +94,9 @@ def dialogue(
     sides: Sides = SIDES,
     methods: Family[MergeMethod] | None = None,
     path: str = "model.safetensors",
+    draft: Draft | None = None,
 ) -> Dialogue:
-    return Dialogue(screen, path, sides, methods or merge_methods(), estimate, exactly)
+    return Dialogue(screen, path, sides, methods or merge_methods(), estimate, exactly, draft)
 
 
 def settle(conflicts: Sequence[Conflict], *answers: str) -> tuple[Mapping[str, Decision], str]:

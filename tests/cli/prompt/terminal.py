@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -42,12 +41,6 @@ class Terminal:
             timeout=TIMEOUT,
         )
         self._child.delaybeforesend = None
-        self._settings = termios.tcgetattr(self._child.child_fd)
-
-    @property
-    def pid(self) -> int:
-        """Of the program."""
-        return int(self._child.pid)
 
     @property
     def text(self) -> str:
@@ -60,6 +53,11 @@ class Terminal:
         """The lines of the screen as it is."""
         return [line.rstrip() for line in self.screen.display]
 
+    @property
+    def line(self) -> str:
+        """The line that the cursor is in."""
+        return self.display[self.screen.cursor.y]
+
     def press(self, keys: str) -> None:
         """Press keys."""
         self._child.send(keys)
@@ -69,12 +67,12 @@ class Terminal:
         self.wait_for_prompt()
         self.press(line + ENTER)
         shown = line.rstrip()
-        self.wait(lambda: not self.at_prompt or not self.display[self.screen.cursor.y].endswith(shown))
+        self.wait(lambda: not self.at_prompt or not self.line.endswith(shown))
 
     @property
     def at_prompt(self) -> bool:
         """Whether the cursor stands behind a prompt with nothing typed."""
-        return self.display[self.screen.cursor.y].endswith(">")
+        return self.line.endswith(">")
 
     def wait_for_prompt(self) -> None:
         """Wait until a line can be typed."""
@@ -105,21 +103,11 @@ class Terminal:
         self.screen.resize(lines, columns)
         self._child.setwinsize(lines, columns)
 
-    @property
-    def settings(self) -> list[object]:
-        """The terminal's settings, as they are now, or were last."""
-        return self._settings
-
-    def kill(self, pid: int, number: int) -> None:
-        """Send a signal."""
-        os.kill(pid, number)
-
     def _read(self) -> bool:
         """Take what is shown next; False at the end."""
         try:
             data = self._child.read_nonblocking(65536, timeout=0.05)
         except pexpect.TIMEOUT:
-            self._settings = termios.tcgetattr(self._child.child_fd)
             return True
         except pexpect.EOF:
             return False

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from git_theta.errors import MissingObjectError
+from git_theta.flows.drafts import Draft
 from git_theta.merges import Method, merge_methods
 from git_theta.merges.decisions import Clash, Conflict, Decision
+from git_theta.merges.fitting import usable
 from git_theta.merges.parameters import Kind, Parameter
 from git_theta.registry import Family
 from tests.cli.prompt.stage import (
@@ -20,6 +24,9 @@ from tests.cli.prompt.stage import (
     settle,
     text_clash,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 AVERAGE = Decision("average")
 NAMES = [conflict.name for conflict in LAYERS]
@@ -39,7 +46,7 @@ def test_one_answer_settles_all_as_well() -> None:
 def test_nothing_is_merged_before_the_user_agrees() -> None:
     decisions, text = settle(LAYERS, "a *")
     assert decisions == {}
-    assert "Left as a conflict: nothing is changed" in text
+    assert "Left as a conflict: nothing is merged" in text
 
 
 @pytest.mark.parametrize("leave", ["q", "quit", "exit"])
@@ -83,6 +90,12 @@ def test_a_decision_that_fits_nothing_that_is_meant_says_why() -> None:
     assert "average cannot merge int64 values: say whether to take ours or theirs" in text
     assert "nothing that is left to settle matches 'nothing.*'" in text
     assert "nothing is settled yet that could be repeated" in text
+
+
+def test_what_fits_most_can_be_said_where_it_does_not_fit_first() -> None:
+    decisions, text = settle((clash("ids", "int64"), *LAYERS), "a", "a ids", "a *", "o", "")
+    assert decisions == {"ids": Decision("ours"), **dict.fromkeys(NAMES, AVERAGE)}
+    assert text.count("average cannot merge int64 values: say whether to take ours or theirs") == 2
 
 
 def test_a_pattern_alone_repeats_the_last_decision() -> None:
@@ -253,7 +266,7 @@ def test_three_sides_have_numbers() -> None:
     assert decisions == {"w": Decision("ties", (("weight", (1.0, 2.0, 3.0)),))}
     assert "side 2" in text
     assert "side 3" in text
-    assert "theirs does not fit here" in text
+    assert "theirs does not fit here: ours, ancestor" in text
 
 
 def test_an_interrupt_from_outside_is_leaving() -> None:
@@ -280,3 +293,28 @@ def test_many_conflicts_need_no_more_words_than_few() -> None:
     assert len(decisions) == 148
     assert len(text.splitlines()) < 40
     assert set(merge_methods().names()) >= {decision.method for decision in decisions.values()}
+
+
+def test_what_was_settled_before_leaving_is_there_when_the_same_is_asked_again(tmp_path: Path) -> None:
+    methods = usable(merge_methods())
+    first = FakeScreen(["o", "ties density=0.5 weight=1,2 ="])
+    assert dialogue(first, draft=Draft.of(tmp_path, "m", methods)).settle(LAYERS) == {}
+    assert "What is settled so far is kept" in first.text
+    other = FakeScreen(["q"])
+    dialogue(other, draft=Draft.of(tmp_path, "other", methods)).settle(LAYERS)
+    assert "Settled already" not in other.text
+    again = FakeScreen(["l", "u", "a =", "t *", ""])
+    decisions = dialogue(again, draft=Draft.of(tmp_path, "m", methods)).settle(LAYERS)
+    assert "Settled already, the last time: 4 of 7." in again.text
+    assert "ties density=0.5 weight=1,2: 3 of h.*.attn.c_attn.weight" in again.text
+    assert [decisions[name].method for name in NAMES[:3]] == ["ours", "average", "theirs"]
+
+
+def test_after_all_was_settled_enter_settles_it_again(tmp_path: Path) -> None:
+    draft = Draft.of(tmp_path, "m", usable(merge_methods()))
+    first = dialogue(FakeScreen(["a *", ""]), draft=draft).settle(LAYERS)
+    assert dialogue(FakeScreen([""]), draft=draft).settle(LAYERS) == first
+
+
+def test_without_a_draft_nothing_is_said_to_be_kept() -> None:
+    assert "kept for the next time" not in settle(LAYERS, "o")[1]
