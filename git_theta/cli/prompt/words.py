@@ -246,7 +246,7 @@ def _bulk(session: Session, key: str, left: int) -> list[tuple[str, str]]:
     current = session.remaining[0].name
     alike = len(session.reached(Scope(Reach.KIND)))
     kind = [(f"{key} =", f"the {alike} of {cut(fold(current), 200)}")] if alike > 1 else []
-    return [(f"{key} *", f"all {left} left"), *kind, (f"{key} PATTERN", "those that match")]
+    return [(f"{key} *", f"all {left} left"), *kind, (f"{key} PATTERN", "by name")]
 
 
 def _key_lines(keys: Iterable[tuple[str, str]], width: int) -> Iterator[Text]:
