@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from blake3 import blake3
@@ -76,6 +77,7 @@ MAX_BYTES: Final = 2**62
 MAX_RANK: Final = 64
 
 
+@lru_cache(1 << 12)
 def nbytes(dtype: str, shape: tuple[int, ...]) -> int:
     """Bytes that a group of this dtype and shape occupies.
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, Values
-from git_theta.checkpoints.digests import Digests
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import ChangedWhileReadingError, StoreError, UsageError
 from git_theta.flows import by_value
@@ -65,13 +64,15 @@ class SideLoader:
             ThetaError: the base's values cannot be had, or the file cannot be written.
         """
         entries = base.by_name()
-        with self.taking(path) as intake:
-            new, seen = self._new_values(intake, base, changes), intake.digests
-        if new is not None:
-            self._rewrite(path, new, seen)
         told = {name: hint for name, parts in changes.items() if (hint := _told(parts, entries[name])) is not None}
+        wish = Wish(kind, told, anew=True)
         with self.taking(path) as intake:
-            return self.cleaner.decide_anew(intake, path, [base], Wish(kind, told, anew=True))
+            new = self._new_values(intake, base, changes)
+            if new is None:
+                return self.cleaner.decide_anew(intake, path, [base], wish)
+            self._rewrite(path, new, intake)
+        with self.taking(path) as intake:
+            return self.cleaner.decide_anew(intake, path, [base], wish)
 
     @contextmanager
     def taking(self, path: str) -> Iterator[Intake]:
@@ -120,19 +121,21 @@ class SideLoader:
             "version that the update data is for, and try again"
         )
 
-    def _rewrite(self, path: str, new: Mapping[str, Bytes], seen: Digests) -> None:
-        """Put new values into the worktree file, which is replaced when it is whole, if it is still the one seen."""
+    def _rewrite(self, path: str, new: Mapping[str, Bytes], intake: Intake) -> None:
+        """Put new values into the worktree file, which is replaced when it is whole, if it is still the one taken in.
+
+        It is not forced to the disk, as git's files are not: the store has the old values, and soon the new ones.
+        """
         file = self.cleaner.top / path
         temporary = file.with_name(f".{secrets.token_hex(8)}.theta")
         try:
             mode = file.stat().st_mode
-            with self.taking(path) as intake, temporary.open("xb") as stream:
-                if intake.digests != seen:
-                    raise ChangedWhileReadingError(f"{path} changed while it was read: try again")
+            with temporary.open("xb") as stream:
                 for piece in self._content(intake, new, file):
                     stream.write(piece)
-                stream.flush()
-                os.fsync(stream.fileno())
+            with self.taking(path) as again:
+                if again.digests != intake.digests:
+                    raise ChangedWhileReadingError(f"{path} changed while it was read: try again")
             temporary.chmod(mode & 0o777)
             temporary.replace(file)
         except OSError as error:

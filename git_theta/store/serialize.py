@@ -58,9 +58,17 @@ def encode(blocks: Iterable[Rows], rows: int, itemsize: int) -> Iterator[bytes]:
         for chunk in range(begin // chunk_rows, -(-end // chunk_rows)):
             for plane in range(itemsize):
                 key = f"{chunk}.{plane}"
-                yield packer.pack(key) + packer.pack(keys[key])
+                value = keys[key]
+                yield packer.pack(key) + _binary_head(len(value))
+                yield value
                 del keys[key]
         begin = end
+
+
+def _binary_head(length: int) -> bytes:
+    """What msgpack puts before so many bytes; packing them would copy them."""
+    tag, size = next((tag, size) for tag, size in _BINARY.items() if length < 1 << 8 * size)
+    return tag + length.to_bytes(size, "big")
 
 
 class Buffers:

@@ -13,8 +13,9 @@ import numpy as np
 from git_theta.store.serialize import Rows
 from git_theta.updates.floats import WORKING, widen
 from git_theta.updates.linear import weighted_sum
-from git_theta.updates.plans import Change, Plan, Prediction, Stored
-from git_theta.updates.reading import Group, Reader
+from git_theta.updates.plans import Change, Plan
+from git_theta.updates.reading import Reader
+from git_theta.updates.versions import Versions
 
 _SAMPLE: Final = 1 << 14
 _EXACT_SHARE: Final = 0.5
@@ -25,44 +26,46 @@ _NEAR: Final = 8.0
 
 @dataclass(frozen=True)
 class Sum:
-    """A prediction: a weighted sum of others."""
+    """A prediction: a weighted sum of some of the versions, told by their numbers."""
 
-    group: Group
-    parts: tuple[Prediction, ...]
+    versions: Versions
+    parts: tuple[int, ...]
     weights: tuple[float, ...]
 
     @cached_property
     def plan(self) -> Plan:
         """The linear update."""
-        return Plan("linear", None, tuple(part.plan for part in self.parts), (("weights", self.weights),))
+        bases = tuple(self.versions.bases[part].update for part in self.parts)
+        return Plan("linear", None, bases, (("weights", self.weights),))
 
-    def rows(self, reader: Reader) -> Iterator[Rows]:
+    def rows(self, reader: Reader) -> Iterator[Rows]:  # noqa: ARG002 - the versions have theirs
         """The values in blocks; see `plans.Prediction`."""
-        for parts in zip(*(part.rows(reader) for part in self.parts), strict=True):
-            out = np.empty_like(parts[0])
-            weighted_sum(list(parts), self.weights, self.group.dtype, out)
+        out = np.empty(0, np.uint8)
+        for parts in self.versions.rows(*self.parts):
+            out = out if out.shape == parts[0].shape else np.empty_like(parts[0])
+            weighted_sum(parts, self.weights, self.versions.group.dtype, out)
             yield out
 
 
-def predictions(change: Change, reader: Reader) -> Iterator[Sum]:
+def predictions(change: Change, versions: Versions) -> Iterator[Sum]:
     """Weighted sums of two versions that give the first of the new values, mostly to the bit.
 
     Raises:
         UnusableBaseError: a version cannot be read.
     """
-    if change.group.dtype not in WORKING:
+    dtype = change.group.dtype
+    if dtype not in WORKING or len(versions.bases) < 2:
         return
-    stored = [Stored(change.group, base) for base in change.bases]
     new = change.wanted.head()[:_SAMPLE]
-    heads = [next(version.rows(reader))[:_SAMPLE].copy() for version in stored] if len(stored) > 1 else []
+    heads = [head[:_SAMPLE] for head in versions.heads()]
     for one, two in itertools.combinations(range(len(heads)), 2):
         found = [
-            (_exact_share(new, [heads[one], heads[two]], (weight, 1 - weight), change.group.dtype), weight)
-            for weight in _weights(new, heads[one], heads[two], change.group.dtype)
+            (_exact_share(new, [heads[one], heads[two]], (weight, 1 - weight), dtype), weight)
+            for weight in _weights(new, heads[one], heads[two], dtype)
         ]
         share, weight = max(found, key=lambda pair: pair[0], default=(0.0, 0.0))
         if share >= _EXACT_SHARE:
-            yield Sum(change.group, (stored[one], stored[two]), (weight, 1 - weight))
+            yield Sum(versions, (one, two), (weight, 1 - weight))
             return
 
 

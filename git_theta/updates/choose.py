@@ -17,16 +17,25 @@ import numpy as np
 from blake3 import blake3
 
 from git_theta.errors import ChangedWhileReadingError, StoreError
-from git_theta.metadata import Update
+from git_theta.metadata import ObjectRef, Update
 from git_theta.metadata_file import MAX_NESTED
 from git_theta.registry import Family
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import averages, factors, plans, scales
-from git_theta.updates.payloads import SMALL_BYTES, Array, UnusableBaseError, keep_payloads
-from git_theta.updates.plans import Change, Plan, Prediction, Stored
+from git_theta.updates.payloads import (
+    SMALL_BYTES,
+    Array,
+    Payload,
+    UnusableBaseError,
+    is_large,
+    keep_alone,
+    keep_payloads,
+)
+from git_theta.updates.plans import Change, Plan, Prediction
 from git_theta.updates.plugged import Plugged
 from git_theta.updates.reading import WHOLE_BYTES, Group, Readers, UpdateType, results
 from git_theta.updates.residual import Residual, fit_residual
+from git_theta.updates.versions import Version, Versions
 
 AUTO: Final = "auto"
 """What is asked for if no type of update is: the cheapest. A type that does not fit a change gives way to it, too."""
@@ -34,7 +43,8 @@ AUTO: Final = "auto"
 MIN_BYTES: Final = 1 << 10
 """Smaller groups are always kept whole: the line that would tell of an update is as long."""
 
-_THREADS: Final = 2
+_CORRECTIONS: Final = ("delta", "sparse")
+_THREADS: Final = 3
 _PORTION_BYTES: Final = 1 << 30
 _MANY: Final = 500
 """With more changes than this, small groups are not searched for what explains them: keeping them costs less."""
@@ -94,30 +104,41 @@ def _keep_portion(
 ) -> dict[str, Update]:
     """The same for a part of the changes."""
     is_brief = len(changes) > _MANY
+
+    def settled(change: Change) -> tuple[Plan, Mapping[Payload, ObjectRef | None]]:
+        """The plan for a change. What is large is written at once, as long as what was looked at is at hand."""
+        plan = choose(change, readers, limits, kind, is_brief=is_brief)
+        return plan, {payload: keep_alone(payload, store) for payload in plan.payloads() if is_large(payload)}
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        chosen = list(pool.map(lambda change: choose(change, readers, limits, kind, is_brief=is_brief), changes))
-        refs = dict(keep_payloads((payload for plan in chosen for payload in plan.payloads()), store))
-        updates = [plan.update(refs) for plan in chosen]
-        right = pool.map(lambda change, update: _is_right(change, update, readers), changes, updates)
+        chosen = list(pool.map(settled, changes))
+        refs = {payload: ref for _, written in chosen for payload, ref in written.items()}
+        small = (payload for plan, _ in chosen for payload in plan.payloads() if payload not in refs)
+        refs |= keep_payloads(small, store)
+        updates = [plan.update(refs) for plan, _ in chosen]
+        right = pool.map(lambda change, update: _is_right(change, update, store, readers), changes, updates)
         found = {
             change.wanted.digest: update if is_right else None
             for change, update, is_right in zip(changes, updates, right, strict=True)
         }
     left = [change.wanted for change in changes if found[change.wanted.digest] is None]
-    refs |= keep_payloads(left, store)
+    refs = dict(keep_payloads(left, store))
     dense = {wanted.digest: Plan("dense", wanted).update(refs) for wanted in left}
     return {digest: update for digest, update in (found | dense).items() if update is not None}
 
 
-def _is_right(change: Change, update: Update | None, readers: Readers) -> bool:
-    """Whether an update that was written gives the very values, read back as a checkout does.
+def _is_right(change: Change, update: Update | None, store: ObjectStore, readers: Readers) -> bool:
+    """Whether an update that was written is whole, and gives the very values, read back as a checkout does.
 
-    Dense values were digested as they were written, and a delta on top of verified values was undone and compared; to
-    read these back would cost as much as to write them.
+    Dense values were digested as they were written. A delta or a sparse update on top of verified values was undone and
+    compared, and so was a weighted sum of verified values, which has no object. To read these back would cost as much
+    as to write them.
     """
     if update is None or not update.bases:
         return update is not None
-    if update.type == "delta" and update.bases[0].type not in plans.PREDICTING:
+    if not all(store.has(ref) for ref in update.objects()):
+        return False  # A base may be read to its end while another process removes it.
+    if update.type == "linear" or (update.type in _CORRECTIONS and update.bases[0].type not in plans.PREDICTING):
         return True
     hasher = blake3()
     try:
@@ -167,7 +188,8 @@ class _Choice:
         self._kind = kind
         self._is_brief = is_brief and kind == AUTO and change.group.nbytes < SMALL_BYTES
         self._plugged = readers.types.get(kind) if kind != AUTO else None
-        self._stored = Stored(change.group, change.bases[0])
+        self._versions = Versions(change.group, change.bases, readers.mine())
+        self._stored = Version(self._versions, 0)
         first = change.wanted.head()
         if not len(first):
             raise UnusableBaseError("there are no values")
@@ -175,9 +197,9 @@ class _Choice:
 
     def best(self) -> Plan | None:
         """The plan; None if nothing is cheaper than dense."""
-        told = self._change.told
+        told, enough = self._change.told, self._dense_nbytes * GAIN
         if told is not None:
-            option = self._option(told, fit_residual(self._change, told, self._readers))
+            option = self._option(told, fit_residual(self._change, told, self._readers, enough))
             if self._is_allowed(option):
                 return option.plan
         if isinstance(self._plugged, Plugged):
@@ -185,7 +207,6 @@ class _Choice:
             if plan is not None:
                 return plan
             self._kind = AUTO
-        enough = self._dense_nbytes * GAIN
         plain = self._option(self._stored, fit_residual(self._change, self._stored, self._readers, enough))
         if self._is_settled(plain):
             return plain.plan
@@ -214,9 +235,10 @@ class _Choice:
 
     def _predicted(self) -> Iterator[_Option]:
         """What the other kinds make of the change, the likeliest first, until one leaves next to nothing."""
+        enough = self._dense_nbytes * GAIN
         for predictions in self._searches():
             for prediction in predictions():
-                residual = fit_residual(self._change, prediction, self._readers, self._dense_nbytes * GAIN)
+                residual = fit_residual(self._change, prediction, self._readers, enough)
                 option = self._option(prediction, residual)
                 yield option
                 if option.nbytes < self._dense_nbytes * _TINY:
@@ -224,11 +246,11 @@ class _Choice:
 
     def _searches(self) -> Iterator[Callable[[], Iterator[Prediction]]]:
         reader, change = self._readers.mine(), self._change
-        yield lambda: averages.predictions(change, reader)
+        yield lambda: averages.predictions(change, self._versions)
         if self._is_brief:
             return
         yield lambda: factors.predictions(change, self._stored, reader)
-        yield lambda: scales.predictions(change, self._stored, reader)
+        yield lambda: scales.predictions(change, self._stored)
 
     def _option(self, prediction: Prediction, residual: Residual) -> _Option:
         plan = residual.plan if residual.plan is not None else prediction.plan

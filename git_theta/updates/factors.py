@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.store.serialize import Rows
+from git_theta.updates import refine
 from git_theta.updates.floats import WORKING, Floats, narrow, widen
 from git_theta.updates.low_rank import Product, matrix_shape
 from git_theta.updates.payloads import Array
 from git_theta.updates.plans import Change, Plan, Prediction
 from git_theta.updates.reading import Group, Reader
+from git_theta.updates.versions import Version
 
 MAX_RANK: Final = 128
 _SAMPLE: Final = (128, 512)
@@ -73,7 +75,7 @@ class LowRankOf:
             start += len(out)
 
 
-def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[LowRankOf]:
+def predictions(change: Change, base: Version, reader: Reader) -> Iterator[LowRankOf]:
     """The low-rank updates that may explain a change, none if it has no low rank.
 
     Raises:
@@ -105,25 +107,23 @@ def _kept_dtypes(dtype: str) -> tuple[str, ...]:
     return ("float32",) if dtype == "float32" else ("float32", "bfloat16")
 
 
-def _found(change: Change, base: Prediction, reader: Reader) -> tuple[Matrix, Matrix] | None:
+def _found(change: Change, base: Version, reader: Reader) -> tuple[Matrix, Matrix] | None:
     """The factors R and C in float64; None if the change has no low rank, or LAPACK cannot tell."""
     with np.errstate(all="ignore"):
         try:
-            rank = _sampled_rank(change, base, reader)
+            rank = _sampled_rank(change, base)
             return _factors(change, base, reader, rank + _OVERSAMPLING) if rank else None
         except np.linalg.LinAlgError:
             return None
 
 
-def _sampled_rank(change: Change, base: Prediction, reader: Reader) -> int:
+def _sampled_rank(change: Change, base: Version) -> int:
     """The rank of the change in a part of the first block; 0 if it has no low one."""
-    first = next(_chunks(change, base, reader), None)
-    if first is None:
+    heads = change.wanted.head(), base.head()
+    part = _part(*heads, change.group, *_SMALL_SAMPLE)
+    if not part.size or not np.isfinite(part).all() or not part.any() or _is_full(part):
         return 0
-    part = _thinned(first, *_SMALL_SAMPLE)
-    if not np.isfinite(part).all() or not part.any() or _is_full(part):
-        return 0
-    part = _thinned(first, *_SAMPLE)
+    part = _part(*heads, change.group, *_SAMPLE)
     if not np.isfinite(part).all():
         return 0
     # Of numbers near 1: squares of very large or small ones would leave the range of floats.
@@ -135,12 +135,20 @@ def _sampled_rank(change: Change, base: Prediction, reader: Reader) -> int:
     return rank if rank < len(values) / 2.5 and rank <= MAX_RANK and noise < _NOISE_SHARE else 0
 
 
-def _thinned(matrix: Matrix, height: int, width: int) -> Matrix:
-    """So many rows and columns of a matrix at the most, evenly spread."""
-    rows, columns = matrix.shape
-    part = matrix[np.linspace(0, rows - 1, min(height, rows)).astype(int)]
-    thinned: Matrix = part[:, np.linspace(0, columns - 1, min(width, columns)).astype(int)]
-    return thinned
+def _part(new: Rows, old: Rows, group: Group, height: int, width: int) -> Matrix:
+    """New values minus old ones, in so many rows and columns of the matrix at the most, evenly spread."""
+    columns = matrix_shape(group.shape)[1]
+    rows = len(new) // columns
+    if not rows:
+        return np.empty((0, 0))
+    down = np.linspace(0, rows - 1, min(height, rows)).astype(int)
+    across = np.linspace(0, columns - 1, min(width, columns)).astype(int)
+
+    def thinned(block: Rows) -> Floats:
+        whole = block[: rows * columns].reshape(rows, columns, -1)
+        return widen(np.ascontiguousarray(whole[down][:, across]), group.dtype).reshape(len(down), len(across))
+
+    return np.subtract(thinned(new), thinned(old), dtype=np.float64)
 
 
 def _is_full(part: Matrix) -> bool:
@@ -154,16 +162,20 @@ def _is_full(part: Matrix) -> bool:
 def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tuple[Matrix, Matrix] | None:
     """R and C in float64; None if the change has no low rank after all."""
     rows, columns = matrix_shape(change.group.shape)
+
+    def chunks() -> Iterator[tuple[Floats, Floats]]:
+        return _chunks(zip(change.wanted.rows(), base.rows(reader), strict=True), columns, change.group.dtype)
+
     test = np.random.default_rng(_SEED).standard_normal((columns, min(width, rows, columns)))
-    sketch = np.concatenate([chunk @ test for chunk in _chunks(change, base, reader)])
+    sketch = np.concatenate([_difference(*chunk) @ test for chunk in chunks()])
     if len(sketch) != rows or not np.isfinite(sketch).all():
         return None
     basis, _ = np.linalg.qr(sketch)
     small = np.zeros((basis.shape[1], columns))
     start = 0
-    for chunk in _chunks(change, base, reader):
-        small += basis[start : start + len(chunk)].T @ chunk
-        start += len(chunk)
+    for new, old in chunks():
+        small += basis[start : start + len(new)].T @ _difference(new, old)
+        start += len(new)
     if not np.isfinite(small).all():
         return None
     left, values, right = np.linalg.svd(small, full_matrices=False)
@@ -173,19 +185,27 @@ def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tu
     if not 0 < rank < min(rows, columns):
         return None
     root = np.sqrt(values[:rank])
-    return (basis @ left[:, :rank]) * root, root[:, None] * right[:rank]
+    found = (basis @ left[:, :rank]) * root, root[:, None] * right[:rank]
+    if rank <= refine.MAX_RANK and change.group.dtype in refine.DTYPES:
+        return refine.refined(*found, chunks)
+    return found
 
 
-def _chunks(change: Change, base: Prediction, reader: Reader) -> Iterator[Matrix]:
-    """New values minus the base's, some rows of the matrix at a time."""
-    columns = matrix_shape(change.group.shape)[1]
-    rest: npt.NDArray[np.floating[Any]] = np.empty(0)
+def _difference(new: Floats, old: Floats) -> Matrix:
+    difference: Matrix = np.subtract(new, old, dtype=np.float64)
+    return difference
+
+
+def _chunks(pairs: Iterator[tuple[Rows, Rows]], columns: int, dtype: str) -> Iterator[tuple[Floats, Floats]]:
+    """Some rows of the matrices at a time, from the blocks of new and old values."""
+    rest = np.empty(0, WORKING[dtype]), np.empty(0, WORKING[dtype])
     with np.errstate(all="ignore"):
-        for new, old in zip(change.wanted.rows(), base.rows(reader), strict=True):
-            dtype = change.group.dtype
-            flat = np.subtract(widen(new, dtype), widen(old, dtype), dtype=np.float64)
-            flat = np.concatenate([rest, flat]) if len(rest) else flat
-            whole = len(flat) // columns * columns
-            rest = flat[whole:]
+        for pair in pairs:
+            new, old = (
+                np.concatenate([left, widen(rows, dtype)]) if len(left) else widen(rows, dtype)
+                for left, rows in zip(rest, pair, strict=True)
+            )
+            whole = len(new) // columns * columns
+            rest = new[whole:].copy(), old[whole:].copy()
             if whole:
-                yield flat[:whole].reshape(-1, columns)
+                yield new[:whole].reshape(-1, columns), old[:whole].reshape(-1, columns)

@@ -39,7 +39,8 @@ def widen(rows: Rows, dtype: str) -> Floats:
 def narrow(values: Floats, dtype: str, out: Rows) -> None:
     """Round values (flat, float32 or float64, lost by this) to a dtype, into rows of bytes."""
     nans = np.isnan(values)
-    np.copyto(values, np.nan, where=nans)
+    if nans.any():
+        np.copyto(values, np.nan, where=nans)
     flat = out.reshape(-1)
     if dtype == "bfloat16":
         single = rounded_to_odd(values) if values.dtype.itemsize == 8 else values

@@ -30,9 +30,8 @@ class Linear:
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block; see `updates.UpdateType`."""
         weights = _weights(update, group)
-        sequences = [reader.values(base, group) for base in update.bases]
         compute = reader.computing()
-        for parts in zip(*sequences, strict=True):
+        for parts in reader.side_by_side(update.bases, group):
             work = partial(_apply, parts, weights, group.dtype)
             yield compute(work, parts[0].nbytes, tensors.itemsize(group.dtype))
 

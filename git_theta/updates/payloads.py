@@ -80,6 +80,22 @@ def keep_payloads(payloads: Iterable[Payload], store: ObjectStore) -> Mapping[Pa
         return {payload: ref for placed in written for payload, ref in placed}
 
 
+def is_large(payload: Payload) -> bool:
+    """Whether a payload has an object of its own."""
+    return payload.nbytes >= SMALL_BYTES
+
+
+def keep_alone(payload: Payload, store: ObjectStore) -> ObjectRef | None:
+    """Write one payload into an object of its own; None if a base turned out to be unusable.
+
+    Raises:
+        ChangedWhileReadingError: what is to be stored has changed.
+        StoreError: the store cannot be written.
+    """
+    ((_, ref),) = _write([payload], store)
+    return ref
+
+
 def starts(batch: Iterable[Payload]) -> Iterator[int]:
     """The row at which each payload begins when they are laid end to end."""
     start = 0
@@ -103,7 +119,7 @@ def _batches(payloads: Iterable[Payload]) -> Iterator[list[Payload]]:
     filled: dict[int, int] = defaultdict(int)
     for payload in payloads:
         itemsize = payload.itemsize
-        if payload.nbytes >= SMALL_BYTES:
+        if is_large(payload):
             yield [payload]
         elif payload.nbytes:
             if filled[itemsize] + payload.nbytes > SHARED_BYTES:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from blake3 import blake3
 
 from git_theta import tensors
@@ -23,7 +25,11 @@ from git_theta.updates.reading import Group, Reader, UpdateType, results
 PREDICTING: Final = ("low-rank", "ia3", "linear")
 """Types of update whose result is not quite the one wanted; the delta or sparse update on top of one belongs to it."""
 
-_SAMPLE_ROWS: Final = 1 << 17
+SAMPLE_ROWS: Final = 1 << 16
+"""Rows of an array from which its size in an object is estimated."""
+
+_QUICK_ROWS: Final = 1 << 11
+"""The same for arrays that share an object with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +150,11 @@ def stored_nbytes(rows: Rows, total: int) -> int:
         rows: of shape (n, itemsize), of which the first ones are looked at.
         total: bytes of the whole array.
     """
-    sample = rows[:_SAMPLE_ROWS]
+    sample = rows[:SAMPLE_ROWS]
     if not len(sample):
         return 0
     if sample.nbytes < SMALL_BYTES:
+        sample = sample[:_QUICK_ROWS]
         return math.ceil(_entropy(sample) * total / sample.nbytes)
     kept = sum(len(piece) for piece in encode([sample], len(sample), sample.shape[1]))
     return kept * total // sample.nbytes
@@ -155,12 +162,18 @@ def stored_nbytes(rows: Rows, total: int) -> int:
 
 def _entropy(rows: Rows) -> float:
     """Bytes that the byte planes of an array take at the least, if no byte tells of another: quick, for small ones."""
-    bits = 0.0
-    for plane in rows.T:
-        shares = np.bincount(plane, minlength=256) / len(plane)
-        shares = shares[shares > 0]
-        bits -= float((shares * np.log2(shares)).sum()) * len(plane)
+    logarithms = _weighted_logarithms()
+    count = len(rows)
+    planes = (np.bincount(plane, minlength=256) for plane in rows.T)
+    bits = sum(float(logarithms[count] - logarithms[counts].sum()) for counts in planes)
     return bits / 8
+
+
+@cache
+def _weighted_logarithms() -> npt.NDArray[np.float64]:
+    """For each number of bytes that may be counted, it times its logarithm to the base 2."""
+    numbers = np.arange(_QUICK_ROWS + 1, dtype=np.float64)
+    return numbers * np.log2(np.maximum(numbers, 1))
 
 
 def nested_count(update: Update) -> int:

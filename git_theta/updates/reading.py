@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import numpy as np
@@ -68,13 +69,27 @@ class UpdateType(Protocol):
 class Reader:
     """Reads values. Not for several threads at once; each can have its own."""
 
-    def __init__(self, arrays: Arrays, types: Family[UpdateType], pool: ThreadPoolExecutor | None = None) -> None:
-        """Args: arrays: of the store; types: of updates; pool: that computes, one of its own by default."""
+    def __init__(
+        self,
+        arrays: Arrays,
+        types: Family[UpdateType],
+        pool: ThreadPoolExecutor | None = None,
+        shared: Mapping[Update, Shared] | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            arrays: of the store.
+            types: of updates.
+            pool: that computes; one of its own by default.
+            shared: updates that are read once for several.
+        """
         self._arrays = arrays
         self._types = types
         # Work waits for other work of the pool, but only for what was begun before it, so it never waits for itself.
         self._pool = ThreadPoolExecutor(_THREADS) if pool is None else pool
         self._lease = arrays.lease()
+        self._shared = {} if shared is None else shared
 
     def begin(self) -> Reader:
         """A reader for one reading of a group: its blocks have their buffers to themselves until it is ended."""
@@ -108,8 +123,26 @@ class Reader:
         Raises:
             ObjectError: an object is missing or damaged, or an update does not fit the group.
         """
+        if update in self._shared:
+            return self._shared[update].branch()
+        return self._begun(update, group)
+
+    def _begun(self, update: Update, group: Group) -> Iterator[Block]:
         blocks = self._types.get(update.type).blocks(update, group, self)
         return aligned(blocks, group.nbytes, block_nbytes(group))
+
+    def side_by_side(self, updates: Sequence[Update], group: Group) -> Iterator[tuple[Block, ...]]:
+        """The values of several updates of one group, block by block; what they build on together is read once.
+
+        Raises:
+            ObjectError: an object is missing or damaged, or an update does not fit the group.
+        """
+        shared = dict(self._shared)
+        reader = Reader(self._arrays, self._types, self._pool, shared)
+        reader._lease = self._lease
+        for update, count in shares(updates, self._shared.keys()).items():
+            shared[update] = Shared(partial(reader._begun, update, group), count)
+        return zip(*(reader.values(update, group) for update in updates), strict=True)
 
     def payload(self, ref: ObjectRef | None, nbytes: int, size: int) -> Iterator[Block]:
         """So many bytes of an object's array from the row `ref.start` on, in blocks of a size in bytes.
@@ -159,6 +192,62 @@ class Pending:
         return self._future.result()
 
 
+class Shared:
+    """A sequence of blocks that several read, each at its own pace, but best in step.
+
+    A block that waits for a reader while another reader asks for the next one is copied: its rows may be lost by then.
+    """
+
+    def __init__(self, begin: Callable[[], Iterator[Block]], branches: int) -> None:
+        """Args: begin: gives the blocks; branches: how many read them, each from the first block on."""
+        self._begin = begin
+        self._blocks: Iterator[Block] | None = None
+        self._waiting: list[deque[Block]] = [deque() for _ in range(branches)]
+        self._free = deque(self._waiting)
+
+    def branch(self) -> Iterator[Block]:
+        """The blocks, for the next reader."""
+        waiting = self._free.popleft()
+        while waiting or self._advance():
+            yield waiting.popleft()
+
+    def _advance(self) -> bool:
+        """Get one more block for everybody; False if there is none."""
+        if self._blocks is None:
+            self._blocks = self._begin()
+        for queue in self._waiting:
+            for place, block in enumerate(queue):
+                queue[place] = block if isinstance(block, Ready) else Ready(block.result().copy())
+        new = next(self._blocks, None)
+        if new is None:
+            return False
+        for queue in self._waiting:
+            queue.append(new)
+        return True
+
+
+def shares(updates: Sequence[Update], known: Collection[Update]) -> Mapping[Update, int]:
+    """How many times each update is read that these build on several times, if each of them is computed once.
+
+    Args:
+        updates: to be read side by side.
+        known: what is shared already.
+    """
+    counts: Counter[Update] = Counter()
+
+    def count(update: Update) -> None:
+        if update in known:
+            return
+        counts[update] += 1
+        if counts[update] == 1:
+            for base in update.bases:
+                count(base)
+
+    for update in updates:
+        count(update)
+    return {update: times for update, times in counts.items() if times > 1}
+
+
 class Readers:
     """A reader for each thread."""
 
@@ -203,23 +292,40 @@ def ahead(parts: Iterator[T]) -> Iterator[T]:
 
 
 def results(blocks: Iterator[Block]) -> Generator[Rows]:
-    """The rows of blocks, each gone when the next is asked for; from the second on, a few of them are begun ahead.
+    """The rows of blocks, each gone when the next is asked for; from the second on, a few of them are begun ahead."""
+    with contextlib.closing(in_time((block,) for block in blocks)) as bundles:
+        for (block,) in bundles:
+            yield block.result()
+
+
+def in_time(bundles: Iterator[tuple[Block, ...]]) -> Generator[tuple[Block, ...]]:
+    """The same blocks, all of a bundle gone when the next is asked for; from the second on, some are begun ahead.
 
     Many look at the first block alone, and the others would be decoded in vain. Whoever stops early can go on at once
     with other blocks: none is being written to any more.
     """
-    begun: deque[Block] = deque()
+    begun: deque[tuple[Block, ...]] = deque()
+    given: tuple[Block, ...] = ()
     try:
-        for number, block in enumerate(blocks):
-            begun.append(block)
+        for number, bundle in enumerate(bundles):
+            begun.append(bundle)
             if len(begun) > AHEAD or not number:
-                yield begun.popleft().result()
+                given = begun.popleft()
+                yield given
+                _wait(given)
         while begun:
-            yield begun.popleft().result()
+            given = begun.popleft()
+            yield given
+            _wait(given)
     finally:
-        for block in begun:
-            with contextlib.suppress(StoreError):
-                block.result()
+        for bundle in (given, *begun):
+            _wait(bundle)
+
+
+def _wait(bundle: tuple[Block, ...]) -> None:
+    for block in bundle:
+        with contextlib.suppress(StoreError):
+            block.result()
 
 
 def aligned(blocks: Iterator[Block], nbytes: int, size: int) -> Iterator[Block]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from git_theta.store.serialize import BLOCK_ROWS, Rows
 from git_theta.updates.payloads import Array, UnusableBaseError
-from git_theta.updates.plans import Change, Plan, Prediction, stored_nbytes
+from git_theta.updates.plans import SAMPLE_ROWS, Change, Plan, Prediction, stored_nbytes
 from git_theta.updates.reading import Readers, block_nbytes
-from git_theta.updates.sparse import MAX_COUNT, Places, pack
+from git_theta.updates.sparse import MAX_COUNT, Places, pack, unpack
+from git_theta.updates.versions import Version
 from git_theta.updates.words import Numbers, Words, add, difference, words_of
 
 _SPARSE_SHARE: Final = 1 / 12
@@ -85,27 +88,70 @@ def fit_residual(change: Change, prediction: Prediction, readers: Readers, enoug
         ChangedWhileReadingError: the new values have changed.
     """
     words = words_of(change.group.dtype)
-    total = change.group.nbytes // words.size
+    limit = min(MAX_COUNT, change.group.nbytes // words.size * _SPARSE_SHARE)
+    pairs = zip(change.wanted.rows(), prediction.rows(readers.mine()), strict=True)
+    if isinstance(prediction, Version):
+        head = change.wanted.head(), prediction.head()
+        if _is_everywhere(_changed(*head, words), limit):
+            return _delta(change, prediction, readers, head, itertools.islice(pairs, 1, None), enough)
     places: list[Places] = []
     codes: list[Numbers] = []
     count = done = 0
-    pairs = zip(change.wanted.rows(), prediction.rows(readers.mine()), strict=True)
     for new, base in pairs:
-        found = np.empty(new.nbytes // words.size, words.dtype)
-        difference(words.view(new), words.view(base), words, found)
-        changed = np.flatnonzero(found)
-        count += len(changed)
-        if count > min(MAX_COUNT, total * _SPARSE_SHARE) or len(changed) > max(1, len(found) * _DENSE_SHARE):
-            sample = found.view(np.uint8).reshape(-1, words.size)
-            nbytes = stored_nbytes(sample, change.group.nbytes)
-            if nbytes > enough:
-                nbytes = int(nbytes * _changed_share(pairs, words, (len(changed), len(found))))
-            plan = Plan("delta", Differences(change, prediction, readers), (prediction.plan,))
-            return Residual(plan, nbytes, is_delta=True)
-        places.append(changed + done)
-        codes.append(found[changed])
-        done += len(found)
+        changed = _changed(new, base, words)
+        if _is_everywhere(changed, limit - count):
+            return _delta(change, prediction, readers, (new, base), pairs, enough)
+        found = np.flatnonzero(changed)
+        if len(found):
+            places.append(found + done)
+            codes.append(_codes(words.view(new)[found], words.view(base)[found], words))
+        count += len(found)
+        done += len(changed)
+    if not count:
+        return Residual(None, 0)
     return _sparse(np.concatenate(places), np.concatenate(codes), prediction, words)
+
+
+def _changed(new: Rows, base: Rows, words: Words) -> npt.NDArray[np.bool_]:
+    """For each word, whether it differs."""
+    return np.not_equal(words.view(new), words.view(base))
+
+
+def _is_everywhere(changed: npt.NDArray[np.bool_], limit: float) -> bool:
+    """Whether a block has so many changed words that the change is no sparse one."""
+    count = np.count_nonzero(changed)
+    return bool(count > limit or count > max(1, len(changed) * _DENSE_SHARE))
+
+
+def _delta(
+    change: Change,
+    prediction: Prediction,
+    readers: Readers,
+    seen: tuple[Rows, Rows],
+    following: Iterator[tuple[Rows, Rows]],
+    enough: float,
+) -> Residual:
+    """A delta, and what it takes, as a block that was seen and those that follow it tell."""
+    words = words_of(change.group.dtype)
+    new, base = (words.view(rows) for rows in seen)
+    codes = np.empty(min(len(new), SAMPLE_ROWS), words.dtype)
+    difference(new[: len(codes)], base[: len(codes)], words, codes)
+    nbytes = stored_nbytes(codes.view(np.uint8).reshape(-1, words.size), change.group.nbytes)
+    if nbytes > enough:
+        count = int(np.count_nonzero(_changed(*seen, words)))
+        nbytes = int(nbytes * _changed_share(following, words, (count, len(new))))
+    plan = Plan("delta", Differences(change, prediction, readers), (prediction.plan,))
+    return Residual(plan, nbytes, is_delta=True)
+
+
+def _codes(new: Numbers, base: Numbers, words: Words) -> Numbers:
+    """The codes of changed words, undone and compared."""
+    codes, check = np.empty_like(new), np.empty_like(new)
+    difference(new, base, words, codes)
+    add(base, codes, words, check)
+    if not np.array_equal(check, new):
+        raise UnusableBaseError("a change cannot be undone")
+    return codes
 
 
 def _changed_share(pairs: Iterator[tuple[Rows, Rows]], words: Words, first: tuple[int, int]) -> float:
@@ -113,17 +159,18 @@ def _changed_share(pairs: Iterator[tuple[Rows, Rows]], words: Words, first: tupl
     density = first[0] / first[1]
     shares = [1.0]
     for _, (new, base) in zip(range(_BLOCKS_AFTER), pairs, strict=False):
-        changed = np.count_nonzero(words.view(new) != words.view(base))
-        shares.append(min(1.0, changed / (new.nbytes // words.size) / density))
+        changed = _changed(new, base, words)
+        shares.append(min(1.0, np.count_nonzero(changed) / len(changed) / density))
     return sum(shares) / len(shares)
 
 
 def _sparse(places: Places, codes: Numbers, prediction: Prediction, words: Words) -> Residual:
-    if not len(places):
-        return Residual(None, 0)
     try:
         rows = pack(places, codes, words)
     except ValueError as error:
         raise UnusableBaseError(str(error)) from error
+    read = unpack(rows.tobytes(), words)
+    if not (np.array_equal(read[0], places) and np.array_equal(read[1], codes)):
+        raise UnusableBaseError("the places of the changes cannot be told again")
     parameters = (("count", len(places)),)
     return Residual(Plan("sparse", Array(rows), (prediction.plan,), parameters), stored_nbytes(rows, rows.nbytes))

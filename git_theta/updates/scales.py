@@ -18,6 +18,7 @@ from git_theta.updates.low_rank import matrix_shape
 from git_theta.updates.payloads import Array
 from git_theta.updates.plans import Change, Plan, Prediction
 from git_theta.updates.reading import Group, Reader
+from git_theta.updates.versions import Version
 
 _EXACT_SHARE: Final = 0.5
 _SAMPLE_ROWS: Final = 64
@@ -59,7 +60,7 @@ class Scaled:
             start += len(out)
 
 
-def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[Scaled]:
+def predictions(change: Change, base: Version) -> Iterator[Scaled]:
     """The scalings by a vector along the last extent, or along the first, that give most of the first values.
 
     Raises:
@@ -69,7 +70,7 @@ def predictions(change: Change, base: Prediction, reader: Reader) -> Iterator[Sc
     if group.dtype not in WORKING or len(group.shape) < 2:
         return
     height, width = matrix_shape(group.shape)
-    new, old = change.wanted.head(), next(base.rows(reader)).copy()
+    new, old = change.wanted.head(), base.head()
     whole = len(new) // width
     if not whole:
         return

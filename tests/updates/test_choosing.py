@@ -184,14 +184,13 @@ def test_base_that_vanishes_after_it_was_chosen_is_not_built_on(scene: Scene, mo
     """Another process may prune the store in between."""
     old = normal((200, 300), "bfloat16")
     new, base = Values.of(tuned(old)), scene.base(old)
-    written = choose.keep_payloads
+    written = choose.keep_alone
 
-    def losing(payloads: Any, store: ObjectStore) -> Any:
-        listed = list(payloads)
+    def losing(payload: Any, store: ObjectStore) -> Any:
         scene.store.path(base.update.object.oid).unlink(missing_ok=True)  # type: ignore[union-attr]
-        return written(listed, store)
+        return written(payload, store)
 
-    monkeypatch.setattr(choose, "keep_payloads", losing)
+    monkeypatch.setattr(choose, "keep_alone", losing)
     update, data = scene.keep(new, base)
     assert (types(update), data) == (["dense"], new.data)
 

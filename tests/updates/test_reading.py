@@ -78,11 +78,11 @@ def test_parts_are_begun_ahead_and_come_in_order() -> None:
 
 
 def test_who_stops_early_leaves_no_block_that_is_being_written() -> None:
-    waited: list[int] = []
+    waited: set[Ready] = set()
 
     class Slow(Ready):
         def result(self) -> Any:
-            waited.append(1)
+            waited.add(self)
             return super().result()
 
     rows = results(Slow(np.zeros((1, 1), np.uint8)) for _ in range(20))
