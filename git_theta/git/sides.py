@@ -77,19 +77,26 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both sides of a merge.
+    """The sides of a merge.
 
     Attributes:
         operation: what git is doing.
         ours: the side that is checked out.
         theirs: the side that comes in.
         note: a sentence where the sides are not what one may expect; "" elsewhere.
+        more: further sides that come in, in a merge of several.
     """
 
     operation: Operation
     ours: Side
     theirs: Side
     note: str = ""
+    more: tuple[Side, ...] = ()
+
+    @property
+    def all(self) -> tuple[Side, ...]:
+        """All sides, ours first."""
+        return (self.ours, self.theirs, *self.more)
 
 
 def sides(repository: Repository, environment: Mapping[str, str], arguments: Sequence[str] = ()) -> Sides:
@@ -120,6 +127,18 @@ def sides(repository: Repository, environment: Mapping[str, str], arguments: Seq
             return Sides(Operation.OTHER, asked.here(), Side("the other side", None))
 
 
+def several(repository: Repository, others: Sequence[tuple[str, str]]) -> Sides:
+    """The sides of a merge of several commits into HEAD.
+
+    Args:
+        repository: where they are merged.
+        others: what the user calls each of them, and its name; at least one.
+    """
+    asked = _Asked(repository, {}, ())
+    first, *more = (Side(label, asked.tip(oid)) for label, oid in others)
+    return Sides(Operation.MERGE, asked.here(), first, more=tuple(more))
+
+
 @dataclass(frozen=True)
 class _Asked:
     """What is known, and what can be found out from it."""
@@ -147,7 +166,7 @@ class _Asked:
 
     def here(self) -> Side:
         status, output, _ = command.attempt(["symbolic-ref", "--quiet", "--short", "HEAD"], cwd=self.repository.cwd)
-        tip = self._tip("HEAD")
+        tip = self.tip("HEAD")
         if status == 0:
             return Side(command.lines(output)[0], tip)
         return Side(_named(tip, "HEAD"), tip)
@@ -159,7 +178,7 @@ class _Asked:
         if len(oids) != 1:
             return Side(", ".join(labels.values()) or "the other side", None)
         oid = oids[0]
-        tip = self._tip(oid)
+        tip = self.tip(oid)
         label = labels.get(oid, oid)
         if not _FULL.fullmatch(label):
             return Side(label, tip)
@@ -169,23 +188,23 @@ class _Asked:
         place = "rebase-merge" if self._has("rebase-merge") else "rebase-apply"
         branch = self._read(f"{place}/head-name").removeprefix("refs/heads/")
         onto = self._read(f"{place}/onto")
-        base = self._branch(onto) or _named(self._tip(onto), onto[:_SHORT]) if onto else "the new base"
-        moved = self._tip(self._replayed(place))
+        base = self._branch(onto) or _named(self.tip(onto), onto[:_SHORT]) if onto else "the new base"
+        moved = self.tip(self._replayed(place))
         whose = f"your commit from {branch}" if branch and branch != "detached HEAD" else "your commit"
         return Sides(
             Operation.REBASE,
-            Side(f"{base}, with your commits moved so far", self._tip("HEAD")),
+            Side(f"{base}, with your commits moved so far", self.tip("HEAD")),
             Side(whose, moved),
             "In a rebase the sides are swapped: ours is what you rebase onto, theirs is your own commit.",
         )
 
     def picked(self, state: str) -> Side:
         """The commit that is picked or reverted, from whatever tells it."""
-        tip = self._tip(self._one(state))
+        tip = self.tip(self._one(state))
         return Side(f"commit {tip.oid[:_SHORT]}" if tip else "the picked commit", tip)
 
     def revert(self) -> Sides:
-        undone = self._tip(self._one("REVERT_HEAD"))
+        undone = self.tip(self._one("REVERT_HEAD"))
         what = f"commit {undone.oid[:_SHORT]}" if undone else "the reverted commit"
         return Sides(
             Operation.REVERT,
@@ -198,11 +217,11 @@ class _Asked:
         given = [word for word in self.arguments[2:] if not word.startswith("-")]
         name = given[0] if given else "stash@{0}"
         name = f"stash@{{{name}}}" if name.isdecimal() else name
-        return Side(name, self._tip(name))
+        return Side(name, self.tip(name))
 
     def checkout(self) -> Sides:
-        given = [tip for tip in map(self._tip, self._revisions()) if tip is not None]
-        name = next((word for word in self._revisions() if self._tip(word) is not None), "the new branch")
+        given = [tip for tip in map(self.tip, self._revisions()) if tip is not None]
+        name = next((word for word in self._revisions() if self.tip(word) is not None), "the new branch")
         return Sides(
             Operation.CHECKOUT,
             Side(name, given[0] if given else None),
@@ -213,7 +232,7 @@ class _Asked:
     def _one(self, state: str) -> str:
         """The commit that a file of state names, or the sequencer's next step, or the command itself."""
         revision = self._read(state) or self._step("sequencer/todo", 0)
-        candidates = [revision] if revision else [word for word in self._revisions() if self._tip(word)]
+        candidates = [revision] if revision else [word for word in self._revisions() if self.tip(word)]
         return candidates[0] if len(candidates) == 1 else ""
 
     def _replayed(self, place: str) -> str:
@@ -232,7 +251,7 @@ class _Asked:
 
     def _labels(self) -> Iterator[tuple[str, str]]:
         """What git calls the commits that it merges into HEAD."""
-        head = self._tip("HEAD")
+        head = self.tip("HEAD")
         for name, label in self.environment.items():
             oid = name.removeprefix(_LABEL)
             if name.startswith(_LABEL) and _FULL.fullmatch(oid) and (head is None or oid != head.oid):
@@ -251,7 +270,8 @@ class _Asked:
         fields = (line.split("\t", 2) for line in self._read("FETCH_HEAD").splitlines())
         return next((found[2] for found in fields if len(found) == 3 and found[0] == oid and found[2]), None)
 
-    def _tip(self, revision: str) -> Tip | None:
+    def tip(self, revision: str) -> Tip | None:
+        """The commit that a revision means; None if there is none."""
         if not revision or revision.startswith("-"):
             return None
         status, output, _ = command.attempt([*_LOG, "--end-of-options", revision, "--"], cwd=self.repository.cwd)

@@ -50,6 +50,8 @@ def layered(changes: Mapping[str, int] | None = None) -> Arrays:
 
 
 MODELS: Mapping[str, Arrays] = {
+    "base": layered(),
+    **{name: layered(changes) for name, changes in BRANCHES.items()},
     "attn5": layered({"attn": 5}),
     "attn6": layered({"attn": 6}),
     "b1-step5": layered({**BRANCHES["b1"], "step": 5}),
@@ -57,25 +59,25 @@ MODELS: Mapping[str, Arrays] = {
     "head7": {"w": layered({"head": 7})["head"]},
     "head8": {"w": layered({"head": 8})["head"]},
 }
-"""More checkpoints, on the branch "models", for tests that make commits of them by `grow`."""
+"""The checkpoints that `grow` knows by name."""
 
 
 def make(repo: Repo) -> None:
-    """Fill a repository: "main" has the model, and each of `BRANCHES` changed it and added a text file."""
-    repo.theta("install", "--local")
-    repo.theta("track", "*.safetensors")
-    repo.write(MODEL, safetensors_bytes(layered()))
-    repo.write("notes.txt", "one\ntwo\nthree\n")
-    repo.commit("base")
-    for name, changes in BRANCHES.items():
-        repo.git("checkout", "-q", "-b", name, "main")
-        repo.write(MODEL, safetensors_bytes(layered(changes)))
-        repo.write(f"{name}.txt", name)
-        repo.commit(name)
-    repo.git("checkout", "-q", "-b", "models", "main")
+    """Fill a repository: "main" has the model, and each of `BRANCHES` changed it and added a text file.
+
+    All models are added at once, on the branch "models", and the other branches are made of what came of that: so
+    git starts the filter a few times, and not a few dozen times.
+    """
+    repo.verb("install", "--local")
+    repo.verb("track", "*.safetensors")
+    repo.git("checkout", "-q", "-b", "models")
+    repo.commit("attributes")
     for name, arrays in MODELS.items():
         repo.write(f"{name}.safetensors", safetensors_bytes(arrays))
     repo.commit("models")
+    grow(repo, "main", "models~1", {MODEL: "base", "notes.txt": "one\ntwo\nthree\n"})
+    for name in BRANCHES:
+        grow(repo, name, "main", {MODEL: name, f"{name}.txt": f"of {name}"})
     repo.git("checkout", "-q", "main")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import git_theta
-from tests.cli.branches import BRANCHES, MODEL, MODELS, copy, grow, layered, make, state, values
+from tests.cli.branches import BRANCHES, MODEL, MODELS, copy, grow, layered, state, values
 from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:
@@ -22,35 +22,16 @@ if TYPE_CHECKING:
 ATTN = ["h.0.attn", "h.1.attn", "h.2.attn"]
 
 
-@pytest.fixture(scope="module")
-def template(isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once, and copied for each test."""
-    (isolation / "gitconfig").write_text(
-        "[user]\n\tname = Ada\n\temail = ada@example.org\n[init]\n\tdefaultBranch = main\n"
-    )
-    repo = Repo.init(tmp_path_factory.mktemp("branches") / "repo")
-    make(repo)
-    return repo.path
-
-
-@pytest.fixture(scope="module")
-def template_on_b1(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same on "b1"."""
-    repo = copy(template, tmp_path_factory.mktemp("branches") / "on_b1")
-    repo.git("checkout", "-q", "b1")
-    return repo.path
-
-
 @pytest.fixture
-def repo(template: Path, tmp_path: Path) -> Repo:
+def repo(branches_on_main: Path, tmp_path: Path) -> Repo:
     """On "main", which is the ancestor of "b1", "b2" and "b3"."""
-    return copy(template, tmp_path / "repo")
+    return copy(branches_on_main, tmp_path / "repo")
 
 
 @pytest.fixture
-def on_b1(template_on_b1: Path, tmp_path: Path) -> Repo:
+def on_b1(branches_on_b1: Path, tmp_path: Path) -> Repo:
     """The same on "b1"."""
-    return copy(template_on_b1, tmp_path / "repo")
+    return copy(branches_on_b1, tmp_path / "repo")
 
 
 def merged(method: str, name: str, *branches: str, **params: object) -> npt.NDArray[np.generic]:
@@ -155,14 +136,21 @@ def test_options_that_make_no_sense_are_refused_before_anything_happens(
 # --- who decides -----------------------------------------------------------------------------------------------------
 
 
+def planned(repo: Repo, *options: str, env: dict[str, str | None] | None = None) -> list[dict[str, object]]:
+    """What a merge of "b2" would do to the attention layers."""
+    done = repo.verb("merge", "--dry-run", "--json", "b2", *options, env=env, check=False)
+    groups = json.loads(done.stdout)["checkpoints"][0]["groups"]
+    return [group for group in groups if group["name"] in ATTN]
+
+
 @pytest.mark.parametrize(
     ("variable", "attribute", "setting", "decides"),
     [
-        ("theirs", "ours", "ours", "b2"),
-        (None, "theirs", "ours", "b2"),
-        (None, None, "theirs", "b2"),
+        ("theirs", "ours", "ours", "theirs"),
+        (None, "theirs", "ours", "theirs"),
+        (None, None, "theirs", "theirs"),
         ("conflict", "theirs", "theirs", None),
-        (" ", "theirs", None, "b2"),
+        (" ", "theirs", None, "theirs"),
         (None, "prompt", "theirs", None),
         (None, None, None, None),
     ],
@@ -174,23 +162,19 @@ def test_environment_goes_before_the_attribute_and_that_before_the_setting(
         on_b1.write(".git/info/attributes", f"*.safetensors theta-merge={attribute}\n")
     if setting is not None:
         on_b1.git("config", "theta.merge.method", setting)
-    done = on_b1.git("merge", "-q", "--no-edit", "b2", env={"GIT_THETA_MERGE": variable}, check=False)
-    assert done.returncode == (1 if decides is None else 0)
-    if decides is not None:
-        changed = {name: layered(BRANCHES[decides])[name] for name in ATTN}
-        expect(values(on_b1), changed, "b1", "b2")
+    assert {group.get("method") for group in planned(on_b1, env={"GIT_THETA_MERGE": variable})} == {decides}
+    assert {group["method"] for group in planned(on_b1, "--method", "average")} == {"average"}
 
 
-def test_options_go_before_all_that_is_configured(on_b1: Repo) -> None:
+def test_plain_git_merge_is_settled_by_the_environment(on_b1: Repo) -> None:
     on_b1.write(".git/info/attributes", "*.safetensors theta-merge=ours\n")
-    on_b1.theta("merge", "--method", "theirs", "b2", env={"GIT_THETA_MERGE": "ours"})
+    on_b1.git("merge", "-q", "--no-edit", "b2", env={"GIT_THETA_MERGE": "theirs"})
     expect(values(on_b1), {}, "b1", "b2")
 
 
-def test_attribute_takes_parameters_after_semicolons_and_recipes(on_b1: Repo) -> None:
+def test_attribute_takes_parameters_after_semicolons(on_b1: Repo) -> None:
     on_b1.write(".git/info/attributes", "*.safetensors theta-merge=linear;weight=3,1\n")
-    on_b1.git("merge", "-q", "--no-edit", "b2")
-    expect(values(on_b1), {name: merged("linear", name, "b1", "b2", weight=[3, 1]) for name in ATTN}, "b1", "b2")
+    assert [group["with"] for group in planned(on_b1)] == [{"weight": [3, 1]}] * 3
 
 
 RECIPE = """\
@@ -203,42 +187,48 @@ with = { t = { gradient = [0.0, 1.0] } }
 """
 
 
-@pytest.mark.parametrize("how", ["option", "attribute", "setting"])
-def test_recipe_of_the_worktree_decides(on_b1: Repo, how: str) -> None:
+def test_recipe_is_read_from_where_the_user_is(on_b1: Repo) -> None:
     on_b1.write("merging/my recipe.toml", RECIPE)
-    on_b1.write("merging/recipe.toml", RECIPE)
-    on_b1.commit("recipe")
-    if how == "option":
-        on_b1.theta("merge", "b2", "--recipe", "my recipe.toml", cwd=on_b1.path / "merging")
-    elif how == "attribute":
-        on_b1.write(".git/info/attributes", "*.safetensors theta-merge=merging/recipe.toml\n")
-        on_b1.git("merge", "-q", "--no-edit", "b2", cwd=on_b1.path / "merging")
-    else:
-        on_b1.git("config", "theta.merge.method", "recipe:merging/my recipe.toml")
-        on_b1.git("merge", "-q", "--no-edit", "b2")
+    on_b1.theta("merge", "b2", "--recipe", "my recipe.toml", cwd=on_b1.path / "merging")
     slerp = {name: merged("slerp", name, "b1", "b2", t=t) for name, t in zip(ATTN, (0.0, 0.5, 1.0), strict=True)}
     expect(values(on_b1), slerp, "b1", "b2")
+
+
+@pytest.mark.parametrize("how", ["attribute", "setting"])
+def test_recipe_that_is_configured_is_read_from_the_top_of_the_worktree(on_b1: Repo, how: str) -> None:
+    on_b1.write("merging/recipe.toml", RECIPE)
+    if how == "attribute":
+        on_b1.write(".git/info/attributes", "*.safetensors theta-merge=merging/recipe.toml\n")
+    else:
+        on_b1.git("config", "theta.merge.method", "recipe:merging/recipe.toml")
+    assert [group["with"] for group in planned(on_b1)] == [{"t": 0.0}, {"t": 0.5}, {"t": 1.0}]
+
+
+def test_broken_recipe_leaves_a_conflict_with_one_line(on_b1: Repo) -> None:
+    on_b1.write(".git/recipe.toml", RECIPE.replace("slerp", "slurp"))
+    on_b1.git("config", "theta.merge.method", "recipe:.git/recipe.toml")
+    done = on_b1.git("merge", "--no-edit", "b2", check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "recipe.toml, line 5, column 1: unknown merge method 'slurp'" in done.stderr
+    assert on_b1.read(MODEL) == safetensors_bytes(layered(BRANCHES["b1"]))
+    assert sorted(line[:2] for line in on_b1.status().splitlines()) == ["A ", "UU"]
 
 
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (RECIPE.replace("slerp", "slurp"), "recipe.toml, line 5, column 1: unknown merge method 'slurp'"),
         (RECIPE.replace("h.*.attn", "g.*"), "recipe.toml, line 4, column 1: no group of the checkpoint matches 'g.*'"),
         (RECIPE.replace("]]", "]"), "recipe.toml, line 3, column 8: "),
         (None, "recipe.toml cannot be read: No such file or directory"),
     ],
 )
-def test_broken_recipe_leaves_a_conflict_with_one_line(on_b1: Repo, recipe: str | None, message: str) -> None:
+def test_broken_recipe_is_an_error_that_says_who_named_it(on_b1: Repo, recipe: str | None, message: str) -> None:
     if recipe is not None:
         on_b1.write(".git/recipe.toml", recipe)
     on_b1.git("config", "theta.merge.method", "recipe:.git/recipe.toml")
-    done = on_b1.git("merge", "--no-edit", "b2", check=False)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
+    done = on_b1.verb("merge", "--dry-run", "b2", check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert message in done.stderr
-    assert on_b1.read(MODEL) == safetensors_bytes(layered(BRANCHES["b1"]))
-    assert sorted(line[:2] for line in on_b1.status().splitlines()) == ["A ", "UU"]
 
 
 def test_method_that_does_not_fit_a_group_says_why(on_b1: Repo) -> None:
@@ -246,7 +236,7 @@ def test_method_that_does_not_fit_a_group_says_why(on_b1: Repo) -> None:
     grow(on_b1, "other", "b2", {MODEL: "b2-step6"})
     on_b1.git("checkout", "-q", "mine")
     done = on_b1.theta("merge", "other", "--method", "average", check=False)
-    assert done.returncode == 1
+    assert (done.returncode, done.stderr.count("\n")) == (1, 2)
     assert "step: average cannot merge int64 values: say whether to take ours or theirs" in done.stderr
     on_b1.theta("merge", "--abort")
     on_b1.theta("merge", "other", "--method", "average", "--otherwise", "theirs")
@@ -374,11 +364,10 @@ def test_checkpoint_that_one_side_renamed_is_merged_under_its_new_name(repo: Rep
     expect(values(repo, "renamed.safetensors"), average, "b1", "b2")
 
 
-@pytest.mark.parametrize("names", [("one", "two")])
-def test_checkpoint_with_two_names_is_a_problem(repo: Repo, names: tuple[str, str | None]) -> None:
+def test_checkpoint_with_two_names_is_a_problem(repo: Repo) -> None:
     content = repo.git("show", f"main:{MODEL}").stdout
-    grow(repo, "b1", "main", {MODEL: None, f"{names[0]}.safetensors": content})
-    grow(repo, "b2", "main", {MODEL: None, f"{names[1]}.safetensors": content} if names[1] else {MODEL: "attn5"})
+    for branch, name in (("b1", "one"), ("b2", "two")):
+        grow(repo, branch, "main", {MODEL: None, f"{name}.safetensors": content})
     before = state(repo)
     done = repo.theta("merge", "b1", "b2", "--method", "ours", check=False)
     assert done.returncode == 2

@@ -135,6 +135,20 @@ def test_criss_cross_that_was_settled_in_two_ways_is_a_conflict(fork: Fork, mine
     fork.settled(a=yours, h=1)
 
 
+def test_ancestor_of_a_criss_cross_merge_can_be_looked_at_and_taken(fork: Fork) -> None:
+    """Git made it, and it says of groups that nobody decided about them. That must not get into a commit."""
+    criss_cross(fork, "attn", "clash", {"a": 1}, {"a": 2})
+    fork.git("checkout", "-q", "left")
+    fork.git("merge", "--no-edit", "right", check=False)
+    assert b"undecided" in fork.repo.git_bytes("cat-file", "blob", f":1:{FILE}")
+    temporary = fork.git("checkout-index", "--temp", "--stage=1", FILE).text.split("\t")[0]
+    fork.repo.write(FILE, fork.repo.read(temporary))
+    (fork.repo.path / temporary).unlink()
+    fork.git("commit", "-qam", "settled")
+    fork.settled(a=0)
+    assert b"undecided" not in fork.repo.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
+
+
 @pytest.mark.parametrize("both", [0, 1, 3])
 def test_criss_cross_that_was_settled_alike_merges(fork: Fork, both: int) -> None:
     criss_cross(fork, "attn", "clash", {"a": both, "m": 1}, {"a": both, "h": 1})

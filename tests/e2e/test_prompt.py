@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 
 import git_theta
-from tests.cli.prompt.terminal import CTRL_C, CTRL_D, ENTER, TAB, UP, Terminal
+from tests.cli.prompt.terminal import CTRL_C, CTRL_D, CTRL_Z, ENTER, TAB, UP, Terminal
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, safetensors_bytes
 
@@ -116,7 +116,7 @@ def test_kinds_patterns_parameters_and_undo_give_the_values_of_the_methods(forke
         terminal.type(line)
     assert terminal.end() == 0
     assert "the parameter t must be a number" in terminal.text
-    assert "average does not fit here: ours, theirs, ancestor do" in terminal.text
+    assert "average cannot merge int64 values" in terminal.text
     found = merged(forked)
     assert found["wte.weight"].tobytes() == values(0)["wte.weight"].tobytes()
     for layer in range(3):
@@ -179,8 +179,9 @@ def test_tab_completes_and_up_repeats(forked: Repo) -> None:
     terminal.wait_for_prompt()
     terminal.press("dare" + TAB + TAB)
     terminal.wait_for("dare_linear")
+    terminal.wait(lambda: terminal.line == "merge> dare_")
     terminal.press("\x15" + UP)
-    terminal.wait(lambda: terminal.display[terminal.screen.cursor.y] == "merge> ties density=0.5 h.*.attn.weight")
+    terminal.wait(lambda: terminal.line == "merge> ties density=0.5 h.*.attn.weight")
     terminal.press("\x15")
     terminal.type("a *")
     terminal.type("")
@@ -306,6 +307,57 @@ def test_a_signal_that_ends_the_driver_leaves_a_conflict_and_a_terminal_that_wor
     assert forked.read(".git/before") == forked.read(".git/after")
     assert "Traceback" not in terminal.text
     assert in_conflict(forked)
+
+
+def test_git_can_be_suspended_and_taken_up_again(forked: Repo) -> None:
+    terminal = Terminal(["bash", "--norc", "-i"], forked.path, {"PS1": "shell> "})
+    terminal.type("git merge --no-edit other")
+    terminal.wait_for("quit")
+    terminal.wait_for_prompt()
+    terminal.press(CTRL_Z)
+    terminal.wait_for("Stopped")
+    terminal.type("echo still $((40 + 2)) here")
+    terminal.wait_for("still 42 here")
+    terminal.type("fg")
+    terminal.wait(lambda: terminal.line == "merge>")
+    terminal.type("t *")
+    terminal.type("")
+    terminal.wait_for("Merge made")
+    terminal.type("exit")
+    assert terminal.end() == 0
+    assert merged(forked)["wte.weight"].tobytes() == values(2)["wte.weight"].tobytes()
+
+
+def test_a_criss_cross_merge_asks_about_the_last_merge_alone(forked: Repo) -> None:
+    tips = [forked.rev("main"), forked.rev("other")]
+    for branch, tip, seed in (("main", tips[1], 3), ("other", tips[0], 4)):
+        forked.git("checkout", "-q", branch)
+        forked.git("merge", "-q", "--no-edit", tip, env={"GIT_THETA_MERGE": "ours"})
+        forked.write(CHECKPOINT, safetensors_bytes(values(seed)))
+        forked.commit(f"after {branch}")
+    terminal = merging(forked, "merge", "--no-edit", "main")
+    terminal.type("a *")
+    terminal.type("o")
+    terminal.type("")
+    assert terminal.end() == 0
+    assert terminal.text.count("conflicts to settle") == 1
+    assert len(forked.git("rev-list", "--parents", "-1", "HEAD").stdout.split()) == 3
+
+
+def test_a_merge_of_several_branches_asks_about_all_at_once(forked: Repo) -> None:
+    forked.git("checkout", "-q", "-b", "third", "main~1")
+    forked.write(CHECKPOINT, safetensors_bytes(values(3)))
+    forked.commit("Tune on Czech")
+    forked.git("checkout", "-q", "main")
+    terminal = merging(forked, "theta", "merge", "--no-edit", "other", "third")
+    terminal.wait_for_prompt()
+    assert "side 3 third" in terminal.text
+    for line in ("o ids", "ties weight=1,2,0.5 *", ""):
+        terminal.type(line)
+    assert terminal.end() == 0
+    sides = [values(seed)["h.2.attn.weight"] for seed in (1, 2, 3)]
+    wanted = git_theta.merge_arrays("ties", sides, values(0)["h.2.attn.weight"], weight=[1.0, 2.0, 0.5])
+    assert merged(forked)["h.2.attn.weight"].tobytes() == wanted.tobytes()
 
 
 def without_codes(text: str) -> str:

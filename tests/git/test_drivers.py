@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.helpers import Repo
 
 KEYS = ["filter.theta.clean", "filter.theta.smudge", "filter.theta.process", "filter.theta.required"]
-MERGE_KEYS = ["merge.theta.name", "merge.theta.driver"]
+MERGE_KEYS = ["merge.theta.name", "merge.theta.driver", "mergetool.theta.cmd", "mergetool.theta.trustExitCode"]
 DIFF_KEYS = ["diff.theta.command", "diff.theta.textconv"]
 
 
@@ -39,7 +39,7 @@ def test_nothing_installed_nothing_is_said_to_be(here: Repo) -> None:
 @pytest.mark.parametrize("scope", ["local", "global"])
 def test_install_writes_filter_and_drivers_to_the_scope(here: Repo, scope: str) -> None:
     drivers.install(scope, skip_smudge=False, force=False)
-    assert sorted(settings(here, scope)) == sorted(KEYS + MERGE_KEYS + DIFF_KEYS)
+    assert sorted(settings(here, scope)) == sorted(key.lower() for key in KEYS + MERGE_KEYS + DIFF_KEYS)
     assert settings(here, scope)["diff.theta.command"] == "git-theta diff-driver"
     assert settings(here, scope)["diff.theta.textconv"] == "git-theta textconv"
     assert settings(here, scope)["filter.theta.required"] == "true"
@@ -80,7 +80,7 @@ def test_other_setting_under_our_name_is_refused_and_nothing_is_written(here: Re
     assert str(refused.value) == (
         f"the local git configuration has {key} = 'something else': use --force to replace it"
     )
-    assert settings(here) == {key: "something else"}
+    assert settings(here) == {key.lower(): "something else"}
 
 
 def test_other_setting_under_our_name_is_replaced_by_force(here: Repo) -> None:
@@ -179,3 +179,12 @@ def test_last_scope_decides_whose_the_diff_driver_is(here: Repo) -> None:
     assert drivers.are_diffs_ours()
     here.git("config", "--local", "diff.theta.command", "something else")
     assert not drivers.are_diffs_ours()
+
+
+@pytest.mark.usefixtures("here")
+def test_skipped_smudging_is_known() -> None:
+    assert not drivers.skips_smudge()
+    drivers.install("local", skip_smudge=False, force=False)
+    assert not drivers.skips_smudge()
+    drivers.install("local", skip_smudge=True, force=False)
+    assert drivers.skips_smudge()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from git_theta.git.repository import Repository
-from git_theta.git.sides import Operation, Sides, sides
+from git_theta.git.sides import Operation, Sides, several, sides
 from tests.helpers import Repo
 
 if TYPE_CHECKING:
@@ -206,6 +206,14 @@ def test_where_nothing_is_known_the_other_side_is_called_so(story: Story) -> Non
     found = sides(Repository.discover(story.repo.path), {})
     assert seen(found) == ("", "main", "main 1", "the other side", None, False)
     assert found.operation is Operation.OTHER
+
+
+def test_several_commits_are_named_as_the_user_calls_them(story: Story) -> None:
+    repository = Repository.discover(story.repo.path)
+    others = [("other", story.repo.rev("other")), ("an old one", story.repo.rev("other~1"))]
+    found = several(repository, others)
+    named = [(side.name, side.tip and side.tip.subject) for side in found.all]
+    assert named == [("main", "main 1"), ("other", "other 2"), ("an old one", "other 1")]
 
 
 def test_a_repository_without_a_commit_has_a_branch(repo: Repo) -> None:

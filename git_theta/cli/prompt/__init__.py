@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING
 
 from git_theta.cli.prompt.tty import SETTING, Mode, mode_of, terminal
 from git_theta.git import caller, command
+from git_theta.git.repository import STORE, Repository
+from git_theta.git.sides import Sides, several
+from git_theta.git.sides import sides as find_sides
 from git_theta.merges.decisions import Conflict, Decision, Settle
 
 if TYPE_CHECKING:
     from git_theta.cli.workspace import Workspace
-    from git_theta.git.repository import Repository
-    from git_theta.git.sides import Sides
 
 
-def asking(workspace: Workspace, path: str, *, has_ancestor: bool = True) -> Settle:
+def asking(
+    workspace: Workspace, path: str, *, others: Sequence[tuple[str, str]] = (), has_ancestor: bool = True
+) -> Settle:
     """What settles conflicts by asking on the terminal; it settles none if nobody may be asked, or the user leaves.
 
     Args:
         workspace: where git merges.
         path: of the checkpoint, from the top.
+        others: what is merged into HEAD, as the user calls it, and the names of those commits; found out if not given.
         has_ancestor: whether the sides come from a common ancestor.
     """
 
@@ -30,23 +34,29 @@ def asking(workspace: Workspace, path: str, *, has_ancestor: bool = True) -> Set
         with terminal(mode, os.environ) as descriptor:
             if descriptor is None or not conflicts:
                 return {}
-            return _ask(descriptor, workspace, path, conflicts, has_ancestor=has_ancestor)
+            sides = several(workspace.repository, others) if others else _sides(workspace.repository)
+            return _ask(descriptor, workspace, path, sides, conflicts, has_ancestor=has_ancestor)
 
     return settle
 
 
 def _ask(
-    descriptor: int, workspace: Workspace, path: str, conflicts: Sequence[Conflict], *, has_ancestor: bool
+    descriptor: int,
+    workspace: Workspace,
+    path: str,
+    sides: Sides,
+    conflicts: Sequence[Conflict],
+    *,
+    has_ancestor: bool,
 ) -> Mapping[str, Decision]:
     # All of this, and prompt_toolkit above all, is imported only where somebody is asked.
     from git_theta.cli.prompt.dialogue import Dialogue, Left
     from git_theta.cli.prompt.screen import opened
     from git_theta.diffs.statistics import estimate
     from git_theta.flows.drafts import Draft
-    from git_theta.git.repository import STORE
     from git_theta.merges.fitting import usable
 
-    sides, methods = _sides(workspace.repository), workspace.merger.methods
+    methods = workspace.merger.methods
     try:
         with opened(descriptor, os.environ) as screen:
             talk = Dialogue(
@@ -65,10 +75,8 @@ def _ask(
 
 
 def _sides(repository: Repository) -> Sides:
-    from git_theta.git.sides import sides
-
     def alias(name: str) -> str | None:
         status, output, _ = command.attempt(["config", "--get", f"alias.{name}"], cwd=repository.cwd)
         return command.lines(output)[0] if status == 0 and output else None
 
-    return sides(repository, os.environ, caller.arguments(alias))
+    return find_sides(repository, os.environ, caller.arguments(alias))

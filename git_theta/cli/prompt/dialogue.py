@@ -29,7 +29,7 @@ from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Conflict, Decision
 from git_theta.merges.fitting import ROWS, SIDES, fitting, inputs, misfit, usable
 from git_theta.merges.parameters import Parameter, Value, check_names, resolve
-from git_theta.merges.session import Scope, Session, fold
+from git_theta.merges.session import Reach, Scope, Session, fold
 from git_theta.registry import Family
 
 Complete = Callable[[str], Sequence[str]]
@@ -158,7 +158,7 @@ class Dialogue:
         return self.screen.ask(_PROMPT, lambda text: complete(text, fits, tables, patterns))
 
     def _fits(self, session: Session) -> tuple[str, ...]:
-        return self._known if session.current is None else session.fits[session.current.name]
+        return session.useful or self._known
 
     @cached_property
     def _known(self) -> tuple[str, ...]:
@@ -197,21 +197,26 @@ class Dialogue:
                 return ()
 
     def _take(self, command: Take, session: Session) -> Session:
-        decision = self._decision(command, _current(session))
+        if command.scope.reach is not Reach.PATTERN:
+            _current(session)
+        reached = session.reached(command.scope)
+        fitting = [conflict for conflict in reached if command.method in session.fits[conflict.name]]
+        if not fitting:
+            raise UsageError(self._misfit(command, reached))
+        decision = self._decision(command, fitting[0])
         return session if decision is None else self._apply(decision, command.scope, session)
 
     def _again(self, scope: Scope, session: Session) -> Session:
         if session.last is None:
             raise UsageError("nothing is settled yet that could be repeated: say how first, as in 'average *'")
+        if scope.reach is not Reach.PATTERN:
+            _current(session)
         return self._apply(session.last, scope, session)
 
     def _apply(self, decision: Decision, scope: Scope, session: Session) -> Session:
         taken, passed = session.split(decision, scope)
         if not taken:
-            reached = session.reached(scope)
-            if not reached:
-                raise UsageError(f"nothing that is left to settle matches {scope.pattern!r}")
-            raise UsageError(self._misfit(decision.method, reached[0]))
+            raise UsageError(self._misfit(Take(decision.method, scope=scope), session.reached(scope)))
         self.screen.say(words.settled(decision, taken, passed, self._width))
         return session.decide(decision, scope)
 
@@ -272,20 +277,23 @@ class Dialogue:
     def _parameters(self, method: str) -> tuple[Parameter, ...]:
         return () if method in (*SIDES, ROWS) else self.methods.get(method).parameters
 
-    def _misfit(self, method: str, conflict: Conflict) -> str:
-        known = None if method in (*SIDES, ROWS) else self.methods.get(method)
-        return f"{misfit(method, known, conflict) or f'{method} does not fit'}"
+    def _misfit(self, command: Take, reached: Sequence[Conflict]) -> str:
+        """Why nothing that is reached can be settled so."""
+        if not reached:
+            return f"no conflict matches {command.scope.pattern!r}"
+        known = None if command.method in (*SIDES, ROWS) else self.methods.get(command.method)
+        return misfit(command.method, known, reached[0]) or f"{command.method} does not fit {reached[0].name}"
 
 
 def _current(session: Session) -> Conflict:
     if session.current is None:
-        raise UsageError("all is settled: Enter merges so, and undo takes the last step back")
+        raise UsageError("all is settled: Enter merges so, undo takes the last step back, 'ours NAME' settles one anew")
     return session.current
 
 
 def _patterns(session: Session) -> list[str]:
     """What may be completed as a pattern: kinds with several conflicts, then names."""
-    names = [conflict.name for conflict in session.remaining][:_PATTERNS]
+    names = [conflict.name for conflict in session.remaining or session.conflicts][:_PATTERNS]
     found = dict.fromkeys(fold(name) for name in names if fold(name) != name)
     return [word for word in (*found, *names) if word.isprintable() and " " not in word]
 

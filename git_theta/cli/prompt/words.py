@@ -22,6 +22,7 @@ _COLUMN: Final = 9
 _NAME: Final = 24
 _LABELS: Final = ("ours", "theirs")
 _SHOWN_KINDS: Final = 4
+_REMOVED: Final = "Removed on one side, changed on the other."
 
 
 def opening(path: str, count: int, sides: Sides, width: int) -> Text:
@@ -77,7 +78,7 @@ def decided(session: Session, width: int) -> Text:
     """All decisions so far, and what is left."""
     steps = [
         part
-        for step in session.steps
+        for step in session.standing
         for part in wrapped(f"{spelled(step.decision)}: {kinds(step.names, limit=None)}", width)
     ]
     left = [conflict.name for conflict in session.remaining]
@@ -132,13 +133,17 @@ def percent(relative: float | None, *, is_exact: bool) -> str:
 
 
 def _parties(sides: Sides, width: int) -> Iterator[Text]:
-    """Both sides, each with its last commit."""
-    names = [cut(side.name, max(width - 40, _NAME)) for side in (sides.ours, sides.theirs)]
+    """The sides, each with its last commit."""
+    names = [cut(side.name, max(width - 40, _NAME)) for side in sides.all]
     room = max(map(cells, names)) + 2
-    for label, name, side in zip(_LABELS, names, (sides.ours, sides.theirs), strict=True):
+    for label, name, side in zip(labels(len(names)), names, sides.all, strict=True):
         tip = side.tip
         who = f"{tip.oid[:7]} {tip.author}, {tip.date}: {tip.subject}" if tip else ""
-        yield line("  ", (label, pad(label, _COLUMN - 2)), ("title", pad(name, room)), cut(who, width - _COLUMN - room))
+        yield line("  ", _label(label), ("title", pad(name, room)), cut(who, width - _COLUMN - room))
+
+
+def _label(label: str) -> tuple[str, str]:
+    return "ours" if label == "ours" else "theirs", pad(label, _COLUMN - 2)
 
 
 def _title(session: Session, conflict: Conflict, width: int) -> Iterator[Text]:
@@ -153,7 +158,8 @@ def _title(session: Session, conflict: Conflict, width: int) -> Iterator[Text]:
         yield line("  ", ("title", name))
         yield from wrapped(form, width)
     if conflict.clash is not Clash.VALUES:
-        yield from wrapped(f"{conflict.clash}.".capitalize(), width, style="dim")
+        why = _REMOVED if conflict.clash is Clash.REMOVED else f"{conflict.clash}."
+        yield from wrapped(why.capitalize(), width, style="dim")
 
 
 def _form(conflict: Conflict) -> str:
@@ -166,7 +172,7 @@ def _form(conflict: Conflict) -> str:
 def _history(conflict: Conflict, sides: Sides, estimate: Estimate, width: int) -> Iterator[Text]:
     """What the ancestor was where that says something, and what each side did."""
     count = len(conflict.texts) - 1 if conflict.texts else len(conflict.sides)
-    names = (sides.ours.name, sides.theirs.name) if count == 2 else ("",) * count
+    names = tuple(side.name for side in sides.all) if len(sides.all) == count else ("",) * count
     names = tuple(cut(name, min(_NAME, width // 4)) for name in names)
     room = max(map(cells, names))
     before = _before(conflict)
@@ -174,8 +180,7 @@ def _history(conflict: Conflict, sides: Sides, estimate: Estimate, width: int) -
         yield line("  ", pad("was", _COLUMN - 2), pad("", room), f"  {cut(before, width - _COLUMN - room - 2)}")
     for number, (label, name) in enumerate(zip(labels(count), names, strict=True)):
         what = cut(_event(conflict, number, estimate), width - _COLUMN - room - 2)
-        style = label if label in _LABELS else "theirs"
-        yield line("  ", (style, pad(label, _COLUMN - 2)), pad(name, room), f"  {what}")
+        yield line("  ", _label(label), pad(name, room), f"  {what}")
     apart = _apart(conflict, estimate)
     if apart:
         yield line(("dim", f"  {pad('apart', _COLUMN - 2)}{pad('', room)}  {cut(apart, width - _COLUMN - room - 2)}"))
@@ -234,7 +239,7 @@ def _actions(session: Session, conflict: Conflict, width: int) -> Iterator[Text]
     yield from _key_lines([*quick, *others, ("s", "statistics")], width)
     left = len(session.remaining)
     if left > 1:
-        yield from _key_lines(_bulk(session, "a" if "average" in fits else "o", left), width)
+        yield from _key_lines(_bulk(session, "a" if "average" in session.useful else "o", left), width)
     yield from _key_lines([("u", "undo"), ("l", "list"), ("?", "help"), ("q", "quit")], width)
 
 
@@ -243,7 +248,7 @@ def _bulk(session: Session, key: str, left: int) -> list[tuple[str, str]]:
     current = session.remaining[0].name
     alike = len(session.reached(Scope(Reach.KIND)))
     kind = [(f"{key} =", f"the {alike} of {cut(fold(current), 200)}")] if alike > 1 else []
-    return [(f"{key} *", f"all {left} left"), *kind, (f"{key} PATTERN", "those that match")]
+    return [(f"{key} *", f"all {left} left"), *kind, (f"{key} PATTERN", "by name")]
 
 
 def _key_lines(keys: Iterable[tuple[str, str]], width: int) -> Iterator[Text]:

@@ -113,8 +113,13 @@ def _step(name: str, old: Entry | None, sides: Sequence[Entry | None]) -> Step:
     side = choose(before, identities)
     if side is not None:
         return Step(name, changed, side, sides[side])
-    ancestor = None if old is None or mark == ADDED else replace(old, merge=old.merge if mark is None else None)
+    ancestor = old if mark is None else _before(old, mark, identities)
     return Step(name, changed, None, None, Conflict(name, _clash(old, sides), ancestor, tuple(sides)))
+
+
+def _before(old: Entry | None, mark: MergeRecord, sides: Sequence[Hashable]) -> Entry | None:
+    """What a group that is marked has as its ancestor: nothing if a side would seem to have left that alone."""
+    return None if old is None or mark == ADDED or identity(old) in sides else replace(old, merge=None)
 
 
 def _mark(entry: Entry) -> MergeRecord | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT = 30.0
-CTRL_C, CTRL_D, TAB, ENTER, UP = "\x03", "\x04", "\t", "\r", "\x1b[A"
+CTRL_C, CTRL_D, CTRL_Z, TAB, ENTER, UP = "\x03", "\x04", "\x1a", "\t", "\r", "\x1b[A"
 
 
 class Terminal:
@@ -53,6 +53,11 @@ class Terminal:
         """The lines of the screen as it is."""
         return [line.rstrip() for line in self.screen.display]
 
+    @property
+    def line(self) -> str:
+        """The line that the cursor is in."""
+        return self.display[self.screen.cursor.y]
+
     def press(self, keys: str) -> None:
         """Press keys."""
         self._child.send(keys)
@@ -60,14 +65,24 @@ class Terminal:
     def type(self, line: str) -> None:
         """Wait for the prompt, type a line, and wait until it is taken."""
         self.wait_for_prompt()
-        self.press(line + ENTER)
-        shown = line.rstrip()
-        self.wait(lambda: not self.at_prompt or not self.display[self.screen.cursor.y].endswith(shown))
+        self.press(line)
+        self.wait(lambda: self.line.endswith(line.rstrip()))
+        before = self._place
+        self.press(ENTER)
+        end = time.monotonic() + TIMEOUT
+        while self._place == before and self._read():
+            if time.monotonic() > end:
+                raise AssertionError(f"the line is not taken; the terminal shows:\n{self.text}")
+
+    @property
+    def _place(self) -> int:
+        """The number of the line that the cursor is in."""
+        return len(self.screen.history.top) + int(self.screen.cursor.y)
 
     @property
     def at_prompt(self) -> bool:
         """Whether the cursor stands behind a prompt with nothing typed."""
-        return self.display[self.screen.cursor.y].endswith(">")
+        return self.line.endswith(">")
 
     def wait_for_prompt(self) -> None:
         """Wait until a line can be typed."""

@@ -245,7 +245,8 @@ def test_group_in_conflict_between_ancestors_is_changed_on_every_side() -> None:
         assert values_of(steps) == {"a": None, "b": digest("4")}
         conflict = steps["a"].conflict
         assert conflict is not None
-        assert conflict.ancestor == model(a="0").by_name()["a"]
+        # No method may take a side that decided for the old value for one that changed nothing.
+        assert conflict.ancestor == (None if "0" in (mine, yours) else model(a="0").by_name()["a"])
     for both in ("0", "1", "3"):
         assert values_of(plan(ancestor, model(a=both, b="1"), model(a=both, b="1")))["a"] == digest(both)
     removed = plan(ancestor, model(b="1"), model(a="0", b="1"))["a"].conflict
