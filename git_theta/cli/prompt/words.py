@@ -78,7 +78,7 @@ def decided(session: Session, width: int) -> Text:
     """All decisions so far, and what is left."""
     steps = [
         part
-        for step in session.steps
+        for step in session.standing
         for part in wrapped(f"{spelled(step.decision)}: {kinds(step.names, limit=None)}", width)
     ]
     left = [conflict.name for conflict in session.remaining]
