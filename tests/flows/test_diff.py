@@ -165,9 +165,7 @@ def test_without_being_asked_to_no_value_is_read(two: Scene, how: How) -> None:
     assert two.differ(How.AUTO).quick().how is How.NONE
 
 
-def test_beyond_a_number_of_bytes_auto_estimates_and_exact_does_not(
-    two: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_beyond_a_number_of_bytes_auto_estimates_and_exact_does_not(two: Scene) -> None:
     old, new = two.version("HEAD~1"), two.version("HEAD")
     auto, exact = (
         statistics(replace(two.differ(how), affordable=2 * OLD["norm_bias"].nbytes).diff(old, new, "a", "a"))

@@ -20,6 +20,8 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import update_types
 from git_theta.updates.reading import Readers
 from tests.conftest import CHECKPOINT
+from tests.flows.test_by_value import DATA, Good
+from tests.flows.test_by_value import formats as plugged
 from tests.helpers import Repo, model, safetensors_bytes
 
 if TYPE_CHECKING:
@@ -168,6 +170,22 @@ def test_values_beside_the_groups_are_found_in_small_and_large_skeletons(repo: R
     for ref in version.metadata.skeleton.update.objects():
         store.path(ref.oid).unlink()
     assert version.texts(formats(), Readers(store, update_types())) is None
+
+
+def test_file_kept_by_value_is_loaded_and_has_the_groups_of_its_plugin(stack: ExitStack, tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_bytes(DATA)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    opener = Opener(plugged(Good), stack, scratch=lambda: scratch)
+    version = opener.file(tmp_path / "m.json", "m.json", "plug")
+    assert version.metadata is not None
+    assert version.metadata.format == "by-value:plug"
+    values = {
+        entry.name: [np.frombuffer(rows, np.float64).tolist() for rows in version.rows(entry, None)]
+        for entry in version.metadata.entries
+    }
+    assert values == {"a/b": [[1.0, 2.0]], "c": [[3.0]]}
+    assert list(scratch.iterdir()) == []
 
 
 def test_nothing_has_nothing_to_say() -> None:
