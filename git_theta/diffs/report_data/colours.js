@@ -36,6 +36,7 @@ function watchTheme(changed) {
   const apply = () => {
     const chosen = document.querySelector("input[name=theme]:checked").value;
     const dark = chosen === "dark" || (chosen === "auto" && system.matches);
+    if (dark === isDark()) return;
     document.documentElement.toggleAttribute("data-dark", dark);
     changed();
   };

@@ -1,7 +1,8 @@
 // The histogram of the chosen group: before as an area with a dashed edge, after as a line, and below their difference.
 
 function makeHistogram() {
-  const chart = echarts.init(find("histogram-chart"), null, { height: 300 });
+  const box = find("histogram-chart");
+  const chart = echarts.init(box, null, { height: 300 });
   const logarithmic = find("histogram-log");
   const details = find("histogram-details");
   let shown = null;
@@ -10,21 +11,25 @@ function makeHistogram() {
     if (shown) chart.setOption(histogramOption(shown, logarithmic.checked), { notMerge: true });
   }
 
+  function fit() {
+    if (box.clientWidth > 0 && box.clientWidth !== chart.getWidth()) chart.resize({ width: box.clientWidth });
+  }
+
   function fillTable() {
     if (details.open && shown) find("histogram-table").replaceChildren(histogramTable(shown));
   }
 
   logarithmic.addEventListener("change", draw);
   details.addEventListener("toggle", fillTable);
-  new ResizeObserver(() => chart.resize()).observe(find("histogram-chart"));
+  new ResizeObserver(fit).observe(box);
   return {
     restyle: draw,
     show(group) {
       shown = group.histogram && unpackHistogram(group);
       find("histogram").hidden = !shown;
       if (!shown) return;
-      chart.resize();
-      find("histogram-chart").setAttribute("aria-label", histogramWords(group, shown));
+      fit();
+      box.setAttribute("aria-label", histogramWords(group, shown));
       const [isBefore, isAfter] = [shown.before, shown.after].map(Boolean);
       find("histogram-keys").children[0].hidden = !isBefore;
       find("histogram-keys").children[1].hidden = !isAfter;

@@ -7,6 +7,7 @@ const NO_LAYER = "–";
 function makeMap(choose, narrow) {
   const box = find("map-chart");
   const chart = echarts.init(box, null, { height: 200 });
+  let width = 0;
   const state = { checkpoint: null, metric: METRICS.relative, part: "", board: null, cursor: null, chosen: null };
 
   function lay() {
@@ -24,19 +25,32 @@ function makeMap(choose, narrow) {
 
   function draw() {
     if (!state.board) return;
-    const frame = measureFrame(state.board, box.clientWidth);
-    chart.resize({ width: box.clientWidth, height: frame.height });
+    width = box.clientWidth;
+    const frame = measureFrame(state.board, width);
+    chart.resize({ width, height: frame.height, silent: true });
     box.style.height = `${frame.height}px`;
-    chart.setOption(mapOption(state.board, state.metric, frame), { notMerge: true });
-    mark();
+    const option = mapOption(state.board, state.metric, frame);
+    chart.setOption({ ...option, series: [...option.series, ...outlines()] }, { notMerge: true });
+    readOut();
+  }
+
+  /** The cells that are chosen and walked over, as series of their own. */
+  function outlines() {
+    return [
+      outlineSeries("chosen", state.board.cellOf(state.chosen), { stroke: colour("mark") }),
+      outlineSeries("cursor", state.cursor, { stroke: colour("accent"), lineDash: [5, 3] }),
+    ];
   }
 
   function mark() {
+    chart.setOption({ series: outlines() });
+    readOut();
+  }
+
+  function readOut() {
     const read = state.cursor ?? state.board.cellOf(state.chosen);
     const words = read ? cellWords(read, state.metric) : "";
     if (find("map-readout").textContent !== words) find("map-readout").textContent = words;
-    const at = (cell, id) => ({ id, data: cell ? [[cell.column, cell.row, 0]] : [] });
-    chart.setOption({ series: [at(state.board.cellOf(state.chosen), "chosen"), at(state.cursor, "cursor")] });
   }
 
   function fillTable() {
@@ -50,10 +64,10 @@ function makeMap(choose, narrow) {
   }
 
   function walk(event) {
-    const steps_ = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+    const directions = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
     if (event.key === "Enter" || event.key === " ") open(state.cursor);
     else if (event.key === "Home" || event.key === "End") moveTo(state.board.edge(state.cursor, event.key === "End"));
-    else if (steps_[event.key]) moveTo(state.board.next(state.cursor, ...steps_[event.key]));
+    else if (directions[event.key]) moveTo(state.board.next(state.cursor, ...directions[event.key]));
     else return;
     event.preventDefault();
   }
@@ -93,22 +107,20 @@ function makeMap(choose, narrow) {
     lay();
   });
   find("map-metric").replaceChildren(...Object.entries(METRICS).map(([value, { label }]) => make("option", { value }, label)));
-  let width = 0;
   new ResizeObserver(() => {
-    if (box.clientWidth === width) return;
-    width = box.clientWidth;
-    draw();
+    if (box.clientWidth !== width) draw();
   }).observe(box);
 
   return {
     restyle: draw,
-    show(checkpoint) {
-      Object.assign(state, { checkpoint, chosen: null });
+    show(checkpoint, chosen) {
+      Object.assign(state, { checkpoint, chosen });
       state.part = showParts(partsOf(checkpoint.groups));
       find("map").hidden = checkpoint.groups.length === 0;
       lay();
     },
     mark(group) {
+      if (group === state.chosen) return;
       state.chosen = group;
       mark();
     },
@@ -224,10 +236,10 @@ function measureFrame(board, width) {
   const zoomed = cell < 7;
   const below = 44 + (zoomed ? 30 : 0);
   // The ends of the scale are written beside it: about 80 pixels each.
-  const board_ = cell * board.layers.length;
-  const scaleLength = Math.min(220, Math.max(70, width - 170, 0), Math.max(90, board_ - 150));
+  const breadth = cell * board.layers.length;
+  const scaleLength = Math.min(220, Math.max(70, width - 170, 0), Math.max(90, breadth - 150));
   const scaleLeft = Math.max(4, Math.min(left, width - scaleLength - 166));
-  return { font, names: names.map((name) => drawn(shortened(name, letters))), left, right: Math.max(10, width - left - board_), cell, line, zoomed, scaleLength, scaleLeft, height: 26 + line * board.rows.length + below };
+  return { font, names: names.map((name) => drawn(shortened(name, letters))), left, right: Math.max(10, width - left - breadth), cell, line, zoomed, scaleLength, scaleLeft, height: 26 + line * board.rows.length + below };
 }
 
 /** The rows' names; where they are too long, without what those of layers begin with in common. */
@@ -263,7 +275,7 @@ function mapOption(board, metric, frame) {
       show: board.cells.some(hasNumber),
     },
     dataZoom: frame.zoomed ? [{ type: "slider", xAxisIndex: 0, bottom: 34, height: 16, brushSelect: false, showDetail: false, startValue: 0, endValue: Math.floor(board.layers.length * frame.cell / 7) }] : [],
-    tooltip: { ...tooltipStyle(), formatter: ({ value, seriesId }) => (seriesId === "cursor" ? "" : cellTip(board.at(value[1], value[0]), metric)) },
+    tooltip: { ...tooltipStyle(), formatter: ({ value }) => cellTip(board.at(value[1], value[0]), metric) },
     series: mapSeries(board, metric, range, frame),
   };
 }
@@ -277,14 +289,30 @@ function mapSeries(board, metric, range, frame) {
   });
   const signs = board.cells.filter((cell) => !hasNumber(cell)).map((cell) => ({ value: [cell.column, cell.row, 0], label: { formatter: () => signOf(cell) } }));
   const label = { show: true, fontSize: 11, fontFamily: chartFont().fontFamily };
-  const still = { itemStyle: border, emphasis: { itemStyle: { borderColor: colour("text"), borderWidth: 1.5 } } };
-  const outline = (name, type) => ({ color: "transparent", borderColor: colour(name), borderWidth: 2.5, borderType: type, borderRadius: 3 });
+  // All cells in one go: at most MAX_ROWS rows of them, and a chart that is only half there confuses.
+  const still = { progressive: 0, itemStyle: border, emphasis: { itemStyle: { borderColor: colour("text"), borderWidth: 1.5 } } };
   return [
     { id: "numbers", type: "heatmap", data: numbers, label, ...still },
     { id: "signs", type: "heatmap", data: signs, label: { ...label, show: frame.cell >= 9, color: colour("text") }, ...still, itemStyle: { ...border, color: colour("sunken") } },
-    { id: "chosen", type: "heatmap", data: [], silent: true, z: 4, itemStyle: outline("mark", "solid") },
-    { id: "cursor", type: "heatmap", data: [], silent: true, z: 5, itemStyle: outline("accent", "dashed") },
   ];
+}
+
+/** A frame around a cell, or around none. */
+function outlineSeries(id, cell, style) {
+  return {
+    id,
+    type: "custom",
+    data: cell ? [[cell.column, cell.row]] : [],
+    silent: true,
+    clip: true,
+    z: 4,
+    renderItem(params, api) {
+      const [x, y] = api.coord([api.value(0), api.value(1)]);
+      const [width, height] = api.size([1, 1]);
+      const shape = { x: x - width / 2, y: y - height / 2, width, height, r: 3 };
+      return { type: "rect", shape, style: { fill: "none", lineWidth: 2.5, ...style } };
+    },
+  };
 }
 
 /** A figure as it fits into a cell: the unit is that of the scale below. */

@@ -119,9 +119,10 @@ function start() {
       if (Number(line.dataset.index) === checkpoints.indexOf(checkpoint)) line.setAttribute("aria-current", "true");
       else line.removeAttribute("aria-current");
     }
-    map.show(checkpoint);
+    const first = largestOf(checkpoint.changes, METRICS.relative) ?? checkpoint.changes[0] ?? null;
+    map.show(checkpoint, first);
     table.show(checkpoint);
-    choose(largestOf(checkpoint.changes, METRICS.relative) ?? checkpoint.changes[0] ?? null, false);
+    choose(first, false);
   }
 
   find("back").addEventListener("click", () => table.focusChosen());
