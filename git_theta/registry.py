@@ -5,6 +5,7 @@ The registry is passed in where it is needed, never a mutable global: tests regi
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -45,18 +46,14 @@ class Family(Generic[Plugin]):
             PluginError: the name is unknown, or the plug-in cannot be loaded.
         """
         if name not in self.loaded:
-            self.loaded[name] = self._load(self._target(name))
+            self.loaded[name] = self._load(name)
         return self.loaded[name]
 
     def builtin_members(self) -> Iterator[Plugin]:
         """The members that ship with Git-Theta, in the order of their table."""
         return (self.get(name) for name in self.builtins)
 
-    def _target(self, name: str) -> EntryPoint:
-        from importlib.metadata import EntryPoint
-
-        if name in self.builtins:
-            return EntryPoint(name, self.builtins[name], self.group)
+    def _entry_point(self, name: str) -> EntryPoint:
         try:
             return self._entry_points()[name]
         except KeyError:
@@ -68,16 +65,22 @@ class Family(Generic[Plugin]):
 
         return {point.name: point for point in entry_points(group=self.group)}
 
-    def _load(self, target: EntryPoint) -> Plugin:
+    def _load(self, name: str) -> Plugin:
+        is_builtin = name in self.builtins
+        # What finds entry points takes long to import, and the built-ins are where they are.
+        point = None if is_builtin else self._entry_point(name)
+        target = self.builtins[name] if point is None else point.value
         try:
-            found = target.load()
+            found = _imported(target) if point is None else point.load()
             # A class is what is announced as a rule; a member that is there already has a name.
             is_member = hasattr(found, "name") and not callable(found)
             made = found if is_member else found()
-            return (
-                cast(Plugin, made)
-                if self.adapt is None or target.name in self.builtins
-                else self.adapt(target.name, made)
-            )
+            return cast(Plugin, made) if self.adapt is None or is_builtin else self.adapt(name, made)
         except Exception as error:
-            raise PluginError(f"the {self.kind} {target.name!r} ({target.value}) cannot be loaded: {error}") from error
+            raise PluginError(f"the {self.kind} {name!r} ({target}) cannot be loaded: {error}") from error
+
+
+def _imported(target: str) -> Any:
+    """What "module:attribute" names."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +115,12 @@ class Workspace:
         Args:
             path: of the file, as git gives it to filters.
         """
-        return self._shows_differences and self.repository.attributes(path, ("diff",)).get("diff") == "theta"
+        return self._shows_differences and self._diff_driver(path) == "theta"
+
+    @cached_property
+    def _diff_driver(self) -> Callable[[str], str | None]:
+        """The diff driver that a path has. Git is asked once for each: git blame smudges many versions of one file."""
+        return cache(lambda path: self.repository.attributes(path, ("diff",)).get("diff"))
 
     @cached_property
     def _shows_differences(self) -> bool:

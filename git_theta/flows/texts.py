@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from git_theta.checkpoints import Format
 from git_theta.errors import NotThisFormatError
-from git_theta.flows.intake import SkeletonSource
 from git_theta.metadata import Metadata
 from git_theta.registry import Family
+from git_theta.sources import HollowSource
 
 
 def texts(metadata: Metadata, skeleton: bytes, formats: Family[Format]) -> Mapping[str, str] | None:
@@ -22,6 +22,8 @@ def texts(metadata: Metadata, skeleton: bytes, formats: Family[Format]) -> Mappi
     if metadata.format not in formats.builtins:
         return None
     try:
-        return formats.get(metadata.format).values(SkeletonSource(metadata.layout(), skeleton))
+        layout = metadata.layout()
+        hollow = HollowSource(skeleton, ((span.start, span.nbytes) for span in layout.spans))
+        return formats.get(metadata.format).values(hollow)
     except NotThisFormatError:
         return None

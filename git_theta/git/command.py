@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO, BinaryIO, Final, cast
 
 from git_theta.errors import GitError
+
+_PIPE_BYTES: Final = 1 << 16
 
 
 def run(arguments: Sequence[str], *, cwd: Path | None = None, stdin: bytes | None = None) -> bytes:
@@ -59,3 +65,46 @@ def lines(output: bytes) -> list[str]:
 def fields(output: bytes) -> list[str]:
     """The NUL-terminated fields of output made with -z, decoded as file names are."""
     return os.fsdecode(output).split("\0")[:-1]
+
+
+@contextmanager
+def piped(first: Sequence[str], second: Sequence[str], *, cwd: Path | None = None) -> Iterator[BinaryIO]:
+    """The standard output of `git first... | git second...` while it comes. Both are ended if nobody reads on.
+
+    Raises:
+        GitError: git is missing; or, when all was read, one of the two failed.
+    """
+    with tempfile.TemporaryFile() as complaints, ExitStack() as stack:
+        source = stack.enter_context(_child(first, cwd, subprocess.DEVNULL, complaints))
+        assert source.stdout is not None
+        sink = stack.enter_context(_child(second, cwd, source.stdout, complaints))
+        source.stdout.close()
+        assert sink.stdout is not None
+        reader = io.BufferedReader(cast("io.RawIOBase", sink.stdout), _PIPE_BYTES)
+        yield cast("BinaryIO", reader)
+        if reader.read(1):
+            return
+        for process, arguments in ((sink, second), (source, first)):
+            if process.wait():
+                complaints.seek(0)
+                said = reason(complaints.read().decode(errors="replace"))
+                raise GitError(f"git {arguments[0]} failed: {said or f'exit status {process.returncode}'}")
+
+
+@contextmanager
+def _child(
+    arguments: Sequence[str], cwd: Path | None, stdin: IO[bytes] | int, complaints: IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Git, running, with its output in a pipe; it is ended with the context, if it has not ended by itself."""
+    try:
+        process = subprocess.Popen(
+            ["git", *arguments], cwd=cwd, stdin=stdin, stdout=subprocess.PIPE, stderr=complaints, bufsize=0
+        )
+    except OSError as error:
+        raise GitError("git is not on the PATH: install it") from error
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()

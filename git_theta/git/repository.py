@@ -94,6 +94,17 @@ class Repository:
             raise GitError(f"blob {oid} cannot be read: {error}") from error
         return content
 
+    def blob_size(self, oid: str) -> int:
+        """The size of a blob in bytes.
+
+        Raises:
+            GitError: it is not there.
+        """
+        try:
+            return int(self._objects.get_object_header(oid)[2])
+        except (ValueError, OSError) as error:
+            raise GitError(f"blob {oid} cannot be read: {error}") from error
+
     def index_blobs(self, path: str | None = None) -> dict[str, list[str]]:
         """The blobs in the index, of every stage, by path from the top; of one path only if it is given."""
         only = self.from_here(path or "") or "."
@@ -155,12 +166,13 @@ class Repository:
     def attributes(self, path: str, names: Sequence[str]) -> dict[str, str]:
         """Those of the attributes of a path (from the top) that have a text as value, by name.
 
-        An attribute that is merely set, unset or not mentioned is left out.
+        An attribute that is merely set, unset or not mentioned is left out. A file outside of the worktree has none
+        (`git diff --no-index` has such files cleaned).
 
         Raises:
             GitError: git takes one of the names for no attribute.
         """
-        if not names:
+        if not names or path.startswith(f"..{os.sep}") or Path(path).is_absolute():
             return {}
         found = command.fields(self.git("check-attr", "--stdin", "-z", *names, stdin=self._terminated([path])))
         values = dict(zip(found[1::3], found[2::3], strict=True))
@@ -256,6 +268,10 @@ class Repository:
         """Whether the revision names a commit that is here."""
         status, _, _ = command.attempt(["rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], cwd=self.cwd)
         return status == 0
+
+    def is_ancestor(self, one: str, other: str) -> bool:
+        """Whether a commit is reached from another one."""
+        return command.attempt(["merge-base", "--is-ancestor", one, other], cwd=self.cwd)[0] == 0
 
     def _terminated(self, paths: Iterable[str]) -> bytes:
         return b"".join(os.fsencode(self.from_here(path)) + b"\0" for path in paths)

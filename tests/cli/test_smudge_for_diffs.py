@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import shutil
-import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,19 +134,6 @@ def test_an_alias_with_the_name_of_another_command_deceives_nobody(versions: Rep
     assert versions.read(CHECKPOINT) == OLD
 
 
-def test_a_script_that_checks_out_during_a_diff_gets_checkpoints(versions: Repo, tmp_path: Path) -> None:
-    versions.git("-c", f"alias.diff2=!git worktree add -q '{tmp_path}/linked' HEAD~1 && git diff HEAD~1", "diff2")
-    assert (tmp_path / "linked" / CHECKPOINT).read_bytes() == OLD
-
-
-def test_an_external_program_of_a_diff_can_check_out_as_well(versions: Repo, tmp_path: Path) -> None:
-    script = tmp_path / "driver"
-    script.write_text("#!/bin/sh\ngit checkout -q HEAD~1 -- model.safetensors\n")
-    script.chmod(0o755)
-    versions.git("-c", f"diff.theta.command={script}", "diff", "HEAD~1", "HEAD")
-    assert versions.read(CHECKPOINT) == OLD
-
-
 @pytest.mark.parametrize("answer", ["y", "n"])
 def test_checkout_by_parts_leaves_one_of_the_checkpoints(versions: Repo, answer: str) -> None:
     versions.write(CHECKPOINT, OLD)
@@ -164,14 +149,6 @@ def test_add_by_parts_stages_what_can_be_checked_out(versions: Repo) -> None:
     assert versions.read(CHECKPOINT) == OLD
 
 
-def test_plumbing_that_filters_gives_checkpoints(versions: Repo) -> None:
-    assert versions.git_bytes("cat-file", "--filters", f"HEAD~1:{CHECKPOINT}") == OLD
-    with tarfile.open(fileobj=io.BytesIO(versions.git_bytes("archive", "HEAD~1"))) as archive:
-        member = archive.extractfile(CHECKPOINT)
-        assert member is not None
-        assert member.read() == OLD
-
-
 def test_what_does_not_filter_gives_what_is_committed(versions: Repo) -> None:
     for command in (["show", f"HEAD:{CHECKPOINT}"], ["cat-file", "blob", f"HEAD:{CHECKPOINT}"]):
         assert versions.git(*command).stdout.startswith(METADATA)
@@ -180,14 +157,6 @@ def test_what_does_not_filter_gives_what_is_committed(versions: Repo) -> None:
         changed = [line for line in said.splitlines() if line.startswith(("+", "-"))][2:]
         assert len(changed) == 2
         assert all('"name":"head_weight"' in line for line in changed)
-
-
-@pytest.mark.parametrize("option", [[], ["--dir-diff"]])
-def test_difftool_shows_real_files(versions: Repo, tmp_path: Path, option: list[str]) -> None:
-    versions.git("config", "difftool.keep.cmd", f'cp -rL "$LOCAL" {tmp_path}/old && cp -rL "$REMOTE" {tmp_path}/new')
-    versions.git("difftool", "-y", *option, "-t", "keep", "HEAD~1", "HEAD")
-    old, new = (tmp_path / name / CHECKPOINT if option else tmp_path / name for name in ("old", "new"))
-    assert (old.read_bytes(), new.read_bytes()) == (OLD, NEW)
 
 
 def test_external_diff_of_the_environment_gets_real_files(versions: Repo, tmp_path: Path) -> None:
@@ -209,15 +178,6 @@ def test_readers_that_are_not_ours_get_real_files(versions: Repo, tmp_path: Path
     versions.git("-c", f"{key}={script}", "diff", *options, "HEAD~1", "HEAD")
     found = {file.read_bytes() for file in tmp_path.glob("old.*")}
     assert found == ({OLD} if key.endswith("command") else {OLD, NEW})
-
-
-def test_another_diff_driver_of_the_path_gets_real_files(versions: Repo, tmp_path: Path) -> None:
-    script = tmp_path / "reader"
-    script.write_text(f'#!/bin/sh\ncp "$2" {tmp_path}/old\n')
-    script.chmod(0o755)
-    versions.write(".gitattributes", "*.safetensors filter=theta diff=other merge=theta -text\n")
-    versions.git("-c", f"diff.other.command={script}", "diff", "HEAD~1", "HEAD", "--", CHECKPOINT)
-    assert (tmp_path / "old").read_bytes() == OLD
 
 
 def test_a_filter_that_is_called_by_hand_gives_checkpoints(versions: Repo) -> None:

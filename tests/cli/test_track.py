@@ -181,3 +181,25 @@ def test_hook_that_cannot_be_written_is_a_warning(repo: Repo) -> None:
     assert done.stdout == 'Tracking "*.bin"\n'
     assert done.stderr.startswith("git-theta: warning: the pre-push hook cannot be written to /dev/null")
     assert done.stderr.count("\n") == 1
+
+
+def test_tracked_by_an_earlier_version_the_diff_driver_is_set_up(tracked: Repo, global_config: Path) -> None:
+    tracked.write(".gitattributes", "*.safetensors filter=theta merge=theta -text\n")
+    for key in ("command", "textconv"):
+        tracked.git("config", "--local", "--unset", f"diff.theta.{key}")
+    before = global_config.read_bytes()
+    tracked.verb("track", "*.safetensors")
+    assert tracked.read(".gitattributes").decode() == f"*.safetensors {OURS}\n"
+    assert tracked.git("config", "--local", "diff.theta.command").stdout == "git-theta diff-driver\n"
+    assert tracked.git("config", "--local", "diff.theta.textconv").stdout == "git-theta textconv\n"
+    assert global_config.read_bytes() == before
+
+
+def test_settings_of_the_user_stay_when_the_diff_driver_is_set_up(repo: Repo) -> None:
+    repo.verb("install", "--skip-smudge", "--skip-repo")
+    repo.git("config", "--global", "--unset", "diff.theta.textconv")
+    repo.git("config", "--global", "diff.theta.command", "mine")
+    repo.verb("track", "*.bin")
+    assert repo.git("config", "filter.theta.process").stdout == "git-theta filter-process --skip\n"
+    assert repo.git("config", "diff.theta.command").stdout == "mine\n"
+    assert repo.git("config", "--local", "diff.theta.textconv").stdout == "git-theta textconv\n"

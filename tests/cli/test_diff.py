@@ -1,0 +1,229 @@
+"""git theta diff: between commits, the index, the worktree and files, in its three forms, with git's exit codes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from tests.conftest import CHECKPOINT
+from tests.helpers import Repo, model, safetensors_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD = safetensors_bytes(model(0))
+NEW = safetensors_bytes(model(0, head_weight=model(1)["head_weight"]), {"epoch": "2"})
+NEWEST = safetensors_bytes(model(0, head_weight=model(2)["head_weight"], norm_bias=None), {"epoch": "3"})
+STAT = f" {CHECKPOINT} | 1 of 8 groups modified, 81.9 kB of 245.5 kB\n"
+
+
+@pytest.fixture
+def changed(tracked: Repo) -> Repo:
+    """Two commits, OLD and NEW, with other files; NEWEST in the worktree."""
+    tracked.write(CHECKPOINT, NEW)
+    tracked.write("notes.txt", "text")
+    tracked.commit("new")
+    tracked.write(CHECKPOINT, NEWEST)
+    tracked.write("notes.txt", "other")
+    return tracked
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Repo:
+    """A folder outside of any repository with a safetensors and a torch file."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    repo = Repo(folder)
+    repo.write("old.safetensors", OLD)
+    repo.write("new.safetensors", NEW)
+    groups = {name: torch.tensor(array) for name, array in model(0).items()}
+    torch.save({**groups, "epoch": 7}, folder / "old.pt")
+    return repo
+
+
+def kinds(repo: Repo, *arguments: str) -> dict[str, str]:
+    done = repo.verb("diff", "--json", *arguments)
+    found = json.loads(done.stdout)["checkpoints"]
+    return {change["group"]: change["kind"] for checkpoint in found for change in checkpoint["changes"]}
+
+
+def test_what_is_compared_is_what_git_compares(changed: Repo) -> None:
+    one, two = {"head_weight": "modified"}, {"head_weight": "modified", "norm_bias": "removed"}
+    assert kinds(changed) == two
+    assert kinds(changed, "HEAD~1") == two
+    assert kinds(changed, "HEAD~1", "HEAD") == one
+    assert kinds(changed, "HEAD~1..HEAD") == one
+    assert kinds(changed, "--cached", "HEAD~1") == one
+    assert kinds(changed, "--cached") == {}
+    changed.git("add", CHECKPOINT)
+    assert kinds(changed, "--staged") == two
+    assert kinds(changed) == {}
+
+
+def test_paths_choose_checkpoints(changed: Repo) -> None:
+    assert kinds(changed, "HEAD~1", "HEAD", "--", "sub", "notes.txt") == {}
+    assert kinds(changed, "HEAD~1", "HEAD", "--", CHECKPOINT) == {"head_weight": "modified"}
+    assert kinds(changed, "HEAD~1", CHECKPOINT).keys() == {"head_weight", "norm_bias"}
+    assert kinds(changed, "HEAD~1", "HEAD", "--", "*.safetensors") == {"head_weight": "modified"}
+    (changed.path / "sub").mkdir()
+    done = changed.verb("diff", "--stat", "HEAD~1", "HEAD", "--", "..", cwd=changed.path / "sub")
+    assert done.stdout == STAT
+
+
+def test_text_is_that_of_git_diff(changed: Repo) -> None:
+    for arguments in (["HEAD~1", "HEAD"], [], ["--cached", "HEAD~1"]):
+        assert changed.verb("diff", *arguments).stdout == changed.git("diff", *arguments, "--", CHECKPOINT).stdout
+
+
+def test_in_short_no_value_is_read(changed: Repo) -> None:
+    changed.git("checkout", "-q", CHECKPOINT)
+    for path in changed.objects().values():
+        path.chmod(0o644)
+        path.write_bytes(b"\xff" * path.stat().st_size)
+    done = changed.verb("diff", "--stat", "HEAD~1", "HEAD")
+    assert (done.stdout, done.stderr) == (STAT, "")
+
+
+def test_json_has_everything(changed: Repo) -> None:
+    done = changed.verb("diff", "--json", "HEAD~1")
+    (checkpoint,) = json.loads(done.stdout)["checkpoints"]
+    (head, norm) = checkpoint["changes"]
+    assert (head["exact"], head["changed"]) == (True, 1.0)
+    assert (norm["kind"], norm["new"], norm["relative"]) == ("removed", None, None)
+    assert checkpoint["values"] == [{"name": "__metadata__/epoch", "old": None, "new": "'3'"}]
+    assert len(checkpoint["unchanged"]) == 6
+    assert json.loads(changed.verb("diff", "--json", "HEAD", "HEAD").stdout) == {"version": 1, "checkpoints": []}
+
+
+def test_groups_can_be_chosen(changed: Repo) -> None:
+    assert kinds(changed, "--groups", "head_*", "HEAD~1") == {"head_weight": "modified"}
+    assert kinds(changed, "--groups", "nothing", "HEAD~1") == {}
+    done = changed.verb("diff", "--groups", "attn_*", "--exit-code", "HEAD~1")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("form", [[], ["--stat"], ["--json"]])
+def test_exit_codes_are_those_of_git_diff(changed: Repo, form: list[str]) -> None:
+    for arguments in (["HEAD", "HEAD"], ["HEAD~1", "HEAD"], ["nonsense"]):
+        for options in ([], ["--exit-code"]):
+            ours = changed.verb("diff", *form, *options, *arguments, check=False)
+            gits = changed.git("diff", *options, *arguments, "--", CHECKPOINT, check=False)
+            assert ours.returncode == gits.returncode
+
+
+def test_error_is_a_line(changed: Repo) -> None:
+    done = changed.verb("diff", "nonsense", check=False)
+    assert (done.returncode, done.stdout) == (128, "")
+    assert done.stderr.startswith("git-theta: git diff failed: ambiguous argument 'nonsense'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_files_that_became_tracked_or_untracked_are_compared(repo: Repo) -> None:
+    repo.write(CHECKPOINT, OLD)
+    repo.commit("raw")
+    repo.theta("track", "*.safetensors")
+    repo.write(CHECKPOINT, NEW)
+    repo.commit("tracked")
+    assert kinds(repo, "HEAD~1", "HEAD") == {"head_weight": "modified"}
+    repo.theta("untrack", "*.safetensors")
+    repo.write(CHECKPOINT, NEWEST)
+    repo.commit("raw again")
+    assert kinds(repo, "HEAD~1", "HEAD") == {"head_weight": "modified", "norm_bias": "removed"}
+
+
+def test_added_deleted_and_renamed_checkpoints(changed: Repo) -> None:
+    changed.git("checkout", "-q", CHECKPOINT)
+    changed.git("mv", CHECKPOINT, "moved.safetensors")
+    changed.commit("moved")
+    assert changed.verb("diff", "--stat", "HEAD~1", "HEAD").stdout == (
+        f" {CHECKPOINT} => moved.safetensors | none of 8 groups changed\n"
+    )
+    assert "rename to moved.safetensors" in changed.verb("diff", "HEAD~2", "HEAD").stdout
+    changed.git("rm", "-q", "moved.safetensors")
+    assert changed.verb("diff", "--cached", "--stat").stdout == " moved.safetensors | 8 groups removed, 245.5 kB\n"
+
+
+def test_what_cannot_be_compared_is_told(changed: Repo) -> None:
+    changed.write(CHECKPOINT, "version https://git-lfs.github.com/spec/v1\n")
+    assert changed.verb("diff").stdout.splitlines()[-1].startswith("Binary files ")
+    assert changed.verb("diff", "--stat").stdout == f" {CHECKPOINT} | cannot be compared\n"
+    done = changed.verb("diff", "--json", "--exit-code", check=False)
+    assert json.loads(done.stdout)["checkpoints"] == []
+    assert done.stderr == f"git-theta: warning: {CHECKPOINT} cannot be compared, and is left out\n"
+    assert done.returncode == 1
+
+
+def test_conflict_is_told(in_merge_conflict: Repo) -> None:
+    assert f"* Unmerged path {CHECKPOINT}\n" in in_merge_conflict.verb("diff").stdout
+
+
+# --- two files --------------------------------------------------------------------------------------------------------
+
+
+def test_two_files_outside_of_a_repository(files: Repo) -> None:
+    said = files.verb("diff", "old.safetensors", "new.safetensors").stdout.splitlines()
+    assert said[0] == "diff --git a/old.safetensors b/new.safetensors"
+    assert said[-1] == "1 of 8 groups modified, 81.9 kB of 245.5 kB"
+    assert files.verb("diff", "--exit-code", "old.safetensors", "new.safetensors", check=False).returncode == 1
+    assert files.verb("diff", "--stat", "--", "old.safetensors", "new.safetensors").stdout.startswith(" old.safet")
+
+
+def test_two_files_of_different_formats(files: Repo) -> None:
+    same = files.verb("diff", "--json", "old.pt", "old.safetensors")
+    (checkpoint,) = json.loads(same.stdout)["checkpoints"]
+    assert checkpoint["changes"] == []
+    assert {"name": "epoch", "old": "7", "new": None} in checkpoint["values"]
+    assert (checkpoint["old"]["format"], checkpoint["new"]["format"]) == ("torch", "safetensors")
+    assert kinds(files, "old.pt", "new.safetensors") == {"head_weight": "modified"}
+    assert "  format: torch -> safetensors" in files.verb("diff", "old.pt", "new.safetensors").stdout
+
+
+def test_files_that_are_the_same_say_nothing(files: Repo) -> None:
+    files.write("copy.safetensors", OLD)
+    done = files.verb("diff", "--exit-code", "old.safetensors", "copy.safetensors")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        ([], 2, "two files are compared"),
+        (["old.safetensors"], 2, "two files are compared"),
+        (["old.safetensors", "nowhere"], 128, "there is no file nowhere"),
+        (["old.safetensors", "noise"], 128, "noise is no checkpoint that can be compared: not safetensors"),
+    ],
+)
+def test_files_that_cannot_be_compared(files: Repo, arguments: list[str], code: int, reason: str) -> None:
+    files.write("noise", b"noise" * 99)
+    done = files.verb("diff", *arguments, check=False)
+    assert done.returncode == code
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_files_in_and_outside_of_a_repository(changed: Repo, files: Repo) -> None:
+    outside = str(files.path / "old.safetensors")
+    assert kinds(changed, outside, CHECKPOINT) == {"head_weight": "modified", "norm_bias": "removed"}
+    changed.write("copy.safetensors", OLD)
+    assert kinds(changed, "--no-index", "copy.safetensors", CHECKPOINT).keys() == {"head_weight", "norm_bias"}
+    assert kinds(changed, CHECKPOINT, "copy.safetensors").keys() == {"head_weight", "norm_bias"}
+
+
+def test_metadata_files_can_be_compared_as_files(changed: Repo, files: Repo) -> None:
+    files.write("stored", changed.git_bytes("cat-file", "blob", f"HEAD~1:{CHECKPOINT}"))
+    found: dict[str, Any] = json.loads(files.verb("diff", "--json", "stored", "new.safetensors").stdout)
+    (change,) = found["checkpoints"][0]["changes"]
+    assert (change["group"], change["exact"]) == ("head_weight", None)
+
+
+def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
+    bad = "a\x1b[2J\nb"
+    repo = Repo.init(tmp_path / "odd")
+    for seed in (1, 2):
+        repo.write(f"{seed}{bad}", safetensors_bytes({bad: model(seed)["norm_bias"]}))
+    for form in ([], ["--stat"], ["--json"]):
+        said = repo.verb("diff", *form, "--no-index", f"1{bad}", f"2{bad}").stdout
+        assert all(char.isprintable() or char == "\n" for char in said)
