@@ -105,17 +105,23 @@ def _keep_portion(
     """The same for a part of the changes."""
     is_brief = len(changes) > _MANY
 
-    def settled(change: Change) -> tuple[Plan, Mapping[Payload, ObjectRef | None]]:
-        """The plan for a change. What is large is written at once, as long as what was looked at is at hand."""
+    def settled(change: Change) -> tuple[Plan | Update | None, Mapping[Payload, ObjectRef | None]]:
+        """The plan for a change. What is large is written at once, as long as what was looked at is at hand.
+
+        If that is all, it is the update, so that nothing that was looked at stays in memory.
+        """
         plan = choose(change, readers, limits, kind, is_brief=is_brief)
-        return plan, {payload: keep_alone(payload, store) for payload in plan.payloads() if is_large(payload)}
+        payloads = list(plan.payloads())
+        written = {payload: keep_alone(payload, store) for payload in payloads if is_large(payload)}
+        return (plan, written) if len(written) < len(payloads) else (plan.update(written), {})
 
     with ThreadPoolExecutor(_THREADS) as pool:
         chosen = list(pool.map(settled, changes))
         refs = {payload: ref for _, written in chosen for payload, ref in written.items()}
-        small = (payload for plan, _ in chosen for payload in plan.payloads() if payload not in refs)
+        plans_left = [plan for plan, _ in chosen if isinstance(plan, Plan)]
+        small = (payload for plan in plans_left for payload in plan.payloads() if payload not in refs)
         refs |= keep_payloads(small, store)
-        updates = [plan.update(refs) for plan, _ in chosen]
+        updates = [plan.update(refs) if isinstance(plan, Plan) else plan for plan, _ in chosen]
         right = pool.map(lambda change, update: _is_right(change, update, store, readers), changes, updates)
         found = {
             change.wanted.digest: update if is_right else None
