@@ -12,7 +12,7 @@ import click
 from git_theta.cli.boundary import complain
 from git_theta.cli.strategies import chosen
 from git_theta.cli.workspace import Workspace
-from git_theta.errors import MetadataError, StoreError
+from git_theta.errors import MetadataError, StoreError, ThetaError
 from git_theta.flows.merging.plan import Versions
 from git_theta.flows.merging.settling import as_before, undecided
 from git_theta.git import caller, drivers
@@ -35,24 +35,42 @@ _MARKER_SIZE: Final = 7
 @click.argument("path")
 def command(ancestor: Path, ours: Path, theirs: Path, path: str, marker_size: int) -> int:
     """Merge three metadata files into OURS; exit with 1 on a conflict, which leaves OURS as it was."""
-    old, mine, yours = (_read(file, path) for file in (ancestor, ours, theirs))
-    if mine is None or yours is None:
-        raise MetadataError(f"{path}: only one side is kept by Git-Theta: settle the conflict by taking one of them")
     workspace = Workspace.here()
-    versions = Versions(old, (mine, yours))
-    is_inner = _is_inner(workspace, path, marker_size)
-    settle = as_before(versions) if is_inner else chosen(workspace, versions, path)
-    outcome = workspace.merger.merge(versions, settle, path)
+    if _is_inner(workspace, path, marker_size):
+        return _merge_ancestors(workspace, (ancestor, ours, theirs), path)
+    versions = _versions((ancestor, ours, theirs), path)
+    outcome = workspace.merger.merge(versions, chosen(workspace, versions, path), path)
     if outcome.metadata is None:
         complain(f"{path}: {_described(outcome.unsettled)}; the worktree keeps ours: settle it with {_how(path)}")
         return 1
-    if is_inner:
-        _replace(ours, serialize(undecided(outcome.metadata, outcome.plan.conflicts)))
-        return 0
     if _is_for_a_worktree(workspace):
         workspace.smudger.provide(outcome.metadata, path)
     _replace(ours, serialize(outcome.metadata))
     return 0
+
+
+def _merge_ancestors(workspace: Workspace, files: tuple[Path, Path, Path], path: str) -> int:
+    """Merge two ancestors of a merge. Nobody is asked, and nobody's decision is lost.
+
+    Where that fails, git would go on with one of them as the ancestor. With none, everything is asked for.
+    """
+    try:
+        versions = _versions(files, path)
+        outcome = workspace.merger.merge(versions, as_before(versions), path)
+        assert outcome.metadata is not None
+        merged = serialize(undecided(outcome.metadata, outcome.plan.conflicts))
+    except ThetaError:
+        _replace(files[1], b"")
+        raise
+    _replace(files[1], merged)
+    return 0
+
+
+def _versions(files: tuple[Path, Path, Path], path: str) -> Versions:
+    old, mine, yours = (_read(file, path) for file in files)
+    if mine is None or yours is None:
+        raise MetadataError(f"{path}: only one side is kept by Git-Theta: settle the conflict by taking one of them")
+    return Versions(old, (mine, yours))
 
 
 def _read(file: Path, path: str) -> Metadata | None:

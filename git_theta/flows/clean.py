@@ -124,7 +124,8 @@ class Cleaner:
             metadata = parse(data)
         except MetadataError:
             return None
-        return data if _stands_for(metadata, intake) and self._restore(metadata, intake) else None
+        is_good = metadata.is_decided and _stands_for(metadata, intake)
+        return data if is_good and self._restore(metadata, intake) else None
 
     def _restore(self, metadata: Metadata, intake: Intake) -> bool:
         """Make lost objects anew, now that their values are at hand; False if some could not be."""

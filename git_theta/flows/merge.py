@@ -16,7 +16,7 @@ from git_theta.errors import MergeError, PluginError
 from git_theta.flows.keeping import keep_skeleton
 from git_theta.flows.merging.apply import Applier
 from git_theta.flows.merging.jobs import ANCESTOR, SIDES, Job, job_of
-from git_theta.flows.merging.plan import OURS, Step, Versions, plan_groups
+from git_theta.flows.merging.plan import OURS, Step, Versions, plan_groups, unmarked
 from git_theta.flows.merging.structure import Outside, Placed, Structure
 from git_theta.flows.merging.values import Inputs
 from git_theta.flows.smudge import SKELETON, Fetch, provide, read_skeleton
@@ -150,7 +150,7 @@ class _Merge:
             outside = self._decided(plan.outside, decided)
             assert outside.version is not None
             if outside.is_whole:
-                return self._versions.all()[outside.version]
+                return unmarked(self._versions.all()[outside.version])
             checksums: dict[str, int] = {}
             entries = self._entries(plan, decided, checksums if self._structure.has_checksums(outside) else None)
             placed = self._structure.place(outside, entries, lambda entry: self._checksum(entry, checksums))
@@ -222,7 +222,8 @@ class _Merge:
     def _known(self, metadata: Metadata) -> Metadata:
         """The version that stands for the same bytes, if there is one, for one file has one metadata file."""
         key = _content_key(metadata)
-        return next((version for version in self._versions.all() if _content_key(version) == key), metadata)
+        found = (version for version in self._versions.all() if version.is_decided and _content_key(version) == key)
+        return next(found, metadata)
 
     def _skeleton_of(self, metadata: Metadata) -> bytes:
         kept = metadata.skeleton

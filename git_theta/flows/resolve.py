@@ -9,7 +9,7 @@ from typing import Final
 
 from git_theta.errors import MetadataError, UsageError
 from git_theta.flows.merge import Merger
-from git_theta.flows.merging.plan import Versions
+from git_theta.flows.merging.plan import Versions, unmarked
 from git_theta.git.repository import FileEntry, Repository
 from git_theta.git.stages import ANCESTOR, OURS, THEIRS, Stages
 from git_theta.merges.decisions import Clash, Conflict, Settle
@@ -89,7 +89,7 @@ def resolve(repository: Repository, found: Found, merger: Merger, settle: Settle
         ThetaError: it cannot be read or merged.
     """
     if OURS not in found.stages or THEIRS not in found.stages:
-        return _whole(found, settle)
+        return _whole(repository, found, settle)
     outcome = merger.merge(found.versions, settle, found.path)
     methods = Counter(decision.method for decision in outcome.decided.values())
     if outcome.metadata is None:
@@ -98,7 +98,7 @@ def resolve(repository: Repository, found: Found, merger: Merger, settle: Settle
     return Resolved(FileEntry(_mode(found.stages), blob), outcome.metadata, (), methods)
 
 
-def _whole(found: Found, settle: Settle) -> Resolved:
+def _whole(repository: Repository, found: Found, settle: Settle) -> Resolved:
     """Settle that one side removed the checkpoint and the other changed it (or both gave it other names)."""
     first = {stage: _first(metadata) for stage, metadata in found.metadata.items()}
     conflict = Conflict(FILE, Clash.REMOVED, first.get(ANCESTOR), (first.get(OURS), first.get(THEIRS)))
@@ -106,7 +106,11 @@ def _whole(found: Found, settle: Settle) -> Resolved:
     if decision is None or decision.method not in SIDES:
         return Resolved(None, None, (FILE,), {})
     stage = _STAGES[decision.method]
-    return Resolved(found.stages.get(stage), found.metadata.get(stage), (), {decision.method: 1})
+    entry, metadata = found.stages.get(stage), found.metadata.get(stage)
+    if entry is not None and metadata is not None and not metadata.is_decided:
+        metadata = unmarked(metadata)
+        entry = FileEntry(entry.mode, repository.write_blob(serialize(metadata)))
+    return Resolved(entry, metadata, (), {decision.method: 1})
 
 
 def _first(metadata: Metadata) -> Entry | None:

@@ -1,4 +1,4 @@
-"""The merge driver: what it writes into the file of ours, what it says, and when it leaves all as it was."""
+"""The merge driver, called as git calls it."""
 
 from __future__ import annotations
 
@@ -11,137 +11,71 @@ from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
 
 if TYPE_CHECKING:
-    import subprocess
-
     from git_theta.metadata import Metadata
 
 FILES = ("ancestor", "ours", "theirs")
 
 
-def put(repo: Repo, *versions: bytes) -> None:
-    """The files that git gives to the driver."""
-    for name, data in zip(FILES, versions, strict=True):
-        repo.write(name, data)
-
-
-def cleaned(repo: Repo, **changes: object) -> bytes:
-    """A metadata file whose objects are in the store."""
-    oid = repo.git("hash-object", "-w", f"--path={CHECKPOINT}", "--stdin", stdin=saved(**changes)).stdout.strip()
-    return repo.git_bytes("cat-file", "blob", oid)
-
-
-def saved(**changes: object) -> bytes:
-    return safetensors_bytes(model(0, **changes))  # type: ignore[arg-type]
-
-
-def drive(repo: Repo, *options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return repo.verb("merge-driver", *options, *FILES, CHECKPOINT, check=check)
-
-
-def ours(repo: Repo) -> Metadata:
-    return parse(repo.read("ours"))
+def drive(repo: Repo, contents: dict[str, bytes], marker_size: int, **env: str) -> tuple[int, bytes, str]:
+    """The exit status, what OURS is afterwards, and what was said."""
+    for name in FILES:
+        repo.write(f".merge_{name}", contents[name])
+    files = [f".merge_{name}" for name in FILES]
+    done = repo.verb("merge-driver", "--marker-size", str(marker_size), *files, CHECKPOINT, check=False, env=env)
+    return done.returncode, repo.read(".merge_ours"), done.stderr
 
 
 @pytest.fixture
-def versions(tracked: Repo) -> tuple[bytes, bytes, bytes]:
-    """An ancestor, and two sides that both changed attn_weight; theirs changed head_weight, too."""
-    return (
-        cleaned(tracked),
-        cleaned(tracked, attn_weight=model(1)["attn_weight"]),
-        cleaned(tracked, attn_weight=model(2)["attn_weight"], head_weight=model(2)["head_weight"]),
-    )
+def contents(in_merge_conflict: Repo) -> dict[str, bytes]:
+    """The metadata files of a merge in which both sides changed attn_weight."""
+    return {
+        name: in_merge_conflict.git_bytes("cat-file", "blob", f":{stage}:{CHECKPOINT}")
+        for stage, name in enumerate(FILES, 1)
+    }
 
 
-def test_what_one_side_changed_is_written_into_ours(tracked: Repo, versions: tuple[bytes, bytes, bytes]) -> None:
-    base, _, theirs = versions
-    put(tracked, base, base, theirs)
-    assert drive(tracked).stderr == ""
-    assert tracked.read("ours") == theirs
-    assert sorted(path.name for path in tracked.path.iterdir()) == [
-        ".git",
-        ".gitattributes",
-        *sorted([*FILES, CHECKPOINT]),
-    ]
+def marked(metadata: Metadata) -> list[str]:
+    return [entry.name for entry in metadata.entries if entry.merge is not None and entry.merge.method == "undecided"]
 
 
-def test_conflict_leaves_ours_and_is_one_line(tracked: Repo, versions: tuple[bytes, bytes, bytes]) -> None:
-    put(tracked, *versions)
-    done = drive(tracked, check=False)
-    assert done.returncode == 1
-    assert tracked.read("ours") == versions[1]
-    assert done.stderr.count("\n") == 1
-    assert f"{CHECKPOINT}: both sides changed attn_weight; " in done.stderr
-    assert f"git theta resolve {CHECKPOINT}" in done.stderr
+@pytest.mark.parametrize("marker_size", [7, 8])
+def test_conflict_leaves_ours(in_merge_conflict: Repo, contents: dict[str, bytes], marker_size: int) -> None:
+    """By one, git makes conflict markers longer where it merges what was renamed on both sides."""
+    code, ours, said = drive(in_merge_conflict, contents, marker_size)
+    assert code == 1
+    assert ours == contents["ours"]
+    assert said.startswith(f"git-theta: {CHECKPOINT}: both sides changed attn_weight; the worktree keeps ours")
+    code, ours, said = drive(in_merge_conflict, contents, marker_size, GIT_THETA_MERGE="theirs")
+    assert (code, said) == (0, "")
+    assert ours == contents["theirs"]
 
 
-def test_many_conflicts_are_counted(tracked: Repo) -> None:
-    put(tracked, cleaned(tracked), *(cleaned(tracked, **model(seed)) for seed in (1, 2)))
-    assert "and 2 more; " in drive(tracked, check=False).stderr
-
-
-def test_ancestors_of_a_merge_are_merged_in_silence(tracked: Repo, versions: tuple[bytes, bytes, bytes]) -> None:
-    put(tracked, *versions)
-    done = drive(tracked, "--marker-size", "9")
-    assert (done.stdout, done.stderr) == ("", "")
-    merged = ours(tracked).by_name()
-    assert merged["attn_weight"].digest == parse(versions[0]).by_name()["attn_weight"].digest
-    assert merged["head_weight"].digest == parse(versions[2]).by_name()["head_weight"].digest
-
-
-def test_marker_size_of_the_attribute_is_no_sign_of_an_ancestor(
-    tracked: Repo, versions: tuple[bytes, bytes, bytes]
+@pytest.mark.parametrize(("marker_size", "attribute"), [(9, ""), (11, ""), (22, "conflict-marker-size=20")])
+def test_ancestors_are_merged_without_asking(
+    in_merge_conflict: Repo, contents: dict[str, bytes], marker_size: int, attribute: str
 ) -> None:
-    tracked.write(".gitattributes", f"{tracked.read('.gitattributes').decode()}*.safetensors conflict-marker-size=32\n")
-    put(tracked, *versions)
-    assert drive(tracked, "--marker-size", "32", check=False).returncode == 1
-    assert drive(tracked, "--marker-size", "34").returncode == 0
+    """Git makes conflict markers longer by two then, and goes on with what it gets as the ancestor of the merge."""
+    in_merge_conflict.write(".git/info/attributes", f"{CHECKPOINT} {attribute}\n")
+    code, ours, said = drive(in_merge_conflict, contents, marker_size, GIT_THETA_MERGE="average")
+    assert (code, said) == (0, "")
+    merged, old = parse(ours), parse(contents["ancestor"])
+    assert marked(merged) == ["attn_weight"]
+    assert merged.by_name()["attn_weight"].digest == old.by_name()["attn_weight"].digest
 
 
-def test_old_configuration_without_a_marker_size_works(tracked: Repo, versions: tuple[bytes, bytes, bytes]) -> None:
-    base, mine, _ = versions
-    put(tracked, base, mine, base)
-    drive(tracked)
-    assert tracked.read("ours") == mine
-
-
-def test_file_that_only_one_side_keeps_with_git_theta_is_a_conflict(
-    tracked: Repo, versions: tuple[bytes, bytes, bytes]
+@pytest.mark.parametrize("broken", [b"", b"raw", b'{"git-theta":1,\n', safetensors_bytes(model(3))])
+def test_ancestors_that_cannot_be_merged_are_none(
+    in_merge_conflict: Repo, contents: dict[str, bytes], broken: bytes
 ) -> None:
-    for files in ((versions[0], versions[1], b"plain"), (versions[0], b"plain", versions[1])):
-        put(tracked, *files)
-        done = drive(tracked, check=False)
-        assert done.returncode == 1
-        assert "only one side is kept by Git-Theta" in done.stderr
-        assert tracked.read("ours") == files[1]
+    """Else git would take ours for what both sides of the merge come from, and theirs for a change of it."""
+    code, ours, said = drive(in_merge_conflict, {**contents, "theirs": broken}, 9)
+    assert code == 1
+    assert ours == b""
+    assert said.count("\n") == 1
 
 
-def test_without_ancestor_what_is_equal_or_on_one_side_only_merges(
-    tracked: Repo, versions: tuple[bytes, bytes, bytes]
-) -> None:
-    put(tracked, b"", versions[0], cleaned(tracked, head_weight=None, new=model(5)["head_bias"]))
-    drive(tracked)
-    assert set(ours(tracked).by_name()) == {*model(0), "new"}
-
-
-def test_damaged_side_is_a_conflict_that_names_the_file(tracked: Repo, versions: tuple[bytes, bytes, bytes]) -> None:
-    put(tracked, versions[0], versions[1], versions[2].replace(b'"shape"', b'"shepa"', 1))
-    done = drive(tracked, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"git-theta: {CHECKPOINT}: ")
-    assert tracked.read("ours") == versions[1]
-
-
-def test_result_that_cannot_be_written_leaves_ours(
-    tracked: Repo, versions: tuple[bytes, bytes, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    base, _, theirs = versions
-    put(tracked, base, base, theirs)
-    monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
-    done = drive(tracked, check=False)
-    assert done.returncode == 1
-    assert "ours cannot be written: No space left on device" in done.stderr
-    assert tracked.read("ours") == base
-
-
-def full_disk(*_: object) -> int:
-    raise OSError(28, "No space left on device")
+def test_leftovers(in_merge_conflict: Repo, contents: dict[str, bytes]) -> None:
+    """OURS is replaced at once, from a file beside it that is gone afterwards."""
+    drive(in_merge_conflict, contents, 7, GIT_THETA_MERGE="average")
+    names = {path.name for path in in_merge_conflict.path.iterdir() if path.name.startswith(".merge_")}
+    assert names == {f".merge_{name}" for name in FILES}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 import safetensors.numpy
 
 from git_theta import tensors
@@ -43,16 +44,21 @@ _LETTERS: Final = {name[0]: name for name in _SHAPES}
 _FILTER: Final = ("filter.theta.process=git-theta filter-process", "filter.theta.required=true")
 
 
-def groups(**variants: int) -> Arrays:
-    """The groups of a model: as in the first commit, but those named have other values.
-
-    Args:
-        variants: the number of the values by the first letter of the group; 0 are those of the first commit.
-    """
-    return {name: _values(name, variants.get(letter, 0)) for letter, name in _LETTERS.items()}
+Variant = int | npt.NDArray[np.generic]
+"""The number of a group's values, 0 are those of the first commit; or the values themselves."""
 
 
-def saved(path: str, **variants: int) -> bytes:
+def groups(**variants: Variant) -> Arrays:
+    """The groups of a model: as in the first commit, but those named by their first letter have other values."""
+    return {name: values(name, variants.get(letter, 0)) for letter, name in _LETTERS.items()}
+
+
+def values(name: str, variant: Variant) -> npt.NDArray[np.generic]:
+    """The values of one group, by its name or its first letter."""
+    return _numbered(_LETTERS[name[0]], variant) if isinstance(variant, int) else variant
+
+
+def saved(path: str, **variants: Variant) -> bytes:
     """A checkpoint with these groups, written by the library that the path's suffix stands for."""
     arrays = groups(**variants)
     if not path.endswith(".pt"):
@@ -73,12 +79,23 @@ def loaded(path: str, data: bytes) -> Arrays:
     return {name: tensor.numpy() for name, tensor in torch.load(io.BytesIO(data), weights_only=True).items()}
 
 
+def different(path: str, data: bytes, wanted: Arrays) -> list[str]:
+    """The groups of a checkpoint that are not as they should be, by name."""
+    found = loaded(path, data)
+    return [name for name in {**found, **wanted} if not _same(found.get(name), wanted.get(name))]
+
+
+def _same(one: npt.NDArray[np.generic] | None, two: npt.NDArray[np.generic] | None) -> bool:
+    if one is None or two is None:
+        return False
+    return (one.dtype, one.shape, one.tobytes()) == (two.dtype, two.shape, two.tobytes())
+
+
 @cache
-def _values(name: str, variant: int) -> np.ndarray:
+def _numbered(name: str, number: int) -> npt.NDArray[np.generic]:
     shape, dtype = _SHAPES[name]
-    generator = np.random.default_rng([ord(name[0]), variant])
-    values: np.ndarray = np.asarray(generator.standard_normal(shape) * 10).astype(dtype)
-    return values
+    generator = np.random.default_rng([ord(name[0]), number])
+    return np.asarray(generator.standard_normal(shape) * 10).astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -119,17 +136,17 @@ class Fork:
         assert "external filter" not in said.text
         return said
 
-    def put(self, *paths: str, **variants: int) -> None:
+    def put(self, *paths: str, **variants: Variant) -> None:
         """Write checkpoints into the worktree."""
         for path in paths or (FILE,):
             self.repo.write(path, saved(path, **variants))
 
-    def commit(self, message: str, *paths: str, **variants: int) -> str:
+    def commit(self, message: str, *paths: str, **variants: Variant) -> str:
         """Commit checkpoints with these groups."""
         self.put(*paths, **variants)
         return self.repo.commit(message)
 
-    def branch(self, name: str, *paths: str, start: str = "base", message: str = "", **variants: int) -> None:
+    def branch(self, name: str, *paths: str, start: str = "base", message: str = "", **variants: Variant) -> None:
         """A branch that ends in a new commit with these groups. Git is told what to commit: nothing is checked out."""
         index = {"GIT_INDEX_FILE": str(self.repo.path / ".git" / "index-of-a-branch")}
         self.repo.git("read-tree", start, env=index)
@@ -148,21 +165,18 @@ class Fork:
             gc.collect()  # What GitPython keeps running would end with the process.
         return metadata
 
-    def has(self, *paths: str, **variants: int) -> None:
+    def has(self, *paths: str, **variants: Variant) -> None:
         """The worktree has these groups, in the files and in what git stores of them, with all objects."""
         store = ObjectStore(self.theta_directory())
         for path in paths or (FILE,):
             wanted = groups(**variants)
-            found = loaded(path, self.repo.read(path))
-            assert found.keys() == wanted.keys()
-            wrong = [name for name in wanted if found[name].tobytes() != wanted[name].tobytes()]
-            assert wrong == [], path
+            assert different(path, self.repo.read(path), wanted) == []
             metadata = parse(self.repo.git_bytes("cat-file", "blob", f":{path}"))
             stored = {entry.name: entry.digest for entry in metadata.entries}
             assert stored == {name: tensors.digest(array.tobytes()) for name, array in wanted.items()}
             assert all(store.has(ref) for ref in metadata.objects())
 
-    def settled(self, *paths: str, **variants: int) -> None:
+    def settled(self, *paths: str, **variants: Variant) -> None:
         """HEAD has these groups, nothing is left to do, and the worktree's file is what git has."""
         self.has(*paths, **variants)
         assert self.git("diff", "--cached", "--name-status", "HEAD").text == ""
@@ -171,17 +185,16 @@ class Fork:
         assert not self.git("fsck", "--no-dangling", "--no-progress").text
         self.seen[self.repo.rev("HEAD")] = {path: self.repo.read(path) for path in paths or (FILE,)}
 
-    def expects(self, revision: str, *paths: str, **variants: int) -> None:
+    def expects(self, revision: str, *paths: str, **variants: Variant) -> None:
         """A commit must have these groups, in files as the library writes them; `published` looks."""
         self.seen[self.repo.rev(revision)] = {path: saved(path, **variants) for path in paths or (FILE,)}
 
-    def conflict(self, *paths: str, said: Said, **ours: int) -> None:
+    def conflict(self, *paths: str, said: Said, **ours: Variant) -> None:
         """The merge stopped: one line of ours for each path, stages in the index, and ours in the worktree."""
         assert said.code == 1
         for path in paths or (FILE,):
-            assert loaded(path, self.repo.read(path)).keys() == groups().keys()
             assert self.repo.git("status", "--porcelain", "--", path).stdout.startswith("UU ")
-            assert self.repo.read(path) == saved(path, **ours)
+            assert different(path, self.repo.read(path), groups(**ours)) == []
             lines = [line for line in said.text.splitlines() if line.startswith(f"git-theta: {path}:")]
             assert len(lines) == 1
 
@@ -228,3 +241,19 @@ class Said:
     def text(self) -> str:
         """All that it printed."""
         return self.done.stdout + self.done.stderr
+
+
+def criss_cross(fork: Fork, one: str, two: str, left: Mapping[str, Variant], right: Mapping[str, Variant]) -> None:
+    """Branches "left" and "right" start from merges of the same two branches: two best common ancestors.
+
+    Args:
+        fork: where.
+        one, two: the branches that were merged, in either order.
+        left, right: what the groups became in the merges.
+    """
+    for name, parents, variants in (("left", (one, two), left), ("right", (two, one), right)):
+        fork.branch(name, start=one, **variants)
+        tree = fork.repo.rev(f"{name}^{{tree}}")
+        merged = fork.git("commit-tree", tree, "-p", parents[0], "-p", parents[1], "-m", name).text.strip()
+        fork.git("update-ref", f"refs/heads/{name}", merged)
+    assert len(fork.git("merge-base", "--all", "left", "right").text.split()) == 2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.forks import FILE, groups, loaded, saved
+from tests.e2e.forks import FILE, criss_cross, groups, loaded, saved
 
 if TYPE_CHECKING:
     from tests.e2e.forks import Fork
@@ -112,22 +112,6 @@ def test_octopus_of_neighbouring_groups_is_refused_by_git(fork: Fork) -> None:
     assert fork.repo.status() == ""
 
 
-def criss_cross(fork: Fork, one: str, two: str, left: dict[str, int], right: dict[str, int]) -> None:
-    """Branches "left" and "right" start from merges of the same two branches: two best common ancestors.
-
-    Args:
-        fork: where.
-        one, two: the branches that were merged, in either order.
-        left, right: what the groups became in the merges.
-    """
-    for name, parents, variants in (("left", (one, two), left), ("right", (two, one), right)):
-        fork.branch(name, start=one, **variants)
-        tree = fork.repo.rev(f"{name}^{{tree}}")
-        merged = fork.git("commit-tree", tree, "-p", parents[0], "-p", parents[1], "-m", name).text.strip()
-        fork.git("update-ref", f"refs/heads/{name}", merged)
-    assert len(fork.git("merge-base", "--all", "left", "right").text.split()) == 2
-
-
 def test_criss_cross_of_different_groups(fork: Fork) -> None:
     """The ancestor is itself a merge, so what one side took back since then stays taken back."""
     criss_cross(fork, "attn", "mlp", {"a": 1, "m": 1}, {"a": 1, "m": 1})
@@ -149,6 +133,20 @@ def test_criss_cross_that_was_settled_in_two_ways_is_a_conflict(fork: Fork, mine
     fork.take("theirs")
     fork.git("commit", "-qm", "settled")
     fork.settled(a=yours, h=1)
+
+
+def test_ancestor_of_a_criss_cross_merge_can_be_looked_at_and_taken(fork: Fork) -> None:
+    """Git made it, and it says of groups that nobody decided about them. That must not get into a commit."""
+    criss_cross(fork, "attn", "clash", {"a": 1}, {"a": 2})
+    fork.git("checkout", "-q", "left")
+    fork.git("merge", "--no-edit", "right", check=False)
+    assert b"undecided" in fork.repo.git_bytes("cat-file", "blob", f":1:{FILE}")
+    temporary = fork.git("checkout-index", "--temp", "--stage=1", FILE).text.split("\t")[0]
+    fork.repo.write(FILE, fork.repo.read(temporary))
+    (fork.repo.path / temporary).unlink()
+    fork.git("commit", "-qam", "settled")
+    fork.settled(a=0)
+    assert b"undecided" not in fork.repo.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
 
 
 @pytest.mark.parametrize("both", [0, 1, 3])

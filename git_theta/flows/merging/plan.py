@@ -62,6 +62,14 @@ class Step:
     conflict: Conflict | None = None
 
 
+def unmarked(metadata: Metadata) -> Metadata:
+    """An ancestor that somebody decided for: its groups are no longer `UNDECIDED`."""
+    if metadata.is_decided:
+        return metadata
+    entries = (replace(entry, merge=None) if _mark(entry) else entry for entry in metadata.entries)
+    return replace(metadata, entries=tuple(entries))
+
+
 def plan_groups(versions: Versions) -> tuple[Step, ...]:
     """What becomes of every group that a side has, and of those that only the ancestor has.
 
@@ -99,14 +107,23 @@ def identity(entry: Entry | None) -> Hashable:
 
 def _step(name: str, old: Entry | None, sides: Sequence[Entry | None]) -> Step:
     identities = [identity(side) for side in sides]
-    mark = None if old is None or old.merge not in (UNDECIDED, ADDED) else old.merge
+    mark = None if old is None else _mark(old)
     before = identity(old) if mark is None else mark
     changed = changes(before, identities)
     side = choose(before, identities)
     if side is not None:
         return Step(name, changed, side, sides[side])
-    ancestor = None if old is None or mark == ADDED else replace(old, merge=old.merge if mark is None else None)
+    ancestor = old if mark is None else _before(old, mark, identities)
     return Step(name, changed, None, None, Conflict(name, _clash(old, sides), ancestor, tuple(sides)))
+
+
+def _before(old: Entry | None, mark: MergeRecord, sides: Sequence[Hashable]) -> Entry | None:
+    """What a group that is marked has as its ancestor: nothing if a side would seem to have left that alone."""
+    return None if old is None or mark == ADDED or identity(old) in sides else replace(old, merge=None)
+
+
+def _mark(entry: Entry) -> MergeRecord | None:
+    return entry.merge if entry.merge in (UNDECIDED, ADDED) else None
 
 
 def _clash(old: Entry | None, sides: Iterable[Entry | None]) -> Clash:
