@@ -12,6 +12,8 @@ from git_theta.layout import Layout
 from git_theta.sources import HollowSource
 
 _SMALL: Final = 1 << 12
+_LARGEST: Final = 1 << 34
+"""Zeros of no more bytes are written for a group: a metadata file can claim any size."""
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 """Dtype and shape of groups, by name, in file order."""
@@ -33,6 +35,8 @@ def write_hollow(
         NotThisFormatError: a skeleton is malformed.
     """
     largest = max((tensors.nbytes(*shape) for shape in shapes.values()), default=0)
+    if largest > _LARGEST:
+        raise PluginError(f"a group of {largest} bytes is too large to be put into a new file")
     zeros = memoryview(bytes(largest))
     groups = {name: Values(*shape, zeros[: tensors.nbytes(*shape)]) for name, shape in shapes.items()}
     if not donors:

@@ -17,7 +17,7 @@ from git_theta.git import drivers, hooks
 @click.option("--skip-repo", is_flag=True, help="Do not set up the pre-push hook of this repository.")
 @click.option("--force", is_flag=True, help="Replace other settings under our names.")
 def command(scopes: tuple[str, ...], named: str | None, skip_smudge: bool, skip_repo: bool, force: bool) -> None:
-    """Write the filter and the merge driver to the git configuration (by default the global one).
+    """Write the filter, the merge driver and the merge tool to the git configuration (by default the global one).
 
     In a repository, also set up its pre-push hook.
     """

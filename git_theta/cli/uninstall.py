@@ -14,7 +14,7 @@ from git_theta.git import drivers, hooks
 @scope_options
 @click.option("--skip-repo", is_flag=True, help="Leave the pre-push hook of this repository.")
 def command(scopes: tuple[str, ...], named: str | None, skip_repo: bool) -> None:
-    """Remove the filter and the merge driver from the git configuration (by default the global one).
+    """Remove the filter, the merge driver and the merge tool from the git configuration (by default the global one).
 
     In a repository, also remove its pre-push hook; one that was there before is put back. Objects and commits stay.
     """

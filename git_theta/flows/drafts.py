@@ -81,9 +81,6 @@ class Draft:
         if found["version"] != _VERSION or found["conflicts"] != key(session.conflicts):
             return session
         steps = tuple(self._step(step, session) for step in found["steps"])
-        names = [name for step in steps for name in step.names]
-        if len(set(names)) != len(names):
-            return session
         return Session(session.conflicts, session.fits, steps)
 
     def _step(self, found: Any, session: Session) -> Step:
@@ -93,7 +90,7 @@ class Draft:
             ValueError: it does not fit what it is for.
         """
         method, names = found["method"], tuple(found["names"])
-        if not names or any(method not in session.fits[name] for name in names):
+        if not names or len(set(names)) != len(names) or any(method not in session.fits[name] for name in names):
             raise ValueError("the draft has a method for what it does not fit")
         table = {} if method in (*SIDES, ROWS) else {item.name: item for item in self.methods[method].parameters}
         given = sorted(found["with"].items())

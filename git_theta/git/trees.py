@@ -64,6 +64,7 @@ class Trees:
             GitError: a file would be where another path has a folder.
         """
         self._git("read-tree", tree)
+        wanted = self._paths() - entries.keys() | {path for path, entry in entries.items() if entry is not None}
         # What goes makes room for what comes.
         ordered = sorted(entries.items(), key=lambda item: item[1] is not None)
         gone = FileEntry("0", "0" * len(tree))
@@ -72,6 +73,9 @@ class Trees:
             for path, entry in ordered
         )
         self._git("update-index", "-z", "--index-info", stdin=b"".join(lines))
+        lost = sorted(wanted - self._paths())
+        if lost:  # git drops one of the two without a word
+            raise GitError(f"{lost[0]} cannot be beside a file or folder of another path: rename one of them")
         return command.lines(self._git("write-tree"))[0]
 
     def without(self, commit: str, paths: Iterable[str]) -> str:
@@ -109,6 +113,9 @@ class Trees:
     def _commit(self, tree: str, parents: Sequence[str]) -> str:
         named = [word for parent in parents for word in ("-p", parent)]
         return command.lines(self._git("commit-tree", tree, *named, "-m", "merge", before=_NOBODY))[0]
+
+    def _paths(self) -> set[str]:
+        return set(command.fields(self._git("ls-files", "-z", "--full-name", "--", ":/")))
 
     def _git(self, *arguments: str, stdin: bytes | None = None, before: Sequence[str] = ()) -> bytes:
         return command.run([*before, *arguments], cwd=self.repository.cwd, stdin=stdin, variables=self.variables)

@@ -30,7 +30,10 @@ class Reach(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which conflicts a decision is for; never one that is decided already.
+    """Which conflicts a decision is for.
+
+    None of them is decided already, with one exception: a pattern that matches nothing that remains is for what it
+    matches among the decided, which are decided once more.
 
     Attributes:
         reach: how far.
@@ -56,7 +59,7 @@ class Session:
     Attributes:
         conflicts: all of them, in file order; their names differ.
         fits: for each name, the methods that can settle it.
-        steps: what was decided, the latest last. No conflict is in two.
+        steps: what was decided, the latest last. Of a conflict that is in several, the latest counts.
     """
 
     conflicts: tuple[Conflict, ...]
@@ -92,14 +95,32 @@ class Session:
         return self.steps[-1].decision if self.steps else None
 
     @property
+    def standing(self) -> tuple[Step, ...]:
+        """The steps, each with those of its names for which it still counts; without steps that have none."""
+        latest = {name: number for number, step in enumerate(self.steps) for name in step.names}
+        kept = (
+            Step(step.decision, tuple(name for name in step.names if latest[name] == number))
+            for number, step in enumerate(self.steps)
+        )
+        return tuple(step for step in kept if step.names)
+
+    @property
     def useful(self) -> tuple[str, ...]:
         """The methods that fit the current conflict, then those that fit only others that remain."""
         return tuple(dict.fromkeys(name for conflict in self.remaining for name in self.fits[conflict.name]))
 
     def reached(self, scope: Scope) -> tuple[Conflict, ...]:
-        """The remaining conflicts that a scope reaches from the current one, in file order."""
+        """The conflicts that a scope reaches from the current one, in file order."""
         remaining = self.remaining
-        return tuple(conflict for conflict in remaining if _is_reached(conflict, remaining[0], scope))
+        match scope.reach:
+            case Reach.ALL:
+                return remaining
+            case Reach.ONE:
+                return remaining[:1]
+            case Reach.KIND:
+                return tuple(found for found in remaining if fold(found.name) == fold(remaining[0].name))
+            case Reach.PATTERN:
+                return _matching(scope.pattern, remaining) or _matching(scope.pattern, self.conflicts)
 
     def split(self, decision: Decision, scope: Scope) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names of the conflicts that a scope reaches: those that a decision can settle, and the others."""
@@ -130,13 +151,5 @@ def fold(name: str) -> str:
     return _NUMBER.sub("*", name) if _NUMBER.search(name) else _LAST_NUMBER.sub("*", name, count=1)
 
 
-def _is_reached(conflict: Conflict, current: Conflict, scope: Scope) -> bool:
-    match scope.reach:
-        case Reach.ALL:
-            return True
-        case Reach.ONE:
-            return conflict is current
-        case Reach.KIND:
-            return fold(conflict.name) == fold(current.name)
-        case Reach.PATTERN:
-            return fnmatchcase(conflict.name, scope.pattern)
+def _matching(pattern: str, conflicts: Iterable[Conflict]) -> tuple[Conflict, ...]:
+    return tuple(conflict for conflict in conflicts if fnmatchcase(conflict.name, pattern))

@@ -95,7 +95,7 @@ def test_other_checkpoints_have_another_draft(draft: Draft, tmp_path: Path) -> N
         {"steps": [{"method": "ties", "with": {"density": "x"}, "names": ["a"]}]},
         {"steps": [{"method": "ties", "with": [], "names": ["a"]}]},
         {"steps": [{"method": "ours", "with": {}, "names": ["a", "a"]}]},
-        {"steps": [{"method": "ours", "with": {}, "names": ["a"]}, {"method": "ours", "with": {}, "names": ["a"]}]},
+        {"steps": [{"method": "ours", "with": {}, "names": ["a"]}, {"method": "rows", "with": {}, "names": ["a"]}]},
     ],
 )
 def test_a_draft_that_says_what_cannot_be_is_none(draft: Draft, change: dict[str, object]) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.helpers import Repo
 
 KEYS = ["filter.theta.clean", "filter.theta.smudge", "filter.theta.process", "filter.theta.required"]
-MERGE_KEYS = ["merge.theta.name", "merge.theta.driver"]
+MERGE_KEYS = ["merge.theta.name", "merge.theta.driver", "mergetool.theta.cmd", "mergetool.theta.trustExitCode"]
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_nothing_installed_nothing_is_said_to_be(here: Repo) -> None:
 @pytest.mark.parametrize("scope", ["local", "global"])
 def test_install_writes_filter_and_merge_driver_to_the_scope(here: Repo, scope: str) -> None:
     drivers.install(scope, skip_smudge=False, force=False)
-    assert sorted(settings(here, scope)) == sorted(KEYS + MERGE_KEYS)
+    assert sorted(settings(here, scope)) == sorted(key.lower() for key in KEYS + MERGE_KEYS)
     assert settings(here, scope)["filter.theta.required"] == "true"
     assert settings(here, scope)["filter.theta.process"] == "git-theta filter-process"
     assert settings(here, "global" if scope == "local" else "local") == {}
@@ -77,7 +77,7 @@ def test_other_setting_under_our_name_is_refused_and_nothing_is_written(here: Re
     assert str(refused.value) == (
         f"the local git configuration has {key} = 'something else': use --force to replace it"
     )
-    assert settings(here) == {key: "something else"}
+    assert settings(here) == {key.lower(): "something else"}
 
 
 def test_other_setting_under_our_name_is_replaced_by_force(here: Repo) -> None:
@@ -147,3 +147,12 @@ def test_uninstall_that_fails_does_not_say_that_there_was_nothing(here: Repo) ->
     here.write(".git/config.lock", "")
     with pytest.raises(GitError, match="could not lock config file"):
         drivers.uninstall("local")
+
+
+@pytest.mark.usefixtures("here")
+def test_skipped_smudging_is_known() -> None:
+    assert not drivers.skips_smudge()
+    drivers.install("local", skip_smudge=False, force=False)
+    assert not drivers.skips_smudge()
+    drivers.install("local", skip_smudge=True, force=False)
+    assert drivers.skips_smudge()

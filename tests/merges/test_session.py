@@ -47,8 +47,9 @@ def test_whatever_is_done_every_conflict_is_decided_once_or_remains(done: list[t
     state = session()
     for move in done:
         state = state.undo() if move is None else state.decide(*move)
-        settled = [name for step in state.steps for name in step.names]
+        settled = [name for step in state.standing for name in step.names]
         assert len(set(settled)) == len(settled)
+        assert set(settled) == {name for step in state.steps for name in step.names}
         assert sorted([*settled, *left(state)]) == sorted(NAMES)
         assert list(state.decisions) == [name for name in NAMES if name in settled]
         assert left(state) == [name for name in NAMES if name not in settled]
@@ -77,7 +78,11 @@ def test_a_decision_settles_what_is_reached_and_fits(
     taken, passed = state.split(Decision(method), scope)
     assert sorted([*taken, *passed]) == sorted(found.name for found in state.reached(scope))
     after = state.decide(Decision(method), scope)
-    assert {name for name in left(state) if name not in left(after)} == set(taken)
+    assert {name for name, decision in after.decisions.items() if decision == Decision(method)} >= set(taken)
+    assert {name: after.decisions[name] for name in state.decisions if name not in taken} == {
+        name: decision for name, decision in state.decisions.items() if name not in taken
+    }
+    assert set(after.decisions) == {*state.decisions, *taken}
 
 
 def test_one_decides_the_first_that_remains() -> None:
@@ -120,6 +125,15 @@ def test_what_reaches_nothing_is_no_step() -> None:
     state = session().decide(Decision("ours"), ONE)
     assert state.decide(Decision("ours"), glob("nothing")) is state
     assert session("epoch").decide(Decision("ties"), ALL).steps == ()
+
+
+def test_a_pattern_decides_anew_only_what_is_all_decided() -> None:
+    state = session().decide(Decision("ours"), glob("h.0.*")).decide(Decision("theirs"), glob("h.*.bias"))
+    assert state.steps[-1].names == ("h.1.bias",)
+    again = state.decide(Decision("average"), glob("h.*.bias"))
+    assert again.decisions["h.0.bias"] == again.decisions["h.1.bias"] == Decision("average")
+    assert [step.names for step in again.standing] == [("h.0.attn.weight",), ("h.0.bias", "h.1.bias")]
+    assert again.undo() == state
 
 
 def test_when_all_is_decided_nothing_is_reached_and_undo_goes_back() -> None:

@@ -29,7 +29,7 @@ from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Conflict, Decision
 from git_theta.merges.fitting import ROWS, SIDES, fitting, inputs, misfit, usable
 from git_theta.merges.parameters import Parameter, Value, check_names, resolve
-from git_theta.merges.session import Scope, Session, fold
+from git_theta.merges.session import Reach, Scope, Session, fold
 from git_theta.registry import Family
 
 Complete = Callable[[str], Sequence[str]]
@@ -197,7 +197,8 @@ class Dialogue:
                 return ()
 
     def _take(self, command: Take, session: Session) -> Session:
-        _current(session)
+        if command.scope.reach is not Reach.PATTERN:
+            _current(session)
         reached = session.reached(command.scope)
         fitting = [conflict for conflict in reached if command.method in session.fits[conflict.name]]
         if not fitting:
@@ -208,7 +209,8 @@ class Dialogue:
     def _again(self, scope: Scope, session: Session) -> Session:
         if session.last is None:
             raise UsageError("nothing is settled yet that could be repeated: say how first, as in 'average *'")
-        _current(session)
+        if scope.reach is not Reach.PATTERN:
+            _current(session)
         return self._apply(session.last, scope, session)
 
     def _apply(self, decision: Decision, scope: Scope, session: Session) -> Session:
@@ -278,20 +280,20 @@ class Dialogue:
     def _misfit(self, command: Take, reached: Sequence[Conflict]) -> str:
         """Why nothing that is reached can be settled so."""
         if not reached:
-            return f"nothing that is left to settle matches {command.scope.pattern!r}"
+            return f"no conflict matches {command.scope.pattern!r}"
         known = None if command.method in (*SIDES, ROWS) else self.methods.get(command.method)
         return misfit(command.method, known, reached[0]) or f"{command.method} does not fit {reached[0].name}"
 
 
 def _current(session: Session) -> Conflict:
     if session.current is None:
-        raise UsageError("all is settled: Enter merges so, and undo takes the last step back")
+        raise UsageError("all is settled: Enter merges so, undo takes the last step back, 'ours NAME' settles one anew")
     return session.current
 
 
 def _patterns(session: Session) -> list[str]:
     """What may be completed as a pattern: kinds with several conflicts, then names."""
-    names = [conflict.name for conflict in session.remaining][:_PATTERNS]
+    names = [conflict.name for conflict in session.remaining or session.conflicts][:_PATTERNS]
     found = dict.fromkeys(fold(name) for name in names if fold(name) != name)
     return [word for word in (*found, *names) if word.isprintable() and " " not in word]
 

@@ -22,6 +22,7 @@ _HELP: Final = (
     ("a *", "the same for all that remain, as far as it fits them"),
     ("a =", "the same for all of this kind: layers whose names differ in numbers only"),
     ("a h.*.bias", "the same for all whose names match; * also stands for dots and slashes"),
+    ("t wte.weight", "a name, or a pattern, of which all is settled already: settles it anew"),
     ("*  =  PATTERN", "alone: for those as the last one was settled"),
     ("ties", "asks for the method's parameters one by one"),
     ("ties density=0.2", "takes the others as they are by default; 0.2,0.3 gives each side its own"),

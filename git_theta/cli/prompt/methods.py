@@ -9,7 +9,7 @@ _ABOUT: Final[Mapping[str, str]] = {
     "ours": "our side as it is",
     "theirs": "their side as it is",
     "ancestor": "as it was before both changed it",
-    "rows": "rows that both have as ours, new ones from who added them",
+    "rows": "each row from who changed or added it, ours before theirs",
     "average": "the mean of the sides",
     "linear": "their weighted mean",
     "task_arithmetic": "the changes of all sides added up",

@@ -42,13 +42,14 @@ def opened(descriptor: int, environment: Mapping[str, str]) -> Iterator[Screen]:
         descriptor: of the terminal.
         environment: TERM tells what it can; NO_COLOR that it shall not.
     """
+    is_dumb = environment.get("TERM", "").lower() in _DUMB
     with (
-        _restored(descriptor),
+        _restored(descriptor, echoes=is_dumb),
         _hangup_leaves(),
         _text(descriptor, "r") as reading,
         _text(descriptor, "w") as writing,
     ):
-        if environment.get("TERM", "").lower() in _DUMB:
+        if is_dumb:
             yield LineScreen(descriptor, writing)
             return
         try:
@@ -183,11 +184,16 @@ def _text(descriptor: int, mode: Literal["r", "w"]) -> Iterator[TextIO]:
 
 
 @contextmanager
-def _restored(descriptor: int) -> Iterator[None]:
-    """Put the terminal's settings back at the end. Meanwhile no key is a signal, and Ctrl-C ends a line."""
+def _restored(descriptor: int, *, echoes: bool) -> Iterator[None]:
+    """Put the terminal's settings back at the end. Meanwhile no key is a signal, and Ctrl-C ends a line.
+
+    Args:
+        descriptor: of the terminal.
+        echoes: whether the terminal shall show what is typed. An editor shows it itself, when it comes to it.
+    """
     before = termios.tcgetattr(descriptor)
     during = [*before[:_CC], list(before[_CC])]
-    during[_LFLAG] &= ~termios.ISIG
+    during[_LFLAG] &= ~(termios.ISIG if echoes else termios.ISIG | termios.ECHO)
     during[_CC][termios.VEOL] = _CTRL_C.encode()
     termios.tcsetattr(descriptor, termios.TCSADRAIN, during)
     try:

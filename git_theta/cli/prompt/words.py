@@ -22,6 +22,7 @@ _COLUMN: Final = 9
 _NAME: Final = 24
 _LABELS: Final = ("ours", "theirs")
 _SHOWN_KINDS: Final = 4
+_REMOVED: Final = "Removed on one side, changed on the other."
 
 
 def opening(path: str, count: int, sides: Sides, width: int) -> Text:
@@ -77,7 +78,7 @@ def decided(session: Session, width: int) -> Text:
     """All decisions so far, and what is left."""
     steps = [
         part
-        for step in session.steps
+        for step in session.standing
         for part in wrapped(f"{spelled(step.decision)}: {kinds(step.names, limit=None)}", width)
     ]
     left = [conflict.name for conflict in session.remaining]
@@ -157,7 +158,8 @@ def _title(session: Session, conflict: Conflict, width: int) -> Iterator[Text]:
         yield line("  ", ("title", name))
         yield from wrapped(form, width)
     if conflict.clash is not Clash.VALUES:
-        yield from wrapped(f"{conflict.clash}.".capitalize(), width, style="dim")
+        why = _REMOVED if conflict.clash is Clash.REMOVED else f"{conflict.clash}."
+        yield from wrapped(why.capitalize(), width, style="dim")
 
 
 def _form(conflict: Conflict) -> str:
@@ -246,7 +248,7 @@ def _bulk(session: Session, key: str, left: int) -> list[tuple[str, str]]:
     current = session.remaining[0].name
     alike = len(session.reached(Scope(Reach.KIND)))
     kind = [(f"{key} =", f"the {alike} of {cut(fold(current), 200)}")] if alike > 1 else []
-    return [(f"{key} *", f"all {left} left"), *kind, (f"{key} PATTERN", "those that match")]
+    return [(f"{key} *", f"all {left} left"), *kind, (f"{key} PATTERN", "by name")]
 
 
 def _key_lines(keys: Iterable[tuple[str, str]], width: int) -> Iterator[Text]:

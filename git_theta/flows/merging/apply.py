@@ -197,3 +197,5 @@ def _naming(job: Job) -> Iterator[None]:
         yield
     except (MergeError, PluginError) as error:
         raise type(error)(f"group {job.name!r}: {error}") from error
+    except MemoryError as error:
+        raise MergeError(f"group {job.name!r}: there is not enough memory to merge it: take one side") from error

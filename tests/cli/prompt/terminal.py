@@ -65,9 +65,19 @@ class Terminal:
     def type(self, line: str) -> None:
         """Wait for the prompt, type a line, and wait until it is taken."""
         self.wait_for_prompt()
-        self.press(line + ENTER)
-        shown = line.rstrip()
-        self.wait(lambda: not self.at_prompt or not self.line.endswith(shown))
+        self.press(line)
+        self.wait(lambda: self.line.endswith(line.rstrip()))
+        before = self._place
+        self.press(ENTER)
+        end = time.monotonic() + TIMEOUT
+        while self._place == before and self._read():
+            if time.monotonic() > end:
+                raise AssertionError(f"the line is not taken; the terminal shows:\n{self.text}")
+
+    @property
+    def _place(self) -> int:
+        """The number of the line that the cursor is in."""
+        return len(self.screen.history.top) + int(self.screen.cursor.y)
 
     @property
     def at_prompt(self) -> bool:

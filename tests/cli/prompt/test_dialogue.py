@@ -88,7 +88,7 @@ def test_what_a_bulk_decision_does_not_fit_is_left_and_said() -> None:
 def test_a_decision_that_fits_nothing_that_is_meant_says_why() -> None:
     _, text = settle((*ONE, clash("ids", "int64")), "a ids", "a nothing.*", "*")
     assert "average cannot merge int64 values: say whether to take ours or theirs" in text
-    assert "nothing that is left to settle matches 'nothing.*'" in text
+    assert "no conflict matches 'nothing.*'" in text
     assert "nothing is settled yet that could be repeated" in text
 
 
@@ -211,7 +211,14 @@ def test_help_methods_and_lists_change_nothing() -> None:
 def test_at_the_end_a_new_decision_needs_an_undo_first() -> None:
     decisions, text = settle(ONE, "o", "t", "*", "u", "t", "")
     assert decisions == {"weight": Decision("theirs")}
-    assert "all is settled: Enter merges so, and undo takes the last step back" in text
+    assert "all is settled: Enter merges so, undo takes the last step back" in text
+
+
+def test_one_that_is_settled_can_be_settled_anew_by_its_name() -> None:
+    decisions, text = settle(LAYERS, "a *", "t wte.weight", "s", "l", "u", "o wte.weight", "")
+    assert decisions == {**dict.fromkeys(NAMES, AVERAGE), "wte.weight": Decision("ours")}
+    assert "theirs: wte.weight" in text
+    assert "taken back: theirs for wte.weight" in text
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,14 @@ def test_a_group_is_told_by_name_type_number_and_both_sides() -> None:
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
-        ("removed", ["  ours   main   removed it", "  theirs other  moved ≈ 10 %"]),
+        (
+            "removed",
+            [
+                "  Removed on one side, changed on the other.",
+                "  ours   main   removed it",
+                "  theirs other  moved ≈ 10 %",
+            ],
+        ),
         (
             "typed",
             [

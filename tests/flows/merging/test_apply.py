@@ -384,6 +384,10 @@ def plugged(compute: Any, **options: Any) -> Family[Any]:
     return Family("merge method", "none", {}, {"odd": Method("odd", compute, **options)})
 
 
+def exhaust(*_: Any) -> Any:
+    raise MemoryError
+
+
 def fail(*_: Any) -> Any:
     raise ValueError("no\nidea")
 
@@ -393,6 +397,7 @@ def fail(*_: Any) -> Any:
     ("compute", "reason"),
     [
         (fail, "failed: ValueError: no"),
+        (exhaust, "not enough memory"),
         (lambda inputs, *_: inputs[0][:1], "did not return an array of the inputs' shape"),
         (lambda inputs, *_: inputs[0].astype(np.int32), "did not return an array"),
         (lambda inputs, *_: inputs[0].tolist(), "did not return an array"),
