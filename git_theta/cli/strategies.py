@@ -130,7 +130,7 @@ def chosen(
     *,
     said: Said | None = None,
     sides: tuple[Sequence[int], int] | None = None,
-    others: Sequence[tuple[str, str]] = (),
+    named: Sequence[tuple[str, str]] = (),
 ) -> Settle:
     """What settles the conflicts of a checkpoint.
 
@@ -140,13 +140,13 @@ def chosen(
         path: of the checkpoint, from the top of the worktree.
         said: who decides; by default, who is configured, or else the user, if there is a terminal.
         sides: where the checkpoint is not on all sides: those that it is on by number, and how many there are.
-        others: what is merged into HEAD (`prompt.asking`), if it is known.
+        named: who the sides are (`prompt.asking`), if it is known.
     """
 
     def settle(conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
         answer = answers(workspace, versions, path, conflicts, said=said, sides=sides)
         if answer is None:
-            return asking(workspace, path, others=others, has_ancestor=versions.ancestor is not None)(conflicts)
+            return asking(workspace, path, named=named, has_ancestor=versions.ancestor is not None)(conflicts)
         if answer.reasons:
             name, why = next(iter(answer.reasons.items()))
             more = f" (and {len(answer.reasons) - 1} more)" if len(answer.reasons) > 1 else ""
