@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 import git_theta
-from tests.cli.branches import BRANCHES, MODEL, MODELS, copy, grow, layered, state, values
+from tests.branches import BRANCHES, MODEL, MODELS, copy, grow, layered, state, values
 from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:
@@ -202,6 +203,24 @@ def test_recipe_that_is_configured_is_read_from_the_top_of_the_worktree(on_b1: R
     else:
         on_b1.git("config", "theta.merge.method", "recipe:merging/recipe.toml")
     assert [group["with"] for group in planned(on_b1)] == [{"t": 0.0}, {"t": 0.5}, {"t": 1.0}]
+
+
+@pytest.mark.parametrize("path", ["../outside.toml", "link.toml", "/dev/zero"])
+def test_attribute_names_no_file_outside_of_the_repository(on_b1: Repo, path: str) -> None:
+    (on_b1.path.parent / "outside.toml").write_text(RECIPE)
+    (on_b1.path / "link.toml").symlink_to("../outside.toml")
+    on_b1.write(".git/info/attributes", f"*.safetensors theta-merge=recipe:{path}\n")
+    done = on_b1.verb("merge", "--dry-run", "b2", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"git-theta: the attribute theta-merge: the recipe {path} is outside of the repository\n"
+
+
+def test_recipe_that_is_no_file_is_not_read(on_b1: Repo) -> None:
+    os.mkfifo(on_b1.path / "pipe")
+    for name in ("pipe", ".git"):
+        done = on_b1.verb("merge", "b2", "--recipe", str(on_b1.path / name), check=False)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"{name} is no file" in done.stderr
 
 
 def test_broken_recipe_leaves_a_conflict_with_one_line(on_b1: Repo) -> None:
