@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,15 +21,24 @@ NEWEST = safetensors_bytes(model(0, head_weight=model(2)["head_weight"], norm_bi
 STAT = f" {CHECKPOINT} | 1 of 8 groups modified, 81.9 kB of 245.5 kB\n"
 
 
+@pytest.fixture(scope="module")
+def _changed(_tracked: Path, isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert isolation
+    repo = Repo(tmp_path_factory.mktemp("states") / "changed")
+    shutil.copytree(_tracked, repo.path, symlinks=True)
+    repo.write(CHECKPOINT, NEW)
+    repo.write("notes.txt", "text")
+    repo.commit("new")
+    repo.write(CHECKPOINT, NEWEST)
+    repo.write("notes.txt", "other")
+    return repo.path
+
+
 @pytest.fixture
-def changed(tracked: Repo) -> Repo:
+def changed(_changed: Path, tmp_path: Path) -> Repo:
     """Two commits, OLD and NEW, with other files; NEWEST in the worktree."""
-    tracked.write(CHECKPOINT, NEW)
-    tracked.write("notes.txt", "text")
-    tracked.commit("new")
-    tracked.write(CHECKPOINT, NEWEST)
-    tracked.write("notes.txt", "other")
-    return tracked
+    shutil.copytree(_changed, tmp_path / "changed", symlinks=True)
+    return Repo(tmp_path / "changed")
 
 
 @pytest.fixture
