@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from git_theta.cli.terminal import say
 from git_theta.diffs.heads import FileSide, rename_lines
 from git_theta.diffs.table import patch, summary_line
 from git_theta.errors import CompareError, NotThisFormatError, ThetaError, UsageError
-from git_theta.git.changed_files import NO_FILE, ChangedFile, changed_files
+from git_theta.git.changed_files import FILE_MODES, NO_FILE, ChangedFile, changed_files
 
 if TYPE_CHECKING:
     from git_theta.cli.workspace import Workspace
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from git_theta.flows.versions import Opener, Version
 
 _PATHS: Final = "git_theta.paths"
-_FILE_MODE: Final = "100644"
 
 
 class _Separated(click.Command):
@@ -45,12 +44,21 @@ class _Separated(click.Command):
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two versions of a file that differ; without versions, they cannot be compared. What git says of a rename."""
+    """A file that differs.
+
+    Attributes:
+        old: what it was.
+        new: what it is.
+        more: what git says of a rename.
+        versions: the checkpoints; None if they cannot be compared.
+        is_unmerged: it is in conflict, so there are more than two versions.
+    """
 
     old: FileSide
     new: FileSide
     more: Sequence[str] | None = None
     versions: tuple[Version, Version] | None = None
+    is_unmerged: bool = False
 
 
 @click.command("diff", cls=_Separated)
@@ -132,14 +140,24 @@ def _files(names: Sequence[str], comparing: Comparing, opener: Opener) -> Iterat
     for name in names:
         if not Path(name).is_file():
             raise CompareError(f"there is no file {name}")
-        sides.append((FileSide(name.lstrip("/"), _FILE_MODE), Path(name)))
-    for side, file in sides:
-        try:
-            comparing.versions(opener, [(side, file)])
-        except NotThisFormatError as error:
-            raise CompareError(f"{file} is no checkpoint that can be compared: {error}") from error
-    old, new = comparing.versions(opener, sides)
+        sides.append((FileSide(name.lstrip("/"), FILE_MODES[0]), Path(name)))
+    try:
+        old, new = comparing.versions(opener, sides)
+    except NotThisFormatError:
+        for side, file in sides:
+            with _blaming(file):
+                comparing.versions(opener, [(side, file)])
+        raise
     yield _Pair(named(sides[0][0], old), named(sides[1][0], new), None, (old, new))
+
+
+@contextmanager
+def _blaming(file: Path) -> Iterator[None]:
+    """Say which file it is that is no checkpoint."""
+    try:
+        yield
+    except NotThisFormatError as error:
+        raise CompareError(f"{file} is no checkpoint that can be compared: {error}") from error
 
 
 def _changed(
@@ -154,9 +172,9 @@ def _changed(
         if not is_tracked and not any(comparing.is_metadata_blob(oid) for oid in (file.old_oid, file.new_oid)):
             continue
         if file.status == "U":
-            say(f"* Unmerged path {printable(file.new_path)}")
-            continue
-        yield _pair(file, comparing, workspace, opener)
+            yield _Pair(FileSide(file.old_path, None), FileSide(file.new_path, None), is_unmerged=True)
+        elif {file.old_mode, file.new_mode} <= {*FILE_MODES, NO_FILE}:
+            yield _pair(file, comparing, workspace, opener)
 
 
 def _pair(file: ChangedFile, comparing: Comparing, workspace: Workspace, opener: Opener) -> _Pair:
@@ -215,6 +233,9 @@ def _show(found: Iterable[tuple[_Pair, CheckpointDiff | None]], comparing: Compa
     count = 0
     for pair, diff in found:
         count += 1
+        if pair.is_unmerged:
+            say(f" {printable(pair.new.path)} | unmerged" if stat else f"* Unmerged path {printable(pair.new.path)}")
+            continue
         if stat:
             what = "cannot be compared" if diff is None else summary_line(diff)
             moved = "" if pair.old.path == pair.new.path else f"{printable(pair.old.path)} => "

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from git_theta.flows.versions import Opener, Version
 
 _ABSENT: Final = "/dev/null"
+_EXTERNAL: Final = "GIT_EXTERNAL_DIFF"
 
 
 @click.command(
@@ -39,7 +40,7 @@ def command(ctx: click.Context, arguments: tuple[str, ...]) -> int:
     if arguments in (("-h",), ("--help",)):
         click.echo(ctx.get_help())
         return 0
-    other = os.environ.get("GIT_EXTERNAL_DIFF")
+    other = os.environ.get(_EXTERNAL)
     if other:
         return _forward(other, arguments)
     if len(arguments) == 1:
@@ -55,10 +56,12 @@ def command(ctx: click.Context, arguments: tuple[str, ...]) -> int:
 def _forward(program: str, arguments: Sequence[str]) -> int:
     """Call the one whom git would call if we were not there: that is how `git difftool` shows files.
 
-    As git does, the program is given to the shell if it has something in it that only the shell understands.
+    As with git, the variable may hold options as well, which the shell takes apart. Whatever the program runs is not to
+    come back here: it might be this one.
     """
-    done = subprocess.run(["sh", "-c", f'{program} "$@"', program, *arguments], check=False)
-    return done.returncode
+    environment = {name: value for name, value in os.environ.items() if name != _EXTERNAL}
+    command_line = ["sh", "-c", f'{program} "$@"', program, *arguments]
+    return subprocess.run(command_line, env=environment, check=False).returncode
 
 
 def _lines(arguments: Sequence[str]) -> Iterator[str]:

@@ -18,4 +18,5 @@ def shows_unicode(environment: Mapping[str, str]) -> bool:
 def say(line: str) -> None:
     """Print a line; characters that the output cannot encode are escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    click.echo(line.encode(encoding, "backslashreplace").decode(encoding))
+    # Whoever made the line has decided on colours: git may want them in a pipe, to its pager.
+    click.echo(line.encode(encoding, "backslashreplace").decode(encoding), color=True)

@@ -27,7 +27,7 @@ def html(diffs: Sequence[CheckpointDiff], histograms: Sequence[Mapping[str, Hist
     """The report as one page of HTML.
 
     What comes from the checkpoints stands in a block of JSON in which nothing can be taken for markup; the page makes
-    text of it, never elements. A content security policy lets nothing run but the page's own two scripts, and nothing
+    text of it, never elements. A content security policy lets nothing run but the page's own scripts, and nothing
     be loaded.
 
     Args:
@@ -43,14 +43,15 @@ def html(diffs: Sequence[CheckpointDiff], histograms: Sequence[Mapping[str, Hist
         ValueError: there are not as many mappings as diffs.
     """
     checkpoints = [pack(diff, counted) for diff, counted in zip(diffs, histograms, strict=True)]
-    style, library = _resource("page.css"), _resource(_LIBRARY)
+    style, early, library = (_resource(name) for name in ("page.css", "early.js", _LIBRARY))
     script = "(() => {\n'use strict';\n" + "\n".join(_resource(name) for name in _SCRIPTS) + "})();\n"
     fields = {
-        "policy": _policy(style, library, script),
+        "policy": _policy(style, early, library, script),
         "generator": escape(generator),
         "title": "What changed",
         "style": style,
         "data": embedded({"version": 1, "checkpoints": checkpoints}),
+        "early": early,
         "library": library,
         "script": script,
     }

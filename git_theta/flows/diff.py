@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, partial
-from typing import Final
+from typing import Final, TypeVar
 
 from git_theta.checkpoints import Format
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Statistics, ValueChange
@@ -37,6 +37,9 @@ THOROUGH_BYTES: Final = 1 << 31
 """The same for a report, for which one waits a little."""
 
 _THREADS: Final = 4
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class How(StrEnum):
@@ -124,9 +127,8 @@ class Differ:
                 return None
 
         listed = list(changes)
-        with ThreadPoolExecutor(max(1, min(_THREADS, os.cpu_count() or 1, len(listed)))) as pool:
-            found = zip(listed, pool.map(look, listed), strict=True)
-            return {change.name: made for change, made in found if made is not None}
+        found = zip(listed, _mapped(look, listed, len(listed)), strict=True)
+        return {change.name: made for change, made in found if made is not None}
 
     def _readers(self) -> Readers | None:
         return None if self.store is None else Readers(self.store, update_types())
@@ -160,11 +162,10 @@ class Differ:
                 failures.append((pair[1].name, str(error)))
                 return None
 
-        with ThreadPoolExecutor(max(1, min(_THREADS, os.cpu_count() or 1, len(chosen)))) as pool:
-            found = pool.map(look, range(len(changes)))
-            measured = tuple(
-                replace(change, statistics=statistics) for change, statistics in zip(changes, found, strict=True)
-            )
+        found = _mapped(look, range(len(changes)), len(chosen))
+        measured = tuple(
+            replace(change, statistics=statistics) for change, statistics in zip(changes, found, strict=True)
+        )
         self._report(failures, path)
         return measured
 
@@ -203,6 +204,15 @@ class _Presence:
         if version.source is not None:
             return True
         return all(self._has(replace(ref, start=0)) for ref in entry.update.objects())
+
+
+def _mapped(look: Callable[[T], R], items: Sequence[T], large: int) -> list[R]:
+    """What a function says of items, in their order; several threads work if several of the items are large."""
+    threads = min(_THREADS, os.cpu_count() or 1, large)
+    if threads < 2:
+        return [look(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(look, items))
 
 
 def _comparable(change: GroupChange) -> tuple[Entry, Entry] | None:

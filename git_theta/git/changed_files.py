@@ -11,6 +11,9 @@ from typing import Final
 from git_theta.errors import GitError
 from git_theta.git import command
 
+FILE_MODES: Final = ("100644", "100755")
+"""The modes of files that are neither links nor submodules."""
+
 NO_FILE: Final = "000000"
 """The mode that git writes where there is no file."""
 

@@ -158,6 +158,17 @@ def test_what_cannot_be_compared_is_told(changed: Repo) -> None:
 
 def test_conflict_is_told(in_merge_conflict: Repo) -> None:
     assert f"* Unmerged path {CHECKPOINT}\n" in in_merge_conflict.verb("diff").stdout
+    assert f" {CHECKPOINT} | unmerged\n" in in_merge_conflict.verb("diff", "--stat").stdout
+    done = in_merge_conflict.verb("diff", "--json")
+    assert json.loads(done.stdout)["checkpoints"] == []
+    assert f"{CHECKPOINT} cannot be compared, and is left out" in done.stderr
+
+
+def test_links_are_not_followed(changed: Repo, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.safetensors").write_bytes(OLD)
+    (changed.path / CHECKPOINT).unlink()
+    (changed.path / CHECKPOINT).symlink_to(tmp_path / "elsewhere.safetensors")
+    assert changed.verb("diff").stdout == ""
 
 
 # --- two files --------------------------------------------------------------------------------------------------------

@@ -274,3 +274,8 @@ def test_metadata_that_only_keeps_values_in_another_way(changed: Repo, tmp_path:
     (tmp_path / "new").write_bytes(serialize(replace(metadata, entries=entries)))
     shown = call(changed, tmp_path / "old", tmp_path / "new")
     assert shown[-2:] == ["  the same values, kept in another way", "none of 8 groups changed"]
+
+
+def test_an_external_program_that_is_the_driver_itself_ends(changed: Repo) -> None:
+    said = changed.git("diff", "HEAD~1", "HEAD", env={"GIT_EXTERNAL_DIFF": "git-theta diff-driver"}).stdout
+    assert said == changed.git("diff", "HEAD~1", "HEAD").stdout

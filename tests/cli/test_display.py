@@ -75,7 +75,7 @@ def test_coloured_and_as_wide_as_the_terminal(changed: Repo) -> None:
 
 
 def test_in_the_pager_as_on_the_terminal(changed: Repo) -> None:
-    changed.git("config", "core.pager", "cat")
+    changed.git("config", "core.pager", "cat -")  # for a mere "cat", git would start no pager
     said = on_terminal(changed, "git", "diff", columns=200)
     assert "\x1b[33mmodified" in said
     assert "where" in said

@@ -13,7 +13,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +118,11 @@ class Page:
         field = self.find("#search")
         field.clear()
         field.send_keys(text)
+        self.settle()
+
+    def choose(self, selector: str, value: str) -> None:
+        """Choose an option of a field."""
+        Select(self.find(selector)).select_by_value(value)
         self.settle()
 
     def text(self, selector: str) -> str:

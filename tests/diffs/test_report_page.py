@@ -110,7 +110,7 @@ def test_page_opens_with_what_changed_most_and_loads_nothing_else(page: Page, re
 def test_summary_counts_groups_and_bytes_and_names_the_largest_change(page: Page, report: Path) -> None:
     page.open(report)
     groups, size, kept, largest = page.texts("#tiles dd")
-    assert groups.startswith("124 of 149\n119 modified, 1 added, 1 removed, 1 renamed, 1 other dtype, 1 other shape")
+    assert groups.startswith("124 of 149\n119 modified, 1 added, 1 removed, 1 renamed, 1 retyped, 1 reshaped")
     assert " kB of " in size
     assert kept.startswith("12.2 kB")
     assert largest.endswith("h.11.attn.c_proj.weight")
@@ -276,14 +276,10 @@ def test_heatmap_is_there_as_a_table_and_follows_the_choice_of_colour(page: Page
     rows = {row.split("\t")[0]: row.split("\t")[1:] for row in page.texts("#map-table tbody tr")}
     assert rows["h.*.ln_1.bias"] == ["", *["unchanged"] * 12]
     assert rows["h.*.mlp.c_proj.bias"][-1] == "removed"
-    assert rows["wte.weight"][0] == "other shape"
+    assert rows["wte.weight"][0] == "reshaped"
     assert rows["h.*.attn.c_proj.weight"][-1].startswith("3.")
     before = page.picture("#map-chart")
-    page.run(
-        "const field = document.getElementById('map-metric'); field.value = 'changed';"
-        "field.dispatchEvent(new Event('change', {bubbles: true}))"
-    )
-    page.settle()
+    page.choose("#map-metric", "changed")
     assert page.texts("#map-table tbody tr")[4].split("\t")[-1] == "100 %"
     assert page.picture("#map-chart") != before
 
@@ -334,6 +330,38 @@ def test_heatmap_is_walked_with_arrow_keys_and_read_out(page: Page, report: Path
     page.press(Keys.ENTER)
     assert page.text("#group-title") == "h.11.attn.c_attn.weight"
     assert page.find("#map-readout").get_attribute("role") == "status"
+
+
+def test_layers_that_do_not_fit_come_into_view_when_the_cursor_gets_there(page: Page, tmp_path: Path) -> None:
+    sides = [model(**{f"h.{layer}.w": f"{side}{layer}" for layer in range(90)}) for side in "ab"]
+    diff = moved(compare(*sides, "m", "m"), **{f"h.{layer}.w": layer / 1000 for layer in range(90)})
+    page.open(written(tmp_path, [diff]), NARROW)
+    page.run("document.getElementById('map-chart').focus()")
+    page.press(Keys.ARROW_DOWN)
+    before = page.picture("#map-chart")
+    page.press(Keys.END)
+    assert page.text("#map-readout") == "h.89.w, layer 89: relative change ≈ 8.90 %"
+    with_cursor = page.picture("#map-chart")
+    page.run("document.activeElement.blur()")
+    page.settle()
+    assert page.picture("#map-chart") != with_cursor  # So the cursor was to be seen.
+    page.run("document.getElementById('map-chart').focus()")
+    page.press(Keys.ARROW_DOWN, Keys.HOME)
+    assert page.text("#map-readout") == "h.0.w, layer 0: relative change ≈ 0 %"
+    assert page.picture("#map-chart") == before
+
+
+def test_parts_of_a_model_that_have_many_layers_of_their_own_are_shown_one_by_one(page: Page, tmp_path: Path) -> None:
+    found = [f"encoder.{layer}.w" for layer in range(4)] + [f"state/{number}/step" for number in range(80)]
+    diff = compare(model(**dict.fromkeys(found, "1")), model(**dict.fromkeys(found, "2")), "m", "m")
+    page.open(written(tmp_path, [diff]))
+    page.click("#map-details summary")
+    assert page.texts("#map-part option") == ["the whole checkpoint", "encoder.*", "state/*"]
+    assert page.texts("#map-table tbody th") == ["encoder.*.w"]
+    page.choose("#map-part", "state/*")
+    assert page.texts("#map-table tbody th") == ["state/*/step"]
+    page.choose("#map-part", "")
+    assert page.texts("#map-table tbody th") == ["encoder.*.w", "state/*/step"]
 
 
 def test_sort_follows_the_keyboard(page: Page, report: Path) -> None:
@@ -413,11 +441,13 @@ def test_names_that_are_markup_stay_text(page: Page, tmp_path: Path) -> None:
         page.run("document.querySelectorAll('#rows .pick')[arguments[0]].click()", i)
     page.run("document.getElementById('map-chart').focus()")
     page.press(*[Keys.ARROW_DOWN] * len(HOSTILE), Keys.ENTER)
-    page.move_to("#map-chart", 300, 60)
+    for x in range(260, 500, 20):
+        page.move_to("#map-chart", x, 26 + 13)
+    assert page.text(".tip strong") == HOSTILE[0]
     assert page.run("return window.hit") is None
     assert page.run("const found = []; for (const name in {}) found.push(name); return found") == []
     assert page.run("return document.querySelectorAll('img, b:not([aria-hidden])').length") == 0
-    assert page.run("return document.scripts.length") == 3
+    assert page.run("return document.scripts.length") == 4
     assert page.text("#title") == HOSTILE[1]
     shown = page.run("return [...document.querySelectorAll('#rows .pick')].map((found) => found.textContent)")
     assert shown[:7] == list(HOSTILE[:7])

@@ -11,7 +11,7 @@ function summarize(checkpoint) {
     tile("Groups changed", summary.groups_changed.toLocaleString("en"), `of ${summary.groups.toLocaleString("en")}`, share(summary.groups_changed, summary.groups), kinds.join(", ")),
     tile("Bytes in changed groups", bytes(summary.bytes_changed), `of ${bytes(summary.bytes)}`, share(summary.bytes_changed, summary.bytes), sizes(checkpoint)),
     keptTile(checkpoint),
-    tile("Largest relative change", most ? about(most, percent(most.relative)) : NONE, "", null, most ? most.shown : changes.length ? "no group was measured" : "nothing changed"),
+    tile("Largest relative change", most ? about(most, percent(most.relative)) : NONE, "", null, most ? make("span", { className: "name" }, most.shown) : changes.length ? "no group was measured" : "nothing changed"),
   ];
 }
 
@@ -55,7 +55,7 @@ function accuracy({ changes }) {
   const estimated = changes.filter(({ exact }) => exact === false).length;
   const unknown = changes.filter(({ exact, kind }) => exact === null && kind === "modified").length;
   const parts = [];
-  if (estimated) parts.push(`${count(estimated, "group")} estimated from signatures (≈), because the objects are not here.`);
+  if (estimated) parts.push(`${count(estimated, "group")} estimated from signatures (≈): their values are not here, or too many to read.`);
   if (unknown) parts.push(`${count(unknown, "modified group")} could not be measured.`);
   return parts.join(" ");
 }

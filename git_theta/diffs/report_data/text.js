@@ -6,8 +6,8 @@ const WORDS = {
   added: ["+", "added"],
   removed: ["−", "removed"],
   renamed: ["→", "renamed"],
-  retyped: ["T", "other dtype"],
-  reshaped: ["▭", "other shape"],
+  retyped: ["T", "retyped"],
+  reshaped: ["▭", "reshaped"],
   unchanged: ["·", "unchanged"],
 };
 
