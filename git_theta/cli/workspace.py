@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from git_theta.cli.boundary import complain
 from git_theta.errors import GitError, TransferError
-from git_theta.git import callers, drivers, hooks
+from git_theta.git import drivers, hooks, showing
 from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
 from git_theta.settings import MAX_CHAIN, Settings
@@ -153,8 +153,8 @@ class Workspace:
     @cached_property
     def _shows_differences(self) -> bool:
         """Whether git smudges for nothing else here. GIT_EXTERNAL_DIFF is what `git difftool` sets."""
-        arguments = None if os.environ.get("GIT_EXTERNAL_DIFF") else callers.caller()
-        return arguments is not None and callers.shows_differences(arguments) and drivers.are_diffs_ours()
+        arguments = None if os.environ.get("GIT_EXTERNAL_DIFF") else showing.caller()
+        return arguments is not None and showing.shows_differences(arguments) and drivers.are_diffs_ours()
 
     def ensure_hook(self) -> None:
         """Install the pre-push hook if it is missing, as git-lfs does: a push without it would leave objects behind."""

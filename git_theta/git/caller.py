@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Final
+
+from git_theta.git.processes import look
 
 _WITH_VALUE: Final = ("-c", "-C", "--git-dir", "--work-tree", "--namespace", "--super-prefix", "--config-env")
 """Git's own options that are followed by a value as a word of its own."""
@@ -54,28 +55,8 @@ def _expanded(words: tuple[str, ...], alias: Alias) -> tuple[str, ...]:
 def _ancestors(pid: int) -> Iterator[tuple[str, ...]]:
     """The arguments of a process, of its parent, and so on, as far as the system tells."""
     for _ in range(_MAX_DEPTH):
-        if pid <= 1:
+        found = look(pid) if pid > 1 else None
+        if found is None:
             return
-        try:
-            parent, line = _from_proc(pid) if Path("/proc/self/stat").exists() else _from_ps(pid)
-        except (OSError, ValueError, IndexError):
-            return
+        pid, line = found
         yield line
-        pid = parent
-
-
-def _from_proc(pid: int) -> tuple[int, tuple[str, ...]]:
-    place = Path("/proc", str(pid))
-    line = os.fsdecode((place / "cmdline").read_bytes()).removesuffix("\0").split("\0")
-    # The name of the program stands in parentheses, and may have some of its own.
-    status = (place / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    return int(status[1]), tuple(line)
-
-
-def _from_ps(pid: int) -> tuple[int, tuple[str, ...]]:
-    """The same where there is no /proc; arguments with spaces in them come in parts."""
-    done = subprocess.run(
-        ["ps", "-o", "ppid=,command=", "-p", str(pid)], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    parent, *line = os.fsdecode(done.stdout).split()
-    return int(parent), tuple(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,6 @@ import pytest
 from git_theta.git import caller
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.helpers import Repo
 
 TELL = "import sys; from git_theta.git import caller; print(caller.arguments({'known': 'log -1'}.get))"
@@ -54,21 +51,8 @@ def test_git_above_us_is_found_past_a_shell(repo: Repo) -> None:
     assert done.stdout == f"('tell', {TELL!r})\n"
 
 
-def test_without_proc_ps_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    ps = tmp_path / "ps"
-    ps.write_text("#!/bin/sh\necho ' 1 git merge other'\n")
-    ps.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(caller, "_from_proc", caller._from_ps)
-    assert caller.arguments({}.get) == ("merge", "other")
-
-
 def test_where_the_system_tells_nothing_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_pid: int) -> tuple[int, tuple[str, ...]]:
-        raise PermissionError
-
-    monkeypatch.setattr(caller, "_from_proc", fail)
-    monkeypatch.setattr(caller, "_from_ps", fail)
+    monkeypatch.setattr(caller, "look", lambda _pid: None)
     assert caller.arguments({}.get) == ()
 
 
