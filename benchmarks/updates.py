@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import click
@@ -84,6 +85,18 @@ class Stage:
         self.git(*arguments)
         return time.perf_counter() - begin
 
+    def snapshot(self) -> None:
+        """Remember the repository as it is. Git and its filters replace files and never write into them."""
+        _link(self.path / ".git", self._remembered)
+
+    def restore(self) -> None:
+        """The repository as it was remembered; the worktree stays as it is."""
+        _link(self._remembered, self.path / ".git")
+
+    @property
+    def _remembered(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-before")
+
     def kept(self) -> int:
         """Bytes of all objects."""
         folder = self.path / ".git" / self.tool / "objects"
@@ -97,6 +110,7 @@ class Bench:
     stages: Sequence[Stage]
     files: Path
     rows: dict[str, Row]
+    repeat: int
 
     def size(self) -> int:
         """Bytes of the model."""
@@ -104,21 +118,41 @@ class Bench:
 
     def step(self, title: str, file: Path, add: Callable[[Stage], None], origin: str = "base") -> None:
         """Measure adding a file on top of a commit, and checking it out again from there."""
-        added, checked, kept = {}, {}, 0.0
         for stage in self.stages:
             if origin:
                 stage.git("checkout", "-q", "-B", "work", origin)
             add(stage)
-            before = stage.kept()
-            added[stage.tool] = stage.timed("add", "--all")
-            if stage.tool == "theta":
-                kept = (stage.kept() - before) / self.size()
+        added, kept = self.added("add", "--all")
+        for stage in self.stages:
             stage.git("commit", "-qm", title)
             stage.git("tag", "-f", title.replace(" ", "-").replace(",", ""))
-        for stage in self.stages if origin else ():
-            checked[stage.tool] = self._checkout(stage, file, origin)
+        checked = self.checked_out(file, origin) if origin else {}
         self.rows[title] = Row(kept, added, checked)
         click.echo(_line(title, self.rows[title]))
+
+    def added(self, *arguments: str) -> tuple[Mapping[str, float], float]:
+        """Median seconds of adding what is in the worktree, by tool, and the part of the file that Git-Theta kept."""
+        times: Mapping[str, list[float]] = {stage.tool: [] for stage in self.stages}
+        kept = 0.0
+        for stage in self.stages:
+            stage.snapshot()
+        for _ in range(self.repeat):
+            for stage in self.stages:
+                stage.restore()
+                before = stage.kept()
+                times[stage.tool].append(stage.timed(*arguments))
+                if stage.tool == "theta":
+                    kept = (stage.kept() - before) / self.size()
+        return {tool: median(seconds) for tool, seconds in times.items()}, kept
+
+    def checked_out(self, file: Path, origin: str, tools: Sequence[str] = ("theta", "lfs")) -> Mapping[str, float]:
+        """Median seconds of checking out the branch "work" from a commit, by tool."""
+        times: Mapping[str, list[float]] = {tool: [] for tool in tools}
+        for _ in range(self.repeat):
+            for stage in self.stages:
+                if stage.tool in tools:
+                    times[stage.tool].append(self._checkout(stage, file, origin))
+        return {tool: median(seconds) for tool, seconds in times.items()}
 
     def _checkout(self, stage: Stage, file: Path, origin: str) -> float:
         stage.git("checkout", "-q", origin)
@@ -142,6 +176,12 @@ def main_steps(bench: Bench) -> None:
     _chain(bench)
 
 
+def _link(source: Path, target: Path) -> None:
+    """Make a copy of a folder whose files are links to the same files."""
+    shutil.rmtree(target, ignore_errors=True)
+    subprocess.run(["cp", "-al", str(source), str(target)], check=True)
+
+
 def _put(stage: Stage, file: Path) -> None:
     shutil.copyfile(file, stage.path / _FILE)
 
@@ -160,15 +200,22 @@ def _side_load(bench: Bench) -> None:
     safetensors.numpy.save_file(data, path)
     theta = next(stage for stage in bench.stages if stage.tool == "theta")
     theta.git("checkout", "-q", "-B", "work", "base")
-    before = theta.kept()
-    seconds = theta.timed("theta", "add", _FILE, "--update-type", "low-rank", "--update-data", str(path))
-    kept = (theta.kept() - before) / bench.size()
+    theta.snapshot()
+    times = []
+    for _ in range(bench.repeat):
+        theta.restore()
+        theta.git("reset", "-q", "--hard", "base")
+        before = theta.kept()
+        times.append(theta.timed("theta", "add", _FILE, "--update-type", "low-rank", "--update-data", str(path)))
+        kept = (theta.kept() - before) / bench.size()
     theta.git("commit", "-qm", "side-loaded")
     merged = bench.files / "side-loaded.safetensors"
     shutil.copyfile(theta.path / _FILE, merged)
-    checkout = bench._checkout(theta, merged, "base")
+    checkout = bench.checked_out(merged, "base", ("theta",))["theta"]
     other = bench.rows["lora"]
-    row = Row(kept, {"theta": seconds, "lfs": other.add["lfs"]}, {"theta": checkout, "lfs": other.checkout["lfs"]})
+    row = Row(
+        kept, {"theta": median(times), "lfs": other.add["lfs"]}, {"theta": checkout, "lfs": other.checkout["lfs"]}
+    )
     bench.rows["lora, side-loaded"] = row
     click.echo(_line("lora, side-loaded", row))
 
@@ -271,13 +318,14 @@ def _missed(rows: Mapping[str, Row], dtype: str) -> Iterator[str]:
 @click.option("--work", required=True, type=click.Path(path_type=Path), help="A folder for files and repositories.")
 @click.option("--dtype", default="float32", type=click.Choice(["float32", "bfloat16"]))
 @click.option("--depth", default=12, show_default=True, help="Blocks of the model.")
+@click.option("--repeat", default=3, show_default=True, help="Times that each step is measured; the median counts.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
-def main(work: Path, dtype: str, depth: int, json_file: Path | None) -> None:
+def main(work: Path, dtype: str, depth: int, repeat: int, json_file: Path | None) -> None:
     """Measure, print a table, and say which targets are missed."""
     files = work / f"{dtype}-{depth}"
     _make_files(files, dtype, depth)
     stages = [Stage.new(tool, work / f"repo-{tool}") for tool in ("theta", "lfs")]
-    bench = Bench(stages, files, {})
+    bench = Bench(stages, files, {}, repeat)
     click.echo("| change | kept | add, s | git-lfs, s | ratio | checkout, s | git-lfs, s | ratio |")
     click.echo("|---" * 8 + "|")
     main_steps(bench)
