@@ -70,7 +70,7 @@ def _ask(
                 has_ancestor=has_ancestor,
             )
             return talk.settle(conflicts)
-    except Left:
+    except (Left, KeyboardInterrupt):
         return {}
 
 
