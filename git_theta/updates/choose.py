@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -81,8 +82,70 @@ def keep(
     """
     kept: dict[str, Update] = {}
     for portion in _portions(changes):
-        kept |= _keep_portion(portion, store, readers, limits, kind)
+        makes = [partial(_itself, change) for change in portion]
+        updates = keep_made(makes, store, readers, limits, kind)
+        found = zip(portion, updates, strict=True)
+        kept |= {change.wanted.digest: update for change, update in found if update is not None}
     return kept
+
+
+def keep_made(
+    makes: Sequence[Callable[[], Change | None]],
+    store: ObjectStore,
+    readers: Readers,
+    limits: Limits,
+    kind: str = AUTO,
+) -> list[Update | None]:
+    """Keep changes that are made when their turn comes, in several threads, and let go when they are written.
+
+    Args:
+        makes: each makes a change, the same whenever it is called; None if there is nothing to keep.
+        store: as in `keep`.
+        readers: as in `keep`.
+        limits: as in `keep`.
+        kind: as in `keep`.
+
+    Returns:
+        The update for each, in their order; None where there was nothing to keep.
+
+    Raises:
+        ChangedWhileReadingError: as `keep`.
+        StoreError: as `keep`.
+        ThetaError: what a change is made from cannot be had.
+    """
+    is_brief = len(makes) > _MANY
+
+    def settled(make: Callable[[], Change | None]) -> _Settled | None:
+        """What was decided about a change. What is large is written at once, as long as what was read is at hand."""
+        change = make()
+        if change is None:
+            return None
+        plan = choose(change, readers, limits, kind, is_brief=is_brief)
+        payloads = list(plan.payloads())
+        refs = {payload: keep_alone(payload, store) for payload in payloads if is_large(payload)}
+        group, digest = change.group, change.wanted.digest
+        if len(refs) == len(payloads):
+            # All is written, so nothing that was looked at needs to stay in memory.
+            return _Settled(group, digest, plan.update(refs), {})
+        return _Settled(group, digest, plan, refs)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        chosen = list(pool.map(settled, makes))
+        refs = {payload: ref for one in chosen if one for payload, ref in one.refs.items()}
+        small = [payload for one in chosen if one for payload in one.payloads() if payload not in refs]
+        refs |= keep_payloads(small, store)
+        updates = [None if one is None else one.updated(refs) for one in chosen]
+        right = list(
+            pool.map(lambda one, update: one is None or _is_right(one, update, store, readers), chosen, updates)
+        )
+    wrong = {number: change for number, is_right in enumerate(right) if not is_right and (change := makes[number]())}
+    dense = keep_payloads([change.wanted for change in wrong.values()], store)
+    again = {number: Plan("dense", change.wanted).update(dense) for number, change in wrong.items()}
+    return [again.get(number, update) for number, update in enumerate(updates)]
+
+
+def _itself(change: Change) -> Change:
+    return change
 
 
 def _portions(changes: Sequence[Change]) -> Iterator[list[Change]]:
@@ -99,35 +162,25 @@ def _portions(changes: Sequence[Change]) -> Iterator[list[Change]]:
         yield portion
 
 
-def _keep_portion(
-    changes: Sequence[Change], store: ObjectStore, readers: Readers, limits: Limits, kind: str
-) -> dict[str, Update]:
-    """The same for a part of the changes."""
-    is_brief = len(changes) > _MANY
+@dataclass(frozen=True, eq=False, slots=True)
+class _Settled:
+    """What was decided about a change: a plan, or the update if all of it is written, and where what was written is."""
 
-    def settled(change: Change) -> tuple[Plan, Mapping[Payload, ObjectRef | None]]:
-        """The plan for a change. What is large is written at once, as long as what was looked at is at hand."""
-        plan = choose(change, readers, limits, kind, is_brief=is_brief)
-        return plan, {payload: keep_alone(payload, store) for payload in plan.payloads() if is_large(payload)}
+    group: Group
+    digest: str
+    plan: Plan | Update | None
+    refs: Mapping[Payload, ObjectRef | None]
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        chosen = list(pool.map(settled, changes))
-        refs = {payload: ref for _, written in chosen for payload, ref in written.items()}
-        small = (payload for plan, _ in chosen for payload in plan.payloads() if payload not in refs)
-        refs |= keep_payloads(small, store)
-        updates = [plan.update(refs) for plan, _ in chosen]
-        right = pool.map(lambda change, update: _is_right(change, update, store, readers), changes, updates)
-        found = {
-            change.wanted.digest: update if is_right else None
-            for change, update, is_right in zip(changes, updates, right, strict=True)
-        }
-    left = [change.wanted for change in changes if found[change.wanted.digest] is None]
-    refs = dict(keep_payloads(left, store))
-    dense = {wanted.digest: Plan("dense", wanted).update(refs) for wanted in left}
-    return {digest: update for digest, update in (found | dense).items() if update is not None}
+    def payloads(self) -> Iterator[Payload]:
+        """What the plan has to be written."""
+        return self.plan.payloads() if isinstance(self.plan, Plan) else iter(())
+
+    def updated(self, refs: Mapping[Payload, ObjectRef | None]) -> Update | None:
+        """The update, when all is written; None if something could not be."""
+        return self.plan.update(refs) if isinstance(self.plan, Plan) else self.plan
 
 
-def _is_right(change: Change, update: Update | None, store: ObjectStore, readers: Readers) -> bool:
+def _is_right(one: _Settled, update: Update | None, store: ObjectStore, readers: Readers) -> bool:
     """Whether an update that was written is whole, and gives the very values, read back as a checkout does.
 
     Dense values were digested as they were written. A delta or a sparse update on top of verified values was undone and
@@ -143,11 +196,11 @@ def _is_right(change: Change, update: Update | None, store: ObjectStore, readers
     hasher = blake3()
     try:
         with readers.mine().reading() as reader:
-            for rows in results(reader.values(update, change.group)):
+            for rows in results(reader.values(update, one.group)):
                 hasher.update(rows.reshape(-1).data)
     except StoreError:
         return False
-    return hasher.hexdigest() == change.wanted.digest
+    return hasher.hexdigest() == one.digest
 
 
 def choose(change: Change, readers: Readers, limits: Limits, kind: str = AUTO, *, is_brief: bool = False) -> Plan:
@@ -186,7 +239,8 @@ class _Choice:
         self._readers = readers
         self._limits = limits
         self._kind = kind
-        self._is_brief = is_brief and kind == AUTO and change.group.nbytes < SMALL_BYTES
+        is_small = kind == AUTO and change.group.nbytes < SMALL_BYTES
+        self._is_brief = change.is_merged or (is_brief and is_small)
         self._plugged = readers.types.get(kind) if kind != AUTO else None
         self._versions = Versions(change.group, change.bases, readers.mine())
         self._stored = Version(self._versions, 0)

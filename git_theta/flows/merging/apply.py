@@ -30,11 +30,11 @@ from git_theta.updates import Group, choose, plans
 from git_theta.updates.choose import GAIN, MIN_BYTES, Limits
 from git_theta.updates.dense import Wanted
 from git_theta.updates.linear import weighted_sum
+from git_theta.updates.payloads import SMALL_BYTES
 from git_theta.updates.plans import Change
 
 _THREADS: Final = 2
 _PORTION_BYTES: Final = 1 << 27
-"""Merged values that are held until they are written together, and then let go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,9 @@ class Applier:
         with ThreadPoolExecutor(_THREADS) as pool:
             summed = list(pool.map(self._sum, ordered))
             found |= {job.name: entry for job, entry in zip(ordered, summed, strict=True) if entry is not None}
-            maker = Maker(self.inputs, self.limits, self.checksums)
-            kept: dict[tuple[str, Group], tuple[Update, Signature | None]] = {}
-            for portion in _portions([job for job in ordered if job.name not in found]):
-                found |= self._portion(portion, pool, maker, kept)
+        maker = Maker(self.inputs, self.limits, self.checksums)
+        for portion in _portions([job for job in ordered if job.name not in found]):
+            found |= self._made(portion, maker)
         return found
 
     def _sum(self, job: Job) -> Entry | None:
@@ -98,29 +97,27 @@ class Applier:
                 self.checksums[digest] = crc
             return _version(job, group, digest) or _entry(job, group, digest, update, signer.signature())
 
-    def _portion(
-        self,
-        jobs: Sequence[Job],
-        pool: ThreadPoolExecutor,
-        maker: Maker,
-        kept: dict[tuple[str, Group], tuple[Update, Signature | None]],
-    ) -> dict[str, Entry]:
-        """Make and keep some groups; `kept` remembers, over all portions, how values are kept, and their signature."""
-        made = list(pool.map(partial(_named, maker), jobs))
-        pairs = list(zip(jobs, made, strict=True))
-        left = [(job, values) for job, values in pairs if _same(job, values) is None and values.key not in kept]
-        while left:
-            # Values of one digest are kept one after the other: what gives them may depend on dtype and shape.
-            signatures: dict[str, Signature | None] = {}
-            batch = {values.digest: values for _, values in reversed(left)}
-            changes = [_change(values, signatures) for values in batch.values()]
-            updates = choose.keep(changes, self.store, self.inputs.readers, self.limits)
-            kept |= {batch[digest].key: (update, signatures.get(digest)) for digest, update in updates.items()}
-            left = [(job, values) for job, values in left if values.key not in kept]
-        return {
-            job.name: _same(job, values) or _entry(job, values.group, values.digest, *kept[values.key])
-            for job, values in pairs
-        }
+    def _made(self, jobs: Sequence[Job], maker: Maker) -> dict[str, Entry]:
+        """The groups whose values have to be made, each made and kept before the next of its thread."""
+        found: dict[str, Entry] = {}
+        kept: dict[str, tuple[Group, str, dict[str, Signature | None]]] = {}
+
+        def make(job: Job) -> Change | None:
+            with _naming(job):
+                made = maker.make(job)
+            version = _version(job, made.group, made.digest)
+            if version is not None:
+                found[job.name] = version
+                return None
+            kept[job.name] = made.group, made.digest, {}
+            return _change(made, kept[job.name][2])
+
+        updates = choose.keep_made([partial(make, job) for job in jobs], self.store, self.inputs.readers, self.limits)
+        for job, update in zip(jobs, updates, strict=True):
+            if update is not None:
+                group, digest, signatures = kept[job.name]
+                found[job.name] = _entry(job, group, digest, update, signatures.get(digest))
+        return found
 
 
 class _ArraySource:
@@ -136,15 +133,15 @@ class _ArraySource:
 
 
 def _portions(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Jobs whose results can be held in memory at one time; one that is larger is alone."""
+    """Jobs whose small results can be held in memory until they are written together; large ones are not held."""
     portion: list[Job] = []
     nbytes = 0
     for job in jobs:
-        if portion and nbytes + job.nbytes > _PORTION_BYTES:
+        nbytes += job.nbytes if job.nbytes < SMALL_BYTES else 0
+        portion.append(job)
+        if nbytes > _PORTION_BYTES:
             yield portion
             portion, nbytes = [], 0
-        portion.append(job)
-        nbytes += job.nbytes
     if portion:
         yield portion
 
@@ -161,16 +158,6 @@ def _summed(job: Job, terms: Sequence[tuple[float, Entry]], inputs: Inputs) -> I
         yield out
 
 
-def _named(maker: Maker, job: Job) -> Made:
-    with _naming(job):
-        return maker.make(job)
-
-
-def _same(job: Job, made: Made) -> Entry | None:
-    """The version that has the merged values already, ours before others."""
-    return _version(job, made.group, made.digest)
-
-
 def _version(job: Job, group: Group, digest: str) -> Entry | None:
     versions = [*job.conflict.sides, job.conflict.ancestor]
     wanted = (group.dtype, group.shape, digest)
@@ -183,7 +170,7 @@ def _change(made: Made, signatures: dict[str, Signature | None]) -> Change:
     sign = group.dtype if lsh.supports(group.dtype) else None
     source, size = _ArraySource(made.rows), tensors.itemsize(group.dtype)
     wanted = Wanted(source, 0, group.nbytes, size, made.digest, sign, signatures)
-    return Change(group, wanted, made.bases)
+    return Change(group, wanted, made.bases, is_merged=True)
 
 
 def _entry(job: Job, group: Group, digest: str, update: Update, signature: Signature | None) -> Entry:

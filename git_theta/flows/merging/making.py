@@ -51,11 +51,6 @@ class Made:
     digest: str
     bases: tuple[Base, ...]
 
-    @property
-    def key(self) -> tuple[str, Group]:
-        """What tells them from others."""
-        return self.digest, self.group
-
 
 class Maker:
     """Makes merged values. For several threads."""
