@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ VARIABLE: Final = "GIT_THETA_MERGE"
 """The environment variable that says how to merge: it overrules what is configured."""
 
 ATTRIBUTE: Final = "theta-merge"
+_BY_ATTRIBUTE: Final = f"the attribute {ATTRIBUTE}"
 SETTING: Final = "merge.method"
 PROMPT: Final = "prompt"
 """The word for: ask, whatever is configured besides."""
@@ -104,7 +106,7 @@ def configured(workspace: Workspace, path: str) -> Said | None:
     """
     candidates = [
         (os.environ.get(VARIABLE, ""), VARIABLE),
-        (workspace.repository.attributes(path, [ATTRIBUTE]).get(ATTRIBUTE, ""), f"the attribute {ATTRIBUTE}"),
+        (workspace.repository.attributes(path, [ATTRIBUTE]).get(ATTRIBUTE, ""), _BY_ATTRIBUTE),
         (workspace.repository.settings().get(SETTING, ""), f"theta.{SETTING}"),
     ]
     said = next((Said(text, source) for text, source in candidates if text.strip()), None)
@@ -117,8 +119,16 @@ def strategy_of(workspace: Workspace, said: Said) -> Strategy:
     Raises:
         MergeError: it is not understood.
     """
+    top = workspace.repository.worktree
+
+    def read(name: str) -> bytes:
+        # Attributes come with what was cloned, and are not to say which files of this machine are read.
+        if said.source == _BY_ATTRIBUTE and not (top / name).resolve().is_relative_to(top.resolve()):
+            raise MergeError(f"the recipe {name} is outside of the repository")
+        return _read(str(top / name))
+
     try:
-        return parse_strategy(said.text, merge_methods(), lambda name: _read(str(workspace.repository.worktree / name)))
+        return parse_strategy(said.text, merge_methods(), read)
     except (MergeError, PluginError) as error:
         raise MergeError(f"{said.source}: {error}") from error
 
@@ -181,6 +191,8 @@ def answers(
 
 def _read(place: str) -> bytes:
     try:
+        if not stat.S_ISREG(Path(place).stat().st_mode):
+            raise MergeError(f"the recipe {place} is no file")
         with Path(place).open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
