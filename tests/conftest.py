@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import branches
 from tests.helpers import Repo, model, safetensors_bytes
 
 if TYPE_CHECKING:
@@ -141,6 +142,31 @@ def _published(isolation: Path, _tracked: Path, tmp_path_factory: pytest.TempPat
     clone = Repo.clone(folder / "remote.git", folder / "clone", "--branch", "main")
     clone.git("remote", "set-url", "origin", "../remote.git")
     return folder
+
+
+@pytest.fixture(scope="session")
+def branches_on_main(isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """On "main", which is the ancestor of "b1", "b2" and "b3" (`branches.make`). To be copied."""
+    _reset(isolation)
+    repo = Repo.init(tmp_path_factory.mktemp("branches") / "main")
+    branches.make(repo)
+    return repo.path
+
+
+@pytest.fixture(scope="session")
+def branches_on_b1(branches_on_main: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same on "b1". To be copied."""
+    repo = _copy(branches_on_main, tmp_path_factory.mktemp("branches") / "b1")
+    repo.git("checkout", "-q", "b1")
+    return repo.path
+
+
+@pytest.fixture(scope="session")
+def branches_in_conflict(branches_on_b1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stopped in the merge of "b2" into "b1": both changed the attention layers. To be copied."""
+    repo = _copy(branches_on_b1, tmp_path_factory.mktemp("branches") / "conflict")
+    assert repo.git("merge", "-q", "b2", check=False).returncode == 1
+    return repo.path
 
 
 def _reset(home: Path) -> None:

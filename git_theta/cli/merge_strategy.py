@@ -46,9 +46,8 @@ def command(arguments: tuple[str, ...]) -> int:
 def _settle(workspace: Workspace, survey: Survey, meeting: Meeting) -> Settle:
     sides = (meeting.present, len(survey.sides))
     present = [survey.sides[number] for number in meeting.present]
-    # Only where ours is among them are the others what is merged into it.
-    others = [(side.name, side.commit) for side in present[1:]] if meeting.present[0] == 0 else []
-    return strategies.chosen(workspace, meeting.versions, meeting.path, sides=sides, others=others)
+    named = [(side.name, side.commit) for side in present]
+    return strategies.chosen(workspace, meeting.versions, meeting.path, sides=sides, named=named)
 
 
 def _commits(workspace: Workspace, arguments: Sequence[str]) -> list[Side]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ VARIABLE: Final = "GIT_THETA_MERGE"
 """The environment variable that says how to merge: it overrules what is configured."""
 
 ATTRIBUTE: Final = "theta-merge"
+_BY_ATTRIBUTE: Final = f"the attribute {ATTRIBUTE}"
 SETTING: Final = "merge.method"
 PROMPT: Final = "prompt"
 """The word for: ask, whatever is configured besides."""
@@ -104,7 +106,7 @@ def configured(workspace: Workspace, path: str) -> Said | None:
     """
     candidates = [
         (os.environ.get(VARIABLE, ""), VARIABLE),
-        (workspace.repository.attributes(path, [ATTRIBUTE]).get(ATTRIBUTE, ""), f"the attribute {ATTRIBUTE}"),
+        (workspace.repository.attributes(path, [ATTRIBUTE]).get(ATTRIBUTE, ""), _BY_ATTRIBUTE),
         (workspace.repository.settings().get(SETTING, ""), f"theta.{SETTING}"),
     ]
     said = next((Said(text, source) for text, source in candidates if text.strip()), None)
@@ -117,8 +119,16 @@ def strategy_of(workspace: Workspace, said: Said) -> Strategy:
     Raises:
         MergeError: it is not understood.
     """
+    top = workspace.repository.worktree
+
+    def read(name: str) -> bytes:
+        # Attributes come with what was cloned, and are not to say which files of this machine are read.
+        if said.source == _BY_ATTRIBUTE and not (top / name).resolve().is_relative_to(top.resolve()):
+            raise MergeError(f"the recipe {name} is outside of the repository")
+        return _read(str(top / name))
+
     try:
-        return parse_strategy(said.text, merge_methods(), lambda name: _read(str(workspace.repository.worktree / name)))
+        return parse_strategy(said.text, merge_methods(), read)
     except (MergeError, PluginError) as error:
         raise MergeError(f"{said.source}: {error}") from error
 
@@ -130,7 +140,7 @@ def chosen(
     *,
     said: Said | None = None,
     sides: tuple[Sequence[int], int] | None = None,
-    others: Sequence[tuple[str, str]] = (),
+    named: Sequence[tuple[str, str]] = (),
 ) -> Settle:
     """What settles the conflicts of a checkpoint.
 
@@ -140,13 +150,13 @@ def chosen(
         path: of the checkpoint, from the top of the worktree.
         said: who decides; by default, who is configured, or else the user, if there is a terminal.
         sides: where the checkpoint is not on all sides: those that it is on by number, and how many there are.
-        others: what is merged into HEAD (`prompt.asking`), if it is known.
+        named: who the sides are (`prompt.asking`), if it is known.
     """
 
     def settle(conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
         answer = answers(workspace, versions, path, conflicts, said=said, sides=sides)
         if answer is None:
-            return asking(workspace, path, others=others, has_ancestor=versions.ancestor is not None)(conflicts)
+            return asking(workspace, path, named=named, has_ancestor=versions.ancestor is not None)(conflicts)
         if answer.reasons:
             name, why = next(iter(answer.reasons.items()))
             more = f" (and {len(answer.reasons) - 1} more)" if len(answer.reasons) > 1 else ""
@@ -181,6 +191,8 @@ def answers(
 
 def _read(place: str) -> bytes:
     try:
+        if not stat.S_ISREG(Path(place).stat().st_mode):
+            raise MergeError(f"the recipe {place} is no file")
         with Path(place).open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:

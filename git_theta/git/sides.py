@@ -127,16 +127,16 @@ def sides(repository: Repository, environment: Mapping[str, str], arguments: Seq
             return Sides(Operation.OTHER, asked.here(), Side("the other side", None))
 
 
-def several(repository: Repository, others: Sequence[tuple[str, str]]) -> Sides:
-    """The sides of a merge of several commits into HEAD.
+def several(repository: Repository, named: Sequence[tuple[str, str]]) -> Sides:
+    """The sides of a merge of several commits, of which HEAD may be the first.
 
     Args:
         repository: where they are merged.
-        others: what the user calls each of them, and its name; at least one.
+        named: what the user calls each side, "HEAD" for where we are, and its name; at least two.
     """
     asked = _Asked(repository, {}, ())
-    first, *more = (Side(label, asked.tip(oid)) for label, oid in others)
-    return Sides(Operation.MERGE, asked.here(), first, more=tuple(more))
+    ours, theirs, *more = (asked.here() if label == "HEAD" else Side(label, asked.tip(oid)) for label, oid in named)
+    return Sides(Operation.MERGE, ours, theirs, more=tuple(more))
 
 
 @dataclass(frozen=True)

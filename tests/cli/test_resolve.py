@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import git_theta
-from tests.cli.branches import BRANCHES, MODEL, copy, grow, layered, state, values
+from tests.branches import BRANCHES, MODEL, copy, grow, layered, state, values
 from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:

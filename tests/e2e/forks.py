@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import os
+import re
 import shutil
 import subprocess
+import time
 import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import dulwich.index
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
 
 from git_theta import tensors
 from git_theta.cli.workspace import Workspace
-from git_theta.metadata_file import parse
+from git_theta.metadata_file import is_metadata, parse
 from git_theta.store.objects import ObjectStore
 from tests.helpers import Repo, safetensors_bytes
 
@@ -116,6 +120,9 @@ class Fork:
         Repo.init(path.parent / "remote.git", "--bare")
         fork = cls(Repo.init(path))
         fork.repo.git("remote", "add", "origin", "../remote.git")
+        # A copy has other inodes and times of change.
+        fork.repo.git("config", "core.trustctime", "false")
+        fork.repo.git("config", "core.checkStat", "minimal")
         fork.repo.theta("track", "*.safetensors", "*.pt")
         fork.put()
         fork.repo.commit("base")
@@ -145,6 +152,38 @@ class Fork:
         """Commit checkpoints with these groups."""
         self.put(*paths, **variants)
         return self.repo.commit(message)
+
+    def at(self, revision: str) -> None:
+        """HEAD is detached, and index and worktree are as in a commit; what was there is gone."""
+        self.repo.git("update-ref", "--no-deref", "HEAD", self.repo.rev(f"{revision}^{{commit}}"))
+        self._set_worktree()
+
+    def on(self, branch: str) -> None:
+        """The same, on a branch."""
+        self.repo.git("symbolic-ref", "HEAD", f"refs/heads/{branch}")
+        self._set_worktree()
+
+    def _set_worktree(self) -> None:
+        """As `git checkout` would leave it some time ago, so that git trusts the times of files, and asks no filter."""
+        past = int(time.time()) - 100
+        index = dulwich.index.Index(self.repo.path / ".git/index")
+        for path in index:
+            (self.repo.path / os.fsdecode(path)).unlink(missing_ok=True)
+        index.clear()
+        listed = self.repo.git("ls-tree", "-r", "-z", "HEAD").stdout.split("\0")[:-1]
+        for line in listed:
+            mode, _, oid, path = re.split(r"[\t ]", line, maxsplit=3)
+            file = self.repo.write(path, self.smudged(path, self.repo.git_bytes("cat-file", "blob", oid)))
+            os.utime(file, (past, past))
+            index[os.fsencode(path)] = dulwich.index.index_entry_from_stat(file.stat(), oid.encode(), int(mode, 8))
+        index.write()
+
+    def smudged(self, path: str, data: bytes) -> bytes:
+        """What the smudge filter makes of a metadata file; anything else as it is."""
+        if not is_metadata(data):
+            return data
+        with contextlib.chdir(self.repo.path):
+            return b"".join(map(bytes, Workspace.here().smudger.smudge(parse(data), data, path)))
 
     def branch(self, name: str, *paths: str, start: str = "base", message: str = "", **variants: Variant) -> None:
         """A branch that ends in a new commit with these groups. Git is told what to commit: nothing is checked out."""
@@ -180,14 +219,20 @@ class Fork:
         """HEAD has these groups, nothing is left to do, and the worktree's file is what git has."""
         self.has(*paths, **variants)
         assert self.git("diff", "--cached", "--name-status", "HEAD").text == ""
-        for path in paths or (FILE,):
-            assert self.cleaned(path, self.repo.read(path)) == self.repo.git_bytes("cat-file", "blob", f":{path}")
+        found = {path: self.repo.read(path) for path in paths or (FILE,)}
+        for path, data in found.items():
+            stored = self.repo.git_bytes("cat-file", "blob", f":{path}")
+            assert self.cleaned(path, data) == stored
+            assert self.smudged(path, stored) == data
         assert not self.git("fsck", "--no-dangling", "--no-progress").text
-        self.seen[self.repo.rev("HEAD")] = {path: self.repo.read(path) for path in paths or (FILE,)}
+        self.seen[self.repo.rev("HEAD")] = found
 
     def expects(self, revision: str, *paths: str, **variants: Variant) -> None:
-        """A commit must have these groups, in files as the library writes them; `published` looks."""
-        self.seen[self.repo.rev(revision)] = {path: saved(path, **variants) for path in paths or (FILE,)}
+        """A commit has these groups, in files as the library writes them."""
+        commit = self.repo.rev(revision)
+        self.seen[commit] = {path: saved(path, **variants) for path in paths or (FILE,)}
+        for path, data in self.seen[commit].items():
+            assert self.smudged(path, self.repo.git_bytes("cat-file", "blob", f"{commit}:{path}")) == data
 
     def conflict(self, *paths: str, said: Said, **ours: Variant) -> None:
         """The merge stopped: one line of ours for each path, stages in the index, and ours in the worktree."""
@@ -203,9 +248,15 @@ class Fork:
         self.git("checkout", f"--{side}", "--", *(paths or (FILE,)))
         self.git("add", "--", *(paths or (FILE,)))
 
+    def finish(self) -> None:
+        """Git sees no change, and none is left to be seen when it looks at the files again."""
+        for path in self.seen.get(self.repo.rev("HEAD"), ()):
+            os.utime(self.repo.path / path)
+        assert self.repo.status() == ""
+
     def published(self) -> None:
         """Git sees no change, and a fresh clone gives the bytes that were seen, of every commit."""
-        assert self.repo.status() == ""
+        self.finish()
         for number, commit in enumerate(self.seen):
             self.git("update-ref", f"refs/heads/seen-{number}", commit)
         self.git("push", "-q", "origin", "refs/heads/seen-*")

@@ -34,7 +34,7 @@ def lose(fork: Fork, branch: str, keep: str) -> list[str]:
 @pytest.mark.parametrize("command", [("merge", "--no-edit"), ("cherry-pick",)])
 def test_objects_of_the_other_side_that_are_nowhere_are_a_conflict(fork: Fork, command: tuple[str, ...]) -> None:
     """Git would take the file away before it notices that it cannot write the merged one: the driver says so first."""
-    fork.git("checkout", "-q", "attn")
+    fork.on("attn")
     lost = lose(fork, "mlp", keep="attn")
     said = fork.git(*command, "mlp", check=False)
     fork.conflict(said=said, a=1)
@@ -47,16 +47,17 @@ def test_objects_of_the_other_side_that_are_nowhere_are_a_conflict(fork: Fork, c
 
 def test_objects_of_the_other_side_are_fetched(fork: Fork) -> None:
     fork.git("push", "-q", "origin", "mlp")
-    fork.git("checkout", "-q", "attn")
+    fork.on("attn")
     lose(fork, "mlp", keep="attn")
     fork.git("merge", "-q", "--no-edit", "mlp")
     fork.settled(a=1, m=1)
+    fork.finish()
 
 
 @pytest.mark.parametrize("how", ["merge-tree", "skip", "bare"])
 def test_merge_without_a_worktree_needs_no_objects(fork: Fork, how: str) -> None:
     """Metadata is all that it takes: servers merge models that they do not have."""
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     lose(fork, "mlp", keep="attn")
     if how == "skip":
         done = fork.git("merge", "-q", "--no-edit", "mlp", env={"GIT_THETA_SKIP_SMUDGE": "1"})

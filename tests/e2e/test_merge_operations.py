@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 def test_branches_that_change_different_groups(fork: Fork) -> None:
     """However the merge is made, it is the same tree, and nobody but git decides what becomes of it."""
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     fork.git("merge", "-q", "--no-edit", "mlp")
     fork.settled(a=1, m=1)
     tree = fork.repo.rev("HEAD^{tree}")
     assert fork.git("merge-tree", "--write-tree", "attn", "mlp").done.stdout == f"{tree}\n"
-    fork.git("checkout", "-q", "--detach", "mlp")
+    fork.at("mlp")
     fork.git("merge", "--squash", "attn")
     assert fork.repo.status() == f"M  {FILE}\n"
     fork.has(a=1, m=1)
@@ -44,12 +44,12 @@ def test_fast_forward_and_no_fast_forward(fork: Fork) -> None:
     fork.git("merge", "-q", "--no-ff", "--no-edit", "attn")
     fork.settled(a=1)
     assert fork.repo.rev("main^2") == fork.repo.rev("attn")
-    fork.published()
+    fork.finish()
 
 
 def test_group_that_both_changed(fork: Fork) -> None:
     """A conflict, however the merge is made: git does not tell a driver of -X. Abort restores; a side can be taken."""
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     for options in ((), ("--no-commit", "--no-ff"), ("-X", "ours"), ("-X", "theirs")):
         fork.conflict(said=fork.git("merge", *options, "clash", check=False), a=1)
         fork.git("merge", "--abort")
@@ -59,12 +59,12 @@ def test_group_that_both_changed(fork: Fork) -> None:
     fork.take("theirs")
     fork.git("commit", "-qm", "squashed")
     fork.settled(a=2)
-    fork.published()
+    fork.finish()
 
 
 def test_both_changed_alike_is_no_conflict(fork: Fork) -> None:
     fork.branch("same", a=1, m=1)
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     fork.git("merge", "-q", "--no-ff", "--no-edit", "same")
     fork.settled(a=1, m=1)
     assert fork.repo.status() == ""
@@ -73,26 +73,26 @@ def test_both_changed_alike_is_no_conflict(fork: Fork) -> None:
 def test_group_that_one_side_put_back_stays_put_back(fork: Fork) -> None:
     fork.branch("back", start="attn", m=1)
     fork.branch("on", start="attn", a=1, h=1)
-    fork.git("checkout", "-q", "--detach", "on")
+    fork.at("on")
     fork.git("merge", "-q", "--no-edit", "back")
     fork.settled(m=1, h=1)
-    fork.git("checkout", "-q", "--detach", "on")
+    fork.at("on")
     fork.git("merge", "-q", "--no-edit", "-s", "ours", "back")
     fork.settled(a=1, h=1)
-    fork.published()
+    fork.finish()
 
 
 @pytest.mark.parametrize("strategy", ["octopus", "resolve"])
 def test_strategies_without_drivers_merge_the_text(fork: Fork, strategy: str) -> None:
     """Git asks no driver here: it merges the lines, and leaves the metadata file in the worktree until it is filled."""
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     others = ["head", "mlp"] if strategy == "octopus" else ["mlp"]
     fork.git("merge", "--no-edit", "-s", strategy, *others)
     assert fork.repo.read(FILE) == fork.repo.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
     assert fork.repo.status() == ""
     fork.repo.theta("pull")
     fork.settled(a=1, m=1, h=len(others) - 1)
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     said = fork.git("merge", "--no-edit", "-s", strategy, *others[1:], "clash", check=False)
     assert said.code != 0
     added = fork.repo.git("add", FILE, check=False)
@@ -100,12 +100,12 @@ def test_strategies_without_drivers_merge_the_text(fork: Fork, strategy: str) ->
     assert "conflict marker" in added.stderr
     fork.git("merge", "--abort")
     fork.settled(a=1)
-    fork.published()
+    fork.finish()
 
 
 def test_octopus_of_neighbouring_groups_is_refused_by_git(fork: Fork) -> None:
     """Their lines touch, and git's octopus gives up. Everything is as before."""
-    fork.git("checkout", "-q", "--detach", "head")
+    fork.at("head")
     said = fork.git("merge", "--no-edit", "key", "mlp", check=False)
     assert said.code == 2
     fork.settled(h=1)
@@ -117,17 +117,17 @@ def test_criss_cross_of_different_groups(fork: Fork) -> None:
     criss_cross(fork, "attn", "mlp", {"a": 1, "m": 1}, {"a": 1, "m": 1})
     fork.branch("right", start="right", m=1, h=1)
     fork.branch("left", start="left", a=1, m=1, k=1)
-    fork.git("checkout", "-q", "left")
+    fork.on("left")
     fork.git("merge", "-q", "--no-edit", "right")
     fork.settled(m=1, h=1, k=1)
-    fork.published()
+    fork.finish()
 
 
 @pytest.mark.parametrize(("mine", "yours"), [(1, 2), (2, 1), (1, 0), (0, 2), (3, 1)])
 def test_criss_cross_that_was_settled_in_two_ways_is_a_conflict(fork: Fork, mine: int, yours: int) -> None:
     """Each side decided what the group is, and not alike: none of the decisions may vanish."""
     criss_cross(fork, "attn", "clash", {"a": mine}, {"a": yours, "h": 1})
-    fork.git("checkout", "-q", "left")
+    fork.on("left")
     said = fork.git("merge", "--no-edit", "right", check=False)
     fork.conflict(said=said, a=mine)
     fork.take("theirs")
@@ -138,7 +138,7 @@ def test_criss_cross_that_was_settled_in_two_ways_is_a_conflict(fork: Fork, mine
 def test_ancestor_of_a_criss_cross_merge_can_be_looked_at_and_taken(fork: Fork) -> None:
     """Git made it, and it says of groups that nobody decided about them. That must not get into a commit."""
     criss_cross(fork, "attn", "clash", {"a": 1}, {"a": 2})
-    fork.git("checkout", "-q", "left")
+    fork.on("left")
     fork.git("merge", "--no-edit", "right", check=False)
     assert b"undecided" in fork.repo.git_bytes("cat-file", "blob", f":1:{FILE}")
     temporary = fork.git("checkout-index", "--temp", "--stage=1", FILE).text.split("\t")[0]
@@ -147,14 +147,16 @@ def test_ancestor_of_a_criss_cross_merge_can_be_looked_at_and_taken(fork: Fork) 
     fork.git("commit", "-qam", "settled")
     fork.settled(a=0)
     assert b"undecided" not in fork.repo.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
+    fork.finish()
 
 
 @pytest.mark.parametrize("both", [0, 1, 3])
 def test_criss_cross_that_was_settled_alike_merges(fork: Fork, both: int) -> None:
     criss_cross(fork, "attn", "clash", {"a": both, "m": 1}, {"a": both, "h": 1})
-    fork.git("checkout", "-q", "left")
+    fork.on("left")
     fork.git("merge", "-q", "--no-edit", "right")
     fork.settled(a=both, m=1, h=1)
+    fork.finish()
 
 
 @pytest.mark.parametrize("renamed", ["ours", "theirs"])
@@ -165,7 +167,7 @@ def test_file_renamed_on_one_side_and_changed_on_the_other(fork: Fork, renamed: 
     fork.git("mv", FILE, new)
     fork.git("commit", "-qm", "moved")
     first, second = ("moved", "mlp") if renamed == "ours" else ("mlp", "moved")
-    fork.git("checkout", "-q", "--detach", first)
+    fork.at(first)
     fork.git("merge", "-q", "--no-edit", second)
     fork.settled(new, a=1, m=1)
     assert not (fork.repo.path / FILE).exists()
@@ -183,7 +185,7 @@ def test_file_added_on_both_sides(fork: Fork) -> None:
     fork.branch("one", new, a=3, m=3)
     fork.branch("same", new, FILE, a=3, m=3)
     fork.branch("other", new, a=3, m=4)
-    fork.git("checkout", "-q", "--detach", "one")
+    fork.at("one")
     fork.git("merge", "-q", "--no-edit", "same")
     fork.settled(new, FILE, a=3, m=3)
     said = fork.git("merge", "--no-edit", "other", check=False)
@@ -194,7 +196,7 @@ def test_file_added_on_both_sides(fork: Fork) -> None:
     fork.take("theirs", new)
     fork.git("commit", "-qm", "settled")
     fork.settled(new, a=3, m=4)
-    fork.published()
+    fork.finish()
 
 
 @pytest.mark.parametrize("deleted", ["ours", "theirs"])
@@ -203,7 +205,7 @@ def test_file_deleted_on_one_side_and_changed_on_the_other(fork: Fork, deleted: 
     fork.git("checkout", "-q", "-b", "gone", "base")
     fork.git("rm", "-q", FILE)
     fork.git("commit", "-qm", "gone")
-    fork.git("checkout", "-q", "--detach", "gone" if deleted == "ours" else "attn")
+    fork.at("gone" if deleted == "ours" else "attn")
     said = fork.git("merge", "--no-edit", "attn" if deleted == "ours" else "gone", check=False)
     assert said.code == 1
     assert "modify/delete" in said.text
@@ -216,7 +218,7 @@ def test_file_deleted_on_one_side_and_changed_on_the_other(fork: Fork, deleted: 
     fork.git("rm", "-q", FILE)
     fork.git("commit", "-qm", "deleted")
     assert fork.repo.status() == ""
-    fork.published()
+    fork.finish()
 
 
 def test_file_deleted_on_one_side_and_unchanged_on_the_other_is_gone(fork: Fork) -> None:
@@ -227,6 +229,7 @@ def test_file_deleted_on_one_side_and_unchanged_on_the_other_is_gone(fork: Fork)
     fork.git("merge", "-q", "--no-edit", "other")
     assert not (fork.repo.path / FILE).exists()
     fork.settled("other.safetensors", k=1)
+    fork.finish()
 
 
 def test_unrelated_histories(fork: Fork) -> None:
@@ -241,12 +244,13 @@ def test_unrelated_histories(fork: Fork) -> None:
     assert loaded(FILE, fork.repo.read(FILE))["attn.weight"].tobytes() == groups(a=1)["attn.weight"].tobytes()
     fork.git("merge", "--abort")
     fork.settled(a=1)
+    fork.finish()
 
 
 def test_rerere_remembers_what_a_conflict_became(fork: Fork) -> None:
     """Git remembers nothing of binary files, so that the second conflict is like the first."""
     fork.git("config", "rerere.enabled", "true")
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     for number in range(2):
         fork.git("merge", "--no-edit", "clash", check=False)
         fork.take("theirs")
@@ -254,6 +258,7 @@ def test_rerere_remembers_what_a_conflict_became(fork: Fork) -> None:
         fork.settled(a=2)
         if not number:
             fork.git("reset", "-q", "--hard", "HEAD~1")
+    fork.finish()
 
 
 @pytest.mark.parametrize(
@@ -266,14 +271,14 @@ def test_rerere_remembers_what_a_conflict_became(fork: Fork) -> None:
 def test_settings_of_text_files_change_nothing(fork: Fork, settings: tuple[str, ...]) -> None:
     for setting in settings:
         fork.git("config", *setting.split("="))
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     fork.git("merge", "-q", "--no-edit", "mlp")
     fork.settled(a=1, m=1)
     fork.conflict(said=fork.git("merge", "--no-edit", "clash", check=False), a=1, m=1)
     fork.take("theirs")
     fork.git("commit", "-qm", "settled")
     fork.settled(a=2)
-    fork.published()
+    fork.finish()
 
 
 @pytest.mark.parametrize("clash", [False, True])
@@ -284,7 +289,7 @@ def test_file_renamed_to_two_names(fork: Fork, clash: bool) -> None:
         fork.git("checkout", "-q", "-b", name, branch)
         fork.git("mv", FILE, name)
         fork.git("commit", "-qm", f"renamed to {name}")
-    fork.git("checkout", "-q", names[0])
+    fork.on(names[0])
     said = fork.git("merge", "--no-edit", names[1], check=False)
     assert said.code == 1
     assert said.text.count("git-theta:") == clash

@@ -45,7 +45,7 @@ def both(fork: Fork) -> Fork:
 
 def test_average_in_a_merge(both: Fork) -> None:
     """In files of both formats; what one side alone changed is not averaged. The merge costs next to nothing."""
-    both.git("checkout", "-q", "attn")
+    both.on("attn")
     before = both.repo.objects().keys()
     both.git("merge", "-q", "--no-edit", "clash", env=AVERAGE)
     both.settled(FILE, NET, a=mean("a", 1, 2), k=2)
@@ -67,7 +67,7 @@ def test_torch_files_go_through_rebase_cherry_pick_revert_and_stash(both: Fork) 
     both.settled(FILE, NET, a=1, m=1)
     both.git("revert", "--no-edit", "attn")
     both.settled(FILE, NET, m=1)
-    both.git("checkout", "-q", "--detach", "clash")
+    both.at("clash")
     both.git("cherry-pick", "mlp~1")
     both.settled(FILE, NET, a=2, k=2, m=1)
     both.conflict(NET, FILE, said=both.git("cherry-pick", "attn", check=False), a=2, k=2, m=1)
@@ -76,7 +76,7 @@ def test_torch_files_go_through_rebase_cherry_pick_revert_and_stash(both: Fork) 
     both.settled(FILE, NET, a=1)
     both.put(NET, a=1, h=5)
     both.git("stash", "push", "-q")
-    both.git("checkout", "-q", "--detach", "clash")
+    both.at("clash")
     both.git("stash", "pop", "-q")
     assert different(NET, both.repo.read(NET), groups(a=2, k=2, h=5)) == []
     both.git("checkout", "-q", "-f", "HEAD")
@@ -85,7 +85,7 @@ def test_torch_files_go_through_rebase_cherry_pick_revert_and_stash(both: Fork) 
 
 def test_squashed_average_brings_the_objects_of_the_other_side(fork: Fork) -> None:
     """Its commit has one parent, and is pushed alone: what its sums are made of goes along."""
-    fork.git("checkout", "-q", "attn")
+    fork.on("attn")
     fork.git("merge", "-q", "--squash", "clash", env=AVERAGE)
     fork.git("commit", "-qm", "squashed")
     fork.settled(a=mean("a", 1, 2))
@@ -116,17 +116,17 @@ def test_every_step_of_a_rebase_is_settled(fork: Fork) -> None:
 def test_revert_by_task_arithmetic_takes_out_what_a_fine_tune_added(fork: Fork) -> None:
     """Even where a later fine-tune changed the same group."""
     fork.branch("later", start="attn", a=3, m=3)
-    fork.git("checkout", "-q", "later")
+    fork.on("later")
     fork.git("revert", "--no-edit", "attn", env=ADDED)
     fork.settled(a=total("a", (1, 3), (1, 0), (-1, 1)), m=3)
-    fork.published()
+    fork.finish()
 
 
 def test_cherry_pick_by_task_arithmetic_adds_what_a_fine_tune_added(fork: Fork) -> None:
-    fork.git("checkout", "-q", "attn")
+    fork.on("attn")
     fork.git("cherry-pick", "clash", env=ADDED)
     fork.settled(a=total("a", (1, 1), (1, 2), (-1, 0)))
-    fork.published()
+    fork.finish()
 
 
 @pytest.mark.parametrize("how", ["setting", "attribute"])
@@ -135,14 +135,14 @@ def test_what_is_configured_settles_every_operation(fork: Fork, how: str) -> Non
         fork.git("config", "theta.merge.method", "average")
     else:
         fork.repo.write(".git/info/attributes", "*.safetensors theta-merge=average\n")
-    fork.git("checkout", "-q", "attn")
+    fork.on("attn")
     tree = fork.git("merge-tree", "--write-tree", "attn", "clash").text.split()[0]
     fork.git("merge", "-q", "--no-edit", "clash")
     fork.settled(a=mean("a", 1, 2))
     assert fork.repo.rev("HEAD^{tree}") == tree
     fork.put(a=5)
     fork.git("stash", "push", "-q")
-    fork.git("checkout", "-q", "--detach", "story~3")
+    fork.at("story~3")
     fork.git("stash", "pop", "-q")
     assert fork.repo.read(FILE) == saved(FILE, a=mean("a", 3, 5))
 
@@ -151,16 +151,16 @@ def test_what_is_configured_settles_every_operation(fork: Fork, how: str) -> Non
 def test_criss_cross_asks_only_about_the_outer_merge(fork: Fork, method: str) -> None:
     """Its ancestor is then what both branches started from, even where their starts clashed."""
     criss_cross(fork, "attn", "clash", {"a": 3}, {"a": 4})
-    fork.git("checkout", "-q", "left")
+    fork.on("left")
     fork.git("merge", "-q", "--no-edit", "right", env={"GIT_THETA_MERGE": method})
     fork.settled(a=0 if method == "ancestor" else total("a", (1, 3), (1, 4), (-1, 0)))
     assert b"undecided" not in fork.repo.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
-    fork.published()
+    fork.finish()
 
 
 def test_merges_of_merges(fork: Fork) -> None:
     """Sums of sums stay readable, and bounded: no commit is needed to get the values of another."""
-    fork.git("checkout", "-q", "attn")
+    fork.on("attn")
     wanted: Variant = 1
     for number in range(2, 7):
         fork.branch(f"other-{number}", a=number)
@@ -176,10 +176,11 @@ def test_values_that_cannot_be_merged_stay_a_conflict(fork: Fork) -> None:
     broken = values("a", 2).copy()
     broken[0, 0] = np.nan
     fork.branch("broken", a=broken, k=2)
-    fork.git("checkout", "-q", "attn")
+    fork.on("attn")
     said = fork.git("merge", "--no-edit", "broken", check=False, env=AVERAGE)
     fork.conflict(said=said, a=1)
     assert "attn.weight" in said.text
     fork.take("theirs")
     fork.git("commit", "-qm", "settled")
     fork.settled(a=broken, k=2)
+    fork.finish()

@@ -35,7 +35,7 @@ def test_rebase_without_clash(fork: Fork, options: tuple[str, ...]) -> None:
     fork.git("rebase", "-q", *options, "attn", "head")
     fork.settled(a=1, h=1, m=2)
     fork.expects("HEAD~1", a=1, h=1)
-    fork.published()
+    fork.finish()
 
 
 @pytest.mark.parametrize("backend", ["--merge", "--apply"])
@@ -74,7 +74,7 @@ def test_interactive_rebase_squashes_and_fixes_up(fork: Fork) -> None:
     interactive(fork, "pick two\nsquash four\npick one\nfixup three")
     fork.settled(a=3, m=3, h=3, k=3)
     fork.expects("HEAD~1", m=3, k=3)
-    fork.published()
+    fork.finish()
 
 
 def test_interactive_rebase_stops_to_edit(fork: Fork) -> None:
@@ -87,7 +87,7 @@ def test_interactive_rebase_stops_to_edit(fork: Fork) -> None:
     fork.settled(a=4, m=3, h=3, k=3)
     fork.expects("HEAD~2", a=4, m=3)
     fork.expects("HEAD~3", m=3)
-    fork.published()
+    fork.finish()
 
 
 def test_interactive_rebase_of_commits_that_clash(fork: Fork) -> None:
@@ -102,31 +102,31 @@ def test_interactive_rebase_of_commits_that_clash(fork: Fork) -> None:
     fork.settled(a=4, m=4, h=4)
     fork.expects("HEAD~1", a=4, m=4)
     assert messages(fork) == ["two", "three"]
-    fork.published()
+    fork.finish()
 
 
 def test_autosquash_takes_a_fix_to_its_commit(fork: Fork) -> None:
     fork.branch("story", start="story", message="fixup! two", a=3, m=4, h=3, k=3)
-    fork.git("checkout", "-q", "story")
+    fork.on("story")
     fork.git("rebase", "-q", "-i", "--autosquash", "base", env={"GIT_SEQUENCE_EDITOR": "true"})
     fork.settled(a=3, m=4, h=3, k=3)
     fork.expects("HEAD~2", a=3, m=4)
-    fork.published()
+    fork.finish()
 
 
 def test_cherry_pick_one_and_a_range(fork: Fork) -> None:
-    fork.git("checkout", "-q", "--detach", "mlp")
+    fork.at("mlp")
     fork.git("cherry-pick", "-x", "story")
     fork.settled(m=1, k=3)
     assert f"cherry picked from commit {fork.repo.rev('story')}" in fork.git("log", "-1", "--format=%B").text
-    fork.git("checkout", "-q", "--detach", "head")
+    fork.at("head")
     fork.git("cherry-pick", "-n", "story~3", "story~2")
     fork.has(h=1, a=3, m=3)
     assert fork.repo.status() == f"M  {FILE}\n"
     fork.git("commit", "-qm", "both")
     fork.settled(h=1, a=3, m=3)
     fork.branch("gate", g=1)
-    fork.git("checkout", "-q", "gate")
+    fork.on("gate")
     fork.git("cherry-pick", "base..story")
     fork.settled(g=1, a=3, m=3, h=3, k=3)
     fork.expects("HEAD~2", g=1, a=3, m=3)
@@ -135,25 +135,25 @@ def test_cherry_pick_one_and_a_range(fork: Fork) -> None:
 
 def test_cherry_pick_with_a_clash(fork: Fork) -> None:
     fork.branch("more", a=2, k=2, start="clash")
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     fork.conflict(said=fork.git("cherry-pick", "base..more", check=False), a=1)
     fork.git("cherry-pick", "--abort")
     fork.settled(a=1)
     fork.git("cherry-pick", "base..more", check=False)
     fork.git("cherry-pick", "--skip")
     fork.settled(a=1, k=2)
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     fork.git("cherry-pick", "base..more", check=False)
     fork.take("theirs")
     fork.git("-c", "core.editor=true", "cherry-pick", "--continue")
     fork.settled(a=2, k=2)
     fork.expects("HEAD~1", a=2)
-    fork.published()
+    fork.finish()
 
 
 def test_revert_takes_the_effect_of_a_fine_tune_out_of_later_ones(fork: Fork) -> None:
     one, two = fork.repo.rev("story~3"), fork.repo.rev("story~2")
-    fork.git("checkout", "-q", "story")
+    fork.on("story")
     fork.git("revert", "--no-edit", two)
     fork.settled(a=3, h=3, k=3)
     fork.git("revert", "--no-edit", "HEAD")
@@ -168,7 +168,7 @@ def test_revert_takes_the_effect_of_a_fine_tune_out_of_later_ones(fork: Fork) ->
 def test_revert_of_what_was_changed_again_is_a_conflict(fork: Fork) -> None:
     """It would take the later change with it: that is for the user to decide."""
     fork.branch("again", a=3, m=3, start="attn")
-    fork.git("checkout", "-q", "again")
+    fork.on("again")
     fork.conflict(said=fork.git("revert", "--no-edit", "attn", check=False), a=3, m=3)
     fork.git("revert", "--abort")
     fork.settled(a=3, m=3)
@@ -176,7 +176,7 @@ def test_revert_of_what_was_changed_again_is_a_conflict(fork: Fork) -> None:
     fork.take("theirs")
     fork.git("revert", "--continue")
     fork.settled()
-    fork.published()
+    fork.finish()
 
 
 def test_revert_of_a_merge(fork: Fork) -> None:
@@ -186,7 +186,7 @@ def test_revert_of_a_merge(fork: Fork) -> None:
     fork.git("reset", "-q", "--hard")
     fork.git("revert", "--no-edit", "-m", "1", "HEAD~1")
     fork.settled(a=1, k=1)
-    fork.published()
+    fork.finish()
 
 
 def test_pull_rebase(fork: Fork) -> None:
@@ -199,7 +199,7 @@ def test_pull_rebase(fork: Fork) -> None:
     fork.git("commit", "-qam", "key")
     fork.settled(m=1, h=1, k=2)
     fork.expects("HEAD~1", m=1, h=1)
-    fork.published()
+    fork.finish()
 
 
 def test_pull_brings_the_objects_that_a_merge_needs(fork: Fork) -> None:
@@ -224,13 +224,13 @@ def test_patches_are_of_the_metadata_file(fork: Fork) -> None:
     patches = fork.repo.path.parent / "patches"
     fork.git("format-patch", "-q", "-o", str(patches), "base..attn")
     (patch,) = map(str, patches.iterdir())
-    fork.git("checkout", "-q", "--detach", "head")
+    fork.at("head")
     fork.git("am", "-q", patch)
     fork.settled(h=1, a=1)
-    fork.git("checkout", "-q", "--detach", "mlp")
+    fork.at("mlp")
     fork.git("am", "-q", "-3", patch)
     fork.settled(m=1, a=1)
-    fork.git("checkout", "-q", "--detach", "clash")
+    fork.at("clash")
     refused = fork.git("am", patch, check=False)
     assert refused.code == 128
     assert "patch does not apply" in refused.text

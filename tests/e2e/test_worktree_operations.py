@@ -12,13 +12,13 @@ def test_stash_carries_a_change_to_another_branch(fork: Fork) -> None:
     fork.put(m=5)
     fork.git("stash", "push", "-q")
     fork.settled()
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     fork.git("stash", "apply", "-q")
     assert fork.repo.read(FILE) == saved(FILE, a=1, m=5)
     assert fork.repo.status() == f" M {FILE}\n"
     fork.git("commit", "-qam", "applied")
     fork.settled(a=1, m=5)
-    fork.git("checkout", "-q", "--detach", "head")
+    fork.at("head")
     fork.git("stash", "pop", "-q")
     fork.git("commit", "-qam", "popped")
     fork.settled(h=1, m=5)
@@ -29,16 +29,16 @@ def test_stash_carries_a_change_to_another_branch(fork: Fork) -> None:
 def test_stash_that_clashes_is_kept(fork: Fork) -> None:
     fork.put(a=5, m=5)
     fork.git("stash", "push", "-q")
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     fork.conflict(said=fork.git("stash", "pop", check=False), a=1)
     assert fork.git("stash", "list").text.count("\n") == 1
-    fork.git("checkout", "-q", "-f", "--detach", "attn")
+    fork.at("attn")
     fork.settled(a=1)
     fork.git("stash", "pop", "-q", check=False)
     fork.take("theirs")
     fork.git("commit", "-qm", "settled")
     fork.settled(a=5, m=5)
-    fork.git("checkout", "-q", "--detach", "base")
+    fork.at("base")
     fork.git("stash", "pop", "-q")
     assert fork.repo.read(FILE) == saved(FILE, a=5, m=5)
 
@@ -58,7 +58,7 @@ def test_stash_of_index_and_worktree(fork: Fork) -> None:
     assert fork.repo.read(FILE) == saved(FILE, a=5, m=5)
     fork.git("commit", "-qam", "worktree")
     fork.settled(a=5, m=5)
-    fork.published()
+    fork.finish()
 
 
 def test_stash_of_an_untracked_checkpoint(fork: Fork) -> None:
@@ -66,12 +66,12 @@ def test_stash_of_an_untracked_checkpoint(fork: Fork) -> None:
     fork.put(new, a=6)
     fork.git("stash", "push", "-q", "--include-untracked")
     assert not (fork.repo.path / new).exists()
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     fork.git("stash", "pop", "-q")
     assert fork.repo.read(new) == saved(new, a=6)
     fork.repo.commit("new")
     fork.settled(new, a=6)
-    fork.published()
+    fork.finish()
 
 
 @pytest.mark.parametrize("verb", ["checkout", "switch"])
@@ -82,6 +82,7 @@ def test_uncommitted_change_goes_along_to_another_branch(fork: Fork, verb: str) 
     assert fork.repo.status() == f" M {FILE}\n"
     fork.git("commit", "-qam", "carried")
     fork.settled(a=1, m=5)
+    fork.finish()
 
 
 def test_uncommitted_change_that_clashes_can_be_had_back(fork: Fork) -> None:
@@ -97,11 +98,12 @@ def test_uncommitted_change_that_clashes_can_be_had_back(fork: Fork) -> None:
     fork.take("theirs")
     fork.git("commit", "-qm", "mine")
     fork.settled(a=5, m=5)
+    fork.finish()
 
 
 def test_checkout_merge_makes_a_conflict_anew(fork: Fork) -> None:
     """`git checkout -m PATH` asks the driver once more, for a file of which one side was taken already."""
-    fork.git("checkout", "-q", "--detach", "attn")
+    fork.at("attn")
     fork.git("merge", "-q", "clash", check=False)
     fork.take("theirs")
     fork.git("checkout", "-m", FILE)
@@ -109,6 +111,7 @@ def test_checkout_merge_makes_a_conflict_anew(fork: Fork) -> None:
     assert fork.repo.read(FILE) == saved(FILE, a=1)
     fork.git("merge", "--abort")
     fork.settled(a=1)
+    fork.finish()
 
 
 @pytest.mark.parametrize("how", ["merge", "rebase"])
@@ -121,7 +124,7 @@ def test_autostash(fork: Fork, how: str) -> None:
     fork.expects("HEAD", a=1, h=1)
     fork.git("commit", "-qam", "stashed")
     fork.settled(a=1, m=5, h=1)
-    fork.published()
+    fork.finish()
 
 
 def test_autostash_that_clashes_is_kept(fork: Fork) -> None:
@@ -130,7 +133,7 @@ def test_autostash_that_clashes_is_kept(fork: Fork) -> None:
     assert fork.git("stash", "list").text.count("\n") == 1
     fork.git("checkout", "-q", "-f", "HEAD")
     fork.settled(a=1)
-    fork.git("checkout", "-q", "--detach", "base")
+    fork.at("base")
     fork.git("stash", "pop", "-q")
     assert fork.repo.read(FILE) == saved(FILE, a=5)
 
@@ -164,7 +167,7 @@ def test_merge_started_in_a_subdirectory(fork: Fork) -> None:
     fork.branch("deep-mlp", file, a=1, m=1, start="deep")
     fork.branch("deep-head", file, a=1, h=1, start="deep")
     fork.branch("deep-clash", file, a=1, h=2, start="deep")
-    fork.git("checkout", "-q", "deep-mlp")
+    fork.on("deep-mlp")
     inside = Fork(Repo(fork.repo.path / folder))
     inside.git("merge", "-q", "--no-edit", "deep-head")
     fork.settled(file, a=1, m=1, h=1)
@@ -173,7 +176,7 @@ def test_merge_started_in_a_subdirectory(fork: Fork) -> None:
     inside.git("checkout", "-q", "--detach", "deep-clash")
     inside.git("cherry-pick", "deep-mlp^")
     fork.settled(file, a=1, m=1, h=2)
-    fork.published()
+    fork.finish()
 
 
 def test_merge_in_a_sparse_checkout(fork: Fork) -> None:
@@ -183,7 +186,7 @@ def test_merge_in_a_sparse_checkout(fork: Fork) -> None:
     fork.branch("ours", inside, outside, start="two", a=1)
     fork.branch("theirs", inside, outside, start="two", m=1)
     fork.branch("against", outside, start="two", a=2)
-    fork.git("checkout", "-q", "--detach", "ours")
+    fork.at("ours")
     fork.git("sparse-checkout", "set", "in")
     fork.git("merge", "-q", "--no-edit", "theirs")
     fork.settled(inside, a=1, m=1)
@@ -212,6 +215,7 @@ def test_submodules_are_left_alone(fork: Fork) -> None:
     fork.settled(a=1, m=1)
     assert fork.repo.rev("HEAD:sub") == inner
     assert fork.repo.read(f"sub/{FILE}") == before
+    fork.finish()
 
 
 def test_file_that_only_one_side_tracks_is_settled_by_taking_a_side(fork: Fork) -> None:
@@ -220,7 +224,7 @@ def test_file_that_only_one_side_tracks_is_settled_by_taking_a_side(fork: Fork) 
     fork.git("checkout", "-q", "-b", "raw", "base")
     fork.git("update-index", "--cacheinfo", f"100644,{raw},{FILE}")
     fork.git("commit", "-qm", "raw")
-    fork.git("checkout", "-q", "-f", "--detach", "attn")
+    fork.at("attn")
     said = fork.git("merge", "--no-edit", "raw", check=False)
     assert said.code == 1
     assert "only one side is kept by Git-Theta" in said.text

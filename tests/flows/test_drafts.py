@@ -104,7 +104,7 @@ def test_a_draft_that_says_what_cannot_be_is_none(draft: Draft, change: dict[str
     assert draft.restored(begin()) == begin()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.data())
 def test_a_damaged_draft_is_none_or_whole(draft: Draft, data: st.DataObject) -> None:
     draft.keep(settled())

@@ -210,10 +210,15 @@ def test_where_nothing_is_known_the_other_side_is_called_so(story: Story) -> Non
 
 def test_several_commits_are_named_as_the_user_calls_them(story: Story) -> None:
     repository = Repository.discover(story.repo.path)
-    others = [("other", story.repo.rev("other")), ("an old one", story.repo.rev("other~1"))]
-    found = several(repository, others)
-    named = [(side.name, side.tip and side.tip.subject) for side in found.all]
-    assert named == [("main", "main 1"), ("other", "other 2"), ("an old one", "other 1")]
+    named = [
+        ("HEAD", story.repo.rev("main")),
+        ("other", story.repo.rev("other")),
+        ("an old one", story.repo.rev("other~1")),
+    ]
+    wanted = [("main", "main 1"), ("other", "other 2"), ("an old one", "other 1")]
+    for first in (0, 1):
+        found = several(repository, named[first:])
+        assert [(side.name, side.tip and side.tip.subject) for side in found.all] == wanted[first:]
 
 
 def test_a_repository_without_a_commit_has_a_branch(repo: Repo) -> None:

@@ -55,8 +55,10 @@ def test_entries_are_added_replaced_and_removed_also_from_a_subdirectory(two: Re
 
 def test_file_where_another_path_has_a_folder_is_refused(two: Repo, tmp_path: Path) -> None:
     here = Repository.discover(two.path)
-    with Trees.beside(here, tmp_path, keep=False) as trees, pytest.raises(GitError, match="folder/model cannot be beside a file or folder"):
-        trees.with_entries(two.rev("main"), {"folder": here.tree_entries("left")["left"]})
+    entry = here.tree_entries("left")["left"]
+    refused = pytest.raises(GitError, match="folder/model cannot be beside a file or folder")
+    with Trees.beside(here, tmp_path, keep=False) as trees, refused:
+        trees.with_entries(two.rev("main"), {"folder": entry})
 
 
 def test_commits_are_merged_without_the_paths_that_are_left_out(two: Repo, tmp_path: Path) -> None:

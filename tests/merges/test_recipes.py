@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -127,6 +128,14 @@ def test_otherwise_may_be_one_word() -> None:
 def test_rule_may_leave_groups_to_the_user() -> None:
     recipe = f"otherwise = 'ours'\n[[rules]]\nmatch = 'h*'\nmethod = '{LEAVE}'\n"
     assert decided(recipe, clash("head"), clash("wte")).keys() == {"wte"}
+
+
+def test_recipe_of_the_manual_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "merging.md").read_text()
+    (recipe,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    strategy = read(recipe)
+    assert len(strategy.rules) == 4
+    assert strategy.otherwise == {Clash.SHAPE: "rows", None: "ours"}
 
 
 def test_empty_recipe_decides_nothing() -> None:

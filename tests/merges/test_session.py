@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_theta.merges.decisions import Clash, Conflict, Decision
@@ -42,6 +42,7 @@ scopes = st.one_of(
 moves = st.one_of(st.none(), st.tuples(st.sampled_from(FLOATS).map(Decision), scopes))
 
 
+@settings(deadline=None)
 @given(st.lists(moves, max_size=12))
 def test_whatever_is_done_every_conflict_is_decided_once_or_remains(done: list[tuple[Decision, Scope] | None]) -> None:
     state = session()
@@ -57,6 +58,7 @@ def test_whatever_is_done_every_conflict_is_decided_once_or_remains(done: list[t
         assert state.current is (state.remaining[0] if state.remaining else None)
 
 
+@settings(deadline=None)
 @given(st.lists(moves, max_size=8), st.tuples(st.sampled_from(FLOATS).map(Decision), scopes))
 def test_undo_takes_back_exactly_the_last_step(
     before: list[tuple[Decision, Scope] | None], move: tuple[Decision, Scope]
@@ -68,6 +70,7 @@ def test_undo_takes_back_exactly_the_last_step(
     assert after is state or after.undo() == state
 
 
+@settings(deadline=None)
 @given(st.lists(moves, max_size=8), st.sampled_from(FLOATS), scopes)
 def test_a_decision_settles_what_is_reached_and_fits(
     before: list[tuple[Decision, Scope] | None], method: str, scope: Scope

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def asking(
-    workspace: Workspace, path: str, *, others: Sequence[tuple[str, str]] = (), has_ancestor: bool = True
+    workspace: Workspace, path: str, *, named: Sequence[tuple[str, str]] = (), has_ancestor: bool = True
 ) -> Settle:
     """What settles conflicts by asking on the terminal; it settles none if nobody may be asked, or the user leaves.
 
     Args:
         workspace: where git merges.
         path: of the checkpoint, from the top.
-        others: what is merged into HEAD, as the user calls it, and the names of those commits; found out if not given.
+        named: the sides as the user calls them, and the names of their commits (`several`); found out if not given.
         has_ancestor: whether the sides come from a common ancestor.
     """
 
@@ -34,7 +34,7 @@ def asking(
         with terminal(mode, os.environ) as descriptor:
             if descriptor is None or not conflicts:
                 return {}
-            sides = several(workspace.repository, others) if others else _sides(workspace.repository)
+            sides = several(workspace.repository, named) if named else _sides(workspace.repository)
             return _ask(descriptor, workspace, path, sides, conflicts, has_ancestor=has_ancestor)
 
     return settle
@@ -70,7 +70,7 @@ def _ask(
                 has_ancestor=has_ancestor,
             )
             return talk.settle(conflicts)
-    except Left:
+    except (Left, KeyboardInterrupt):
         return {}
 
 

@@ -55,7 +55,7 @@ def terminal(mode: Mode, environment: Mapping[str, str]) -> Iterator[int | None]
     """
     descriptor = _open() if _is_allowed(mode, environment) else None
     try:
-        yield descriptor if descriptor is not None and _is_in_foreground(descriptor) else None
+        yield descriptor if descriptor is not None and _foreground(descriptor) == os.getpgrp() else None
     finally:
         if descriptor is not None:
             os.close(descriptor)
@@ -74,13 +74,25 @@ def _is_false(text: str) -> bool:
 
 
 def _open() -> int | None:
-    with suppress(OSError):
-        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    """The controlling terminal, by its own name if one of our descriptors tells it: macOS cannot wait for /dev/tty."""
+    for path in (*_names(), "/dev/tty"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            if _foreground(descriptor) is not None:
+                return descriptor
+            os.close(descriptor)
     return None
 
 
-def _is_in_foreground(descriptor: int) -> bool:
+def _names() -> Iterator[str]:
+    for descriptor in _STANDARD:
+        with suppress(OSError):
+            yield os.ttyname(descriptor)
+
+
+def _foreground(descriptor: int) -> int | None:
+    """The process group in the foreground of a terminal; None if it is not the one that controls us."""
     try:
-        return os.tcgetpgrp(descriptor) == os.getpgrp()
+        return os.tcgetpgrp(descriptor)
     except OSError:
-        return False
+        return None

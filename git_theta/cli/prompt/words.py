@@ -64,7 +64,7 @@ def finished(session: Session, width: int) -> Text:
 def settled(decision: Decision, taken: Sequence[str], passed: Sequence[str], width: int) -> Text:
     """What a decision did: the conflicts that it settled, and those that it did not fit."""
     what = cut(taken[0], width - 30) if len(taken) == 1 else f"{len(taken)} conflicts ({kinds(taken)})"
-    left = f"; it does not fit {len(passed)}, which are left ({kinds(passed)})" if passed else ""
+    left = f"; left, since it does not fit: {kinds(passed)}" if passed else ""
     return lines(*wrapped(f"{what}: {spelled(decision)}{left}", width, indent=""))
 
 
@@ -237,18 +237,18 @@ def _actions(session: Session, conflict: Conflict, width: int) -> Iterator[Text]
     more = len(fits) - len(quick)
     others = [("m", f"{more} more methods")] if more else []
     yield from _key_lines([*quick, *others, ("s", "statistics")], width)
-    left = len(session.remaining)
-    if left > 1:
-        yield from _key_lines(_bulk(session, "a" if "average" in session.useful else "o", left), width)
+    if len(session.remaining) > 1:
+        yield from _key_lines(_bulk(session, "average" if "average" in session.useful else "ours"), width)
     yield from _key_lines([("u", "undo"), ("l", "list"), ("?", "help"), ("q", "quit")], width)
 
 
-def _bulk(session: Session, key: str, left: int) -> list[tuple[str, str]]:
-    """How several conflicts are settled at once."""
-    current = session.remaining[0].name
-    alike = len(session.reached(Scope(Reach.KIND)))
-    kind = [(f"{key} =", f"the {alike} of {cut(fold(current), 200)}")] if alike > 1 else []
-    return [(f"{key} *", f"all {left} left"), *kind, (f"{key} PATTERN", "by name")]
+def _bulk(session: Session, method: str) -> list[tuple[str, str]]:
+    """How several conflicts are settled at once, shown by an example."""
+    left, alike = len(session.remaining), len(session.reached(Scope(Reach.KIND)))
+    suited = sum(method in session.fits[conflict.name] for conflict in session.remaining)
+    every = f"all {left} left" if suited == left else f"{suited} of {left} left"
+    kind = [(f"{method[0]} =", f"the {alike} of {cut(fold(session.remaining[0].name), 200)}")] if alike > 1 else []
+    return [(f"{method[0]} *", every), *kind, (f"{method[0]} PATTERN", "by name")]
 
 
 def _key_lines(keys: Iterable[tuple[str, str]], width: int) -> Iterator[Text]:

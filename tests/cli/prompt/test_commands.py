@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_theta.cli.prompt.commands import Again, Command, Explain, Take, Verb, complete, parse
@@ -98,6 +98,7 @@ def test_letters_mean_the_same_wherever_they_fit() -> None:
     assert parse("r", (*SIDES, "rows"), KNOWN) == Take("rows")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_whatever_is_typed_is_a_command_or_refused(line: str) -> None:
     with contextlib.suppress(UsageError):

@@ -44,6 +44,8 @@ def told(tmp_path: Path, shell: str, environment: dict[str, str]) -> dict[str, s
         ("{}", {"GIT_TERMINAL_PROMPT": "1"}, "yes", "yes"),
         ("set -m; {} & wait", {}, "no", "no"),
         ("setsid --wait {}", {}, "no", "no"),
+        ("exec 0<&-; {}", {}, "yes", "yes"),
+        ("exec 0<&- 2>&-; {}", {}, "no", "yes"),
     ],
 )
 def test_who_sits_at_the_terminal_is_asked(

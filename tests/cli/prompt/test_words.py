@@ -72,6 +72,15 @@ def test_a_group_is_told_by_name_type_number_and_both_sides() -> None:
     ]
 
 
+def test_what_bulk_decisions_would_settle_is_counted() -> None:
+    mixed = begin(clash("ids", "int64"), *LAYERS)
+    assert "  a * 7 of 8 left   a PATTERN by name" in plain(words.shown(mixed, SIDES, estimate, 80)).splitlines()
+    rest = mixed.decide(Decision("ours"), Scope()).decide(Decision("ours"), Scope())
+    wanted = "  a * all 6 left   a = the 3 of h.*.attn.c_attn.weight   a PATTERN by name"
+    assert wanted in plain(words.shown(rest, SIDES, estimate, 80)).splitlines()
+    assert "PATTERN" not in plain(words.shown(begin(LAYERS[0]), SIDES, estimate, 80))
+
+
 @pytest.mark.parametrize(
     ("name", "wanted"),
     [
