@@ -239,7 +239,8 @@ class _Choice:
         self._readers = readers
         self._limits = limits
         self._kind = kind
-        self._is_brief = is_brief and kind == AUTO and change.group.nbytes < SMALL_BYTES
+        is_small = kind == AUTO and change.group.nbytes < SMALL_BYTES
+        self._is_brief = change.is_merged or (is_brief and is_small)
         self._plugged = readers.types.get(kind) if kind != AUTO else None
         self._versions = Versions(change.group, change.bases, readers.mine())
         self._stored = Version(self._versions, 0)

@@ -50,12 +50,14 @@ class Change:
         wanted: the values.
         bases: earlier versions of the same dtype and shape, the most likely first.
         told: what the values are said to come from, if somebody said it.
+        is_merged: whether a merge made the values, so that neither a low rank nor a scaling explains them.
     """
 
     group: Group
     wanted: Wanted
     bases: tuple[Base, ...] = ()
     told: Prediction | None = None
+    is_merged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,27 +74,27 @@ def test_without_a_method_git_stops_at_the_conflict_and_abort_goes_back(on_b1: R
     assert "CONFLICT (content): Merge conflict in model.safetensors" in done.stdout
     assert done.stderr.count("\n") == 1
     assert on_b1.read(MODEL) == safetensors_bytes(layered(BRANCHES["b1"]))
-    on_b1.theta("merge", "--abort")
+    on_b1.verb("merge", "--abort")
     assert state(on_b1) == before
     assert on_b1.status() == ""
 
 
 def test_continue_concludes_a_merge_that_was_settled(on_b1: Repo) -> None:
-    on_b1.theta("merge", "b2", check=False)
-    on_b1.theta("resolve", "--theirs")
-    on_b1.theta("merge", "--continue", env={"GIT_EDITOR": "true"})
+    on_b1.verb("merge", "b2", check=False)
+    on_b1.verb("resolve", "--theirs")
+    on_b1.verb("merge", "--continue", env={"GIT_EDITOR": "true"})
     assert len(parents(on_b1)) == 2
     expect(values(on_b1), {}, "b1", "b2")
 
 
 def test_options_of_git_merge_are_passed_on(repo: Repo) -> None:
-    repo.theta("merge", "-q", "--no-ff", "-m", "a subject", "-m", "a body", "b1")
+    repo.verb("merge", "-q", "--no-ff", "-m", "a subject", "-m", "a body", "b1")
     assert repo.git("log", "-1", "--format=%B").stdout == "a subject\n\na body\n\n"
     assert len(parents(repo)) == 2
     done = repo.theta("merge", "--ff-only", "b2", check=False)
     assert done.returncode == 128
     assert "fast-forward" in done.stderr
-    repo.theta("merge", "--no-commit", "--method", "average", "b2")
+    repo.verb("merge", "--no-commit", "--method", "average", "b2")
     assert (repo.path / ".git/MERGE_HEAD").exists()
     assert repo.git("diff", "--name-only", "--cached").stdout == "b2.txt\nmodel.safetensors\n"
 
@@ -190,7 +190,7 @@ with = { t = { gradient = [0.0, 1.0] } }
 
 def test_recipe_is_read_from_where_the_user_is(on_b1: Repo) -> None:
     on_b1.write("merging/my recipe.toml", RECIPE)
-    on_b1.theta("merge", "b2", "--recipe", "my recipe.toml", cwd=on_b1.path / "merging")
+    on_b1.verb("merge", "b2", "--recipe", "my recipe.toml", cwd=on_b1.path / "merging")
     slerp = {name: merged("slerp", name, "b1", "b2", t=t) for name, t in zip(ATTN, (0.0, 0.5, 1.0), strict=True)}
     expect(values(on_b1), slerp, "b1", "b2")
 
@@ -257,8 +257,8 @@ def test_method_that_does_not_fit_a_group_says_why(on_b1: Repo) -> None:
     done = on_b1.theta("merge", "other", "--method", "average", check=False)
     assert (done.returncode, done.stderr.count("\n")) == (1, 2)
     assert "step: average cannot merge int64 values: say whether to take ours or theirs" in done.stderr
-    on_b1.theta("merge", "--abort")
-    on_b1.theta("merge", "other", "--method", "average", "--otherwise", "theirs")
+    on_b1.verb("merge", "--abort")
+    on_b1.verb("merge", "other", "--method", "average", "--otherwise", "theirs")
     assert int(values(on_b1)["step"]) == 6
 
 
@@ -266,7 +266,7 @@ def test_method_that_does_not_fit_a_group_says_why(on_b1: Repo) -> None:
 
 
 def test_several_others_make_one_commit_with_all_parents(repo: Repo) -> None:
-    repo.theta("merge", "b1", "b2", "b3", "--method", "ties", "--param", "weight=1,2,3", "--param", "density=0.5")
+    repo.verb("merge", "b1", "b2", "b3", "--method", "ties", "--param", "weight=1,2,3", "--param", "density=0.5")
     assert parents(repo) == [repo.rev(name) for name in BRANCHES]
     assert repo.git("log", "-1", "--format=%s").stdout == "Merge branches 'b1', 'b2' and 'b3'\n"
     ties = {name: merged("ties", name, *BRANCHES, weight=[1, 2, 3], density=0.5) for name in ATTN}
@@ -276,7 +276,7 @@ def test_several_others_make_one_commit_with_all_parents(repo: Repo) -> None:
 
 
 def test_our_own_commits_count_as_one_more_side(on_b1: Repo) -> None:
-    on_b1.theta("merge", "b2", "b3", "--method", "linear", "--param", "weight=1,2,3")
+    on_b1.verb("merge", "b2", "b3", "--method", "linear", "--param", "weight=1,2,3")
     assert parents(on_b1) == [on_b1.rev("b1@{1}"), on_b1.rev("b2"), on_b1.rev("b3")]
     linear = {name: merged("linear", name, *BRANCHES, weight=[1, 2, 3]) for name in ATTN}
     expect(values(on_b1), linear, *BRANCHES)
@@ -284,7 +284,7 @@ def test_our_own_commits_count_as_one_more_side(on_b1: Repo) -> None:
 
 def test_side_that_left_a_group_alone_has_no_say_in_it(repo: Repo) -> None:
     repo.git("commit", "-q", "--allow-empty", "-m", "so that main is no ancestor")
-    repo.theta("merge", "b1", "b2", "--method", "linear", "--param", "weight=9,1,2")
+    repo.verb("merge", "b1", "b2", "--method", "linear", "--param", "weight=9,1,2")
     assert len(parents(repo)) == 3
     linear = {name: merged("linear", name, "b1", "b2", weight=[1, 2]) for name in ATTN}
     expect(values(repo), linear, "b1", "b2")
@@ -293,7 +293,7 @@ def test_side_that_left_a_group_alone_has_no_say_in_it(repo: Repo) -> None:
 def test_branch_that_another_one_contains_is_no_parent(repo: Repo) -> None:
     repo.git("branch", "early", "b1")
     grow(repo, "b1", "early", {"late.txt": "late"})
-    repo.theta("merge", "early", "b1", "b2", "--method", "average")
+    repo.verb("merge", "early", "b1", "b2", "--method", "average")
     assert parents(repo) == [repo.rev("b1"), repo.rev("b2")]
     expect(values(repo), {name: merged("average", name, "b1", "b2") for name in ATTN}, "b1", "b2")
 
@@ -320,14 +320,14 @@ def test_conflict_of_another_file_changes_nothing(repo: Repo) -> None:
 def test_other_files_are_merged_line_by_line(repo: Repo) -> None:
     for name, text in (("b1", "ONE\ntwo\nthree\n"), ("b2", "one\ntwo\nTHREE\n")):
         grow(repo, name, name, {"notes.txt": text})
-    repo.theta("merge", "b1", "b2", "--method", "average")
+    repo.verb("merge", "b1", "b2", "--method", "average")
     assert repo.read("notes.txt") == b"ONE\ntwo\nTHREE\n"
 
 
 def test_changes_of_the_worktree_that_are_not_in_the_way_stay(repo: Repo) -> None:
     repo.write("notes.txt", "mine")
     repo.write("untracked", "mine")
-    repo.theta("merge", "b1", "b2", "--method", "average")
+    repo.verb("merge", "b1", "b2", "--method", "average")
     assert repo.status() == " M notes.txt\n?? untracked\n"
     assert repo.read("notes.txt") == b"mine"
 
@@ -355,12 +355,12 @@ def test_what_is_staged_stops_the_merge(repo: Repo) -> None:
 def test_hooks_are_called_as_git_merge_calls_them(repo: Repo) -> None:
     for hook in ("pre-merge-commit", "commit-msg", "post-merge", "prepare-commit-msg"):
         repo.write(f".git/hooks/{hook}", f"#!/bin/sh\necho {hook} >> '{repo.path}/called'\n").chmod(0o755)
-    repo.theta("merge", "b1", "b2", "--method", "average")
+    repo.verb("merge", "b1", "b2", "--method", "average")
     assert repo.read("called").split() == [b"pre-merge-commit", b"prepare-commit-msg", b"commit-msg", b"post-merge"]
 
 
 def test_no_commit_leaves_the_commit_to_the_user(repo: Repo) -> None:
-    repo.theta("merge", "--no-commit", "b1", "b2", "b3", "--method", "average")
+    repo.verb("merge", "--no-commit", "b1", "b2", "b3", "--method", "average")
     assert repo.git("diff", "--name-only").stdout == ""
     assert len(repo.read(".git/MERGE_HEAD").split()) == 3
     repo.git("commit", "--no-edit", "-q")
@@ -370,14 +370,14 @@ def test_no_commit_leaves_the_commit_to_the_user(repo: Repo) -> None:
 
 def test_no_commit_can_be_aborted(repo: Repo) -> None:
     before = state(repo)
-    repo.theta("merge", "--no-commit", "b1", "b2", "--method", "average")
-    repo.theta("merge", "--abort")
+    repo.verb("merge", "--no-commit", "b1", "b2", "--method", "average")
+    repo.verb("merge", "--abort")
     assert state(repo) == before
 
 
 def test_checkpoint_that_one_side_renamed_is_merged_under_its_new_name(repo: Repo) -> None:
     grow(repo, "b3", "main", {MODEL: None, "renamed.safetensors": repo.git("show", f"main:{MODEL}").stdout})
-    repo.theta("merge", "b1", "b2", "b3", "--method", "average")
+    repo.verb("merge", "b1", "b2", "b3", "--method", "average")
     assert not (repo.path / MODEL).exists()
     average = {name: merged("average", name, "b1", "b2") for name in ATTN}
     expect(values(repo, "renamed.safetensors"), average, "b1", "b2")
@@ -397,7 +397,7 @@ def test_checkpoint_with_two_names_is_a_problem(repo: Repo) -> None:
 def test_checkpoint_that_is_new_on_two_of_three_sides_merges_with_their_values(repo: Repo) -> None:
     grow(repo, "b1", "b1", {"new.safetensors": "head7"})
     grow(repo, "b3", "b3", {"new.safetensors": "head8"})
-    repo.theta("merge", "b1", "b2", "b3", "--method", "linear", "--param", "weight=1,2,3")
+    repo.verb("merge", "b1", "b2", "b3", "--method", "linear", "--param", "weight=1,2,3")
     linear = git_theta.merge_arrays("linear", [MODELS[name]["w"] for name in ("head7", "head8")], weight=[1, 3])
     np.testing.assert_array_equal(values(repo, "new.safetensors")["w"], linear)
 
@@ -441,7 +441,7 @@ def test_strangers_merge_by_methods_that_need_no_ancestor(strangers: Repo, other
     assert needed.returncode == len(others)
     assert "ties needs a common ancestor" in needed.stderr
     strangers.git("reset", "-q", "--hard")
-    strangers.theta("merge", "--allow-unrelated-histories", *others, "--method", "average")
+    strangers.verb("merge", "--allow-unrelated-histories", *others, "--method", "average")
     sides = [layered(), *(layered({"attn": seed}) for seed in (5, 6)[: len(others)])]
     found = values(strangers)
     for name in ATTN:
@@ -518,7 +518,7 @@ def test_dry_run_names_checkpoints_that_one_side_changed_or_removed(repo: Repo) 
 
 def test_dry_run_is_what_then_happens(on_b1: Repo) -> None:
     plan = json.loads(on_b1.verb("merge", "--dry-run", "--json", "b2", "b3", "--method", "average").stdout)
-    on_b1.theta("merge", "b2", "b3", "--method", "average")
+    on_b1.verb("merge", "b2", "b3", "--method", "average")
     found = values(on_b1)
     versions = {side["name"]: layered(BRANCHES[side["name"]]) for side in plan["sides"]}
     for group in plan["checkpoints"][0]["groups"]:

@@ -123,7 +123,7 @@ def test_criss_cross_of_different_groups(fork: Fork) -> None:
     fork.finish()
 
 
-@pytest.mark.parametrize(("mine", "yours"), [(1, 2), (2, 1), (1, 0), (0, 2), (3, 1)])
+@pytest.mark.parametrize(("mine", "yours"), [(1, 2), (1, 0), (0, 3)])
 def test_criss_cross_that_was_settled_in_two_ways_is_a_conflict(fork: Fork, mine: int, yours: int) -> None:
     """Each side decided what the group is, and not alike: none of the decisions may vanish."""
     criss_cross(fork, "attn", "clash", {"a": mine}, {"a": yours, "h": 1})
@@ -150,7 +150,7 @@ def test_ancestor_of_a_criss_cross_merge_can_be_looked_at_and_taken(fork: Fork) 
     fork.finish()
 
 
-@pytest.mark.parametrize("both", [0, 1, 3])
+@pytest.mark.parametrize("both", [0, 3])
 def test_criss_cross_that_was_settled_alike_merges(fork: Fork, both: int) -> None:
     criss_cross(fork, "attn", "clash", {"a": both, "m": 1}, {"a": both, "h": 1})
     fork.on("left")

@@ -288,6 +288,15 @@ def test_who_does_not_want_to_be_asked_is_not(forked: Repo, line: str, environme
     assert in_conflict(forked)
 
 
+def test_who_always_wants_to_be_asked_is_though_all_is_redirected(forked: Repo) -> None:
+    line = "git -c theta.merge.prompt=always merge --no-edit other < /dev/null > /dev/null 2>&1"
+    terminal = Terminal(["bash", "-c", line], forked.path, {"CI": "1"})
+    for typed in ("t *", ""):
+        terminal.type(typed)
+    assert terminal.end() == 0
+    assert merged(forked)["wte.weight"].tobytes() == values(2)["wte.weight"].tobytes()
+
+
 def test_what_is_configured_decides_without_asking(forked: Repo) -> None:
     options = ("-c", "theta.merge.method=average otherwise=ours")
     terminal = merging(forked, *options, "merge", "--no-edit", "other")

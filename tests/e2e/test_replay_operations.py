@@ -43,7 +43,8 @@ def test_rebase_with_a_clash_can_be_aborted_skipped_and_continued(fork: Fork, ba
     """In a rebase, "ours" is what is built on, and "theirs" the commit that is made anew."""
     fork.branch("later", a=2, m=2, start="clash")
     for how in ("abort", "skip", "continue"):
-        fork.git("checkout", "-q", "-B", how, "later")
+        fork.git("branch", "-f", how, "later")
+        fork.on(how)
         said = fork.git("rebase", backend, "attn", check=False)
         fork.conflict(said=said, a=1)
         if how == "continue":

@@ -74,10 +74,9 @@ def test_stash_of_an_untracked_checkpoint(fork: Fork) -> None:
     fork.finish()
 
 
-@pytest.mark.parametrize("verb", ["checkout", "switch"])
-def test_uncommitted_change_goes_along_to_another_branch(fork: Fork, verb: str) -> None:
+def test_uncommitted_change_goes_along_to_another_branch(fork: Fork) -> None:
     fork.put(m=5)
-    fork.git(verb, "-q", "-m", "attn")
+    fork.git("checkout", "-q", "-m", "attn")
     assert fork.repo.read(FILE) == saved(FILE, a=1, m=5)
     assert fork.repo.status() == f" M {FILE}\n"
     fork.git("commit", "-qam", "carried")

@@ -64,7 +64,7 @@ def finished(session: Session, width: int) -> Text:
 def settled(decision: Decision, taken: Sequence[str], passed: Sequence[str], width: int) -> Text:
     """What a decision did: the conflicts that it settled, and those that it did not fit."""
     what = cut(taken[0], width - 30) if len(taken) == 1 else f"{len(taken)} conflicts ({kinds(taken)})"
-    left = f"; it does not fit {len(passed)}, which are left ({kinds(passed)})" if passed else ""
+    left = f"; left, since it does not fit: {kinds(passed)}" if passed else ""
     return lines(*wrapped(f"{what}: {spelled(decision)}{left}", width, indent=""))
 
 

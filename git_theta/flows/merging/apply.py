@@ -170,7 +170,7 @@ def _change(made: Made, signatures: dict[str, Signature | None]) -> Change:
     sign = group.dtype if lsh.supports(group.dtype) else None
     source, size = _ArraySource(made.rows), tensors.itemsize(group.dtype)
     wanted = Wanted(source, 0, group.nbytes, size, made.digest, sign, signatures)
-    return Change(group, wanted, made.bases)
+    return Change(group, wanted, made.bases, is_merged=True)
 
 
 def _entry(job: Job, group: Group, digest: str, update: Update, signature: Signature | None) -> Entry:

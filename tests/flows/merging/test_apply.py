@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 SIDES = ("ours", "theirs", "ancestor")
 DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
-REQUIRED = {"slerp": {"t": 0.3}, "nearswap": {"t": 0.001}}
+REQUIRED = {
+    "slerp": {"t": 0.3},
+    "nearswap": {"t": 0.001},
+    **{name: {"density": 0.5} for name in ("dare_linear", "dare_ties", "della", "della_linear", "breadcrumbs")},
+}
 LINEAR = {
     "average": {},
     "linear": {"weight": (0.3, 0.9)},

@@ -16,6 +16,7 @@ from git_theta.errors import MergeError
 from git_theta.flows.merging.plan import STRUCTURE
 from git_theta.merges.decisions import Clash, Conflict
 from tests.flows.merging.world import World, normal
+from tests.helpers import safetensors_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +113,10 @@ def test_writing_a_new_structure_reads_no_values(world: World) -> None:
 
 def test_structure_of_one_side_is_taken_as_it_is(world: World) -> None:
     base, ours = world.model(a=A, b=B), world.model(a=A, b=B + 1)
-    theirs = world.model({"note": "x"}, a=A, b=B, c=C)
+    data = safetensors_bytes({"a": A, "b": B, "c": C}, {"note": "x"})
+    size = int.from_bytes(data[:8], "little")
+    # As no library writes it.
+    theirs = world.clean((size + 640).to_bytes(8, "little") + data[8 : 8 + size] + b" " * 640 + data[8 + size :])
     for one, two in ((ours, theirs), (theirs, ours)):
         merged = world.merged(base, one, two)
         assert merged.skeleton == theirs.skeleton
@@ -272,6 +276,20 @@ def test_tie_that_one_side_made_stays_beside_a_group_that_the_other_added(torch_
         assert found["head"].data_ptr() == found["emb"].data_ptr()
         assert torch.equal(found["mine"], b + 3)
     assert world.asked == ()
+
+
+def test_change_that_has_no_name_is_not_lost_beside_one_that_has(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    base = world.clean(torch_bytes({"head": a.clone(), "emb": a, "b": b, "epoch": 3}))
+    ours = world.clean(torch_bytes({"head": a.clone(), "emb": a, "b": b + 1, "epoch": 4}))
+    theirs = world.clean(torch_bytes({"head": a, "emb": a, "b": b, "epoch": 5}))
+    assert world.merge(base, ours, theirs).metadata is None
+    assert [conflict.clash for conflict in world.asked] == [Clash.STRUCTURE]
+    found = loaded(world.smudge(world.merged(base, ours, theirs, by="theirs")))
+    assert found["head"].data_ptr() == found["emb"].data_ptr()
+    assert found["epoch"] == 5
+    assert torch.equal(found["b"], b + 1)
 
 
 def test_tied_group_that_both_changed_is_one_conflict(torch_world: World) -> None:
