@@ -17,8 +17,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -66,6 +66,14 @@ STEPS: Final[Mapping[str, Step]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Seconds that passed, and seconds of processors."""
+
+    seconds: float
+    cpu: float
+
+
 @dataclass(frozen=True)
 class Stage:
     """A repository in which one tool keeps the model."""
@@ -109,11 +117,16 @@ class Stage:
         time.sleep(1.1)
         self.git("status", "--short")
 
-    def seconds(self, *arguments: str) -> float:
-        """How long git takes; what it prints is read, as a pager would."""
+    def taken(self, *arguments: str) -> Taken:
+        """What git takes, and what it calls; what it prints goes nowhere."""
         begin = time.perf_counter()
-        self.git(*arguments)
-        return time.perf_counter() - begin
+        process = subprocess.Popen(["git", *arguments], cwd=self.path, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise click.ClickException(f"git {' '.join(arguments)} exited with status {process.returncode}")
+        return Taken(seconds, usage.ru_utime + usage.ru_stime)
 
 
 @dataclass(frozen=True)
@@ -122,21 +135,21 @@ class Bench:
 
     work: Path
     repetitions: int
-    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    figures: dict[str, dict[str, Taken]] = field(default_factory=dict)
 
     def measure(self, key: str, stage: Stage, *arguments: str) -> None:
-        """The median of several runs."""
-        taken = [stage.seconds(*arguments) for _ in range(self.repetitions)]
-        self.record(key, stage.tool, statistics.median(taken))
+        """Take a step several times."""
+        self.record(key, stage.tool, [stage.taken(*arguments) for _ in range(self.repetitions)])
 
-    def record(self, key: str, tool: str, seconds: float) -> None:
-        """Write down a figure."""
-        self.seconds.setdefault(key, {})[tool] = seconds
-        click.echo(f"{key} ({tool}): {seconds:.2f} s", err=True)
+    def record(self, key: str, tool: str, runs: Sequence[Taken]) -> None:
+        """Write down the medians of several runs."""
+        median = Taken(statistics.median(run.seconds for run in runs), statistics.median(run.cpu for run in runs))
+        self.figures.setdefault(key, {})[tool] = median
+        click.echo(f"{key} ({tool}): {median.seconds:.2f} s, {median.cpu:.2f} s of processors", err=True)
 
     def score(self, key: str) -> float | None:
         """What the target of a step is compared with; None if it was not taken."""
-        found = self.seconds.get(key, {})
+        found = {tool: taken.seconds for tool, taken in self.figures.get(key, {}).items()}
         if "theta" not in found:
             return None
         return found["theta"] / found["lfs"] if STEPS[key].is_ratio else found["theta"]
@@ -162,7 +175,7 @@ def between_commits(bench: Bench, files: Path) -> Iterator[Stage]:
 
 def of_the_worktree(bench: Bench, files: Path, stages: list[Stage]) -> None:
     """A model that was just saved, each time another one."""
-    taken: dict[str, dict[str, list[float]]] = {"worktree": {}, "worktree again": {}}
+    runs: dict[tuple[str, str], list[Taken]] = {}
     for stage in stages:
         stage.git("checkout", "-q", "base")
         stage.settle()
@@ -170,11 +183,10 @@ def of_the_worktree(bench: Bench, files: Path, stages: list[Stage]) -> None:
         file = files / f"block{number}.safetensors"
         for stage in stages:
             stage.put(file)
-            for figures in taken.values():
-                figures.setdefault(stage.tool, []).append(stage.seconds("diff"))
-    for key, figures in taken.items():
-        for tool, seconds in figures.items():
-            bench.record(key, tool, statistics.median(seconds))
+            for key in ("worktree", "worktree again"):
+                runs.setdefault((key, stage.tool), []).append(stage.taken("diff"))
+    for (key, tool), taken in sorted(runs.items()):
+        bench.record(key, tool, taken)
 
 
 def of_a_history(bench: Bench, commits: int) -> None:
@@ -256,13 +268,14 @@ def _make_files(folder: Path, width: int, depth: int, blocks: int) -> None:
 
 
 def _table(bench: Bench, commits: int) -> Iterator[str]:
-    yield "| what | Git-Theta | git-lfs | target |"
-    yield "|---|---|---|---|"
-    for key, found in bench.seconds.items():
+    yield "| what | Git-Theta | of processors | git-lfs | target |"
+    yield "|---|---|---|---|---|"
+    for key, found in bench.figures.items():
         step = STEPS[key]
         target = "" if step.target is None else f"{step.target:g}" + (" of git-lfs" if step.is_ratio else " s")
-        theirs = f"{found['lfs']:.2f} s" if "lfs" in found else ""
-        yield f"| {step.title.format(commits=commits)} | {found['theta']:.2f} s | {theirs} | {target} |"
+        theirs = f"{found['lfs'].seconds:.2f} s" if "lfs" in found else ""
+        ours = f"{found['theta'].seconds:.2f} s | {found['theta'].cpu:.2f} s"
+        yield f"| {step.title.format(commits=commits)} | {ours} | {theirs} | {target} |"
 
 
 @click.command()
@@ -287,8 +300,9 @@ def main(
         of_a_huge_file(bench, gigabytes)
     click.echo("\n".join(_table(bench, commits)))
     if json_file is not None:
-        json_file.write_text(json.dumps(bench.seconds, indent=1) + "\n")
-    scores = {key: bench.score(key) for key in bench.seconds}
+        figures = {key: {tool: asdict(taken) for tool, taken in found.items()} for key, found in bench.figures.items()}
+        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+    scores = {key: bench.score(key) for key in bench.figures}
     missed = [key for key, score in scores.items() if score is not None and score > (STEPS[key].target or float("inf"))]
     for key in missed:
         click.echo(f"missed: {key}")

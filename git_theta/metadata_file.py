@@ -65,8 +65,13 @@ def serialize(metadata: Metadata) -> bytes:
     return data
 
 
-def parse(data: bytes) -> Metadata:
+def parse(data: bytes, known: dict[str, Entry] | None = None) -> Metadata:
     """Read a metadata file.
+
+    Args:
+        data: the file.
+        known: the groups by the lines that were read before, for whoever reads many versions: most lines of two
+            versions are the same. The lines of this one are added.
 
     Raises:
         MetadataError: it is malformed, not in the canonical encoding, or of a newer version.
@@ -87,12 +92,19 @@ def parse(data: bytes) -> Metadata:
     commas = [text[-1:] == "," for text in texts]
     if commas != [True] * (len(texts) - 1) + [False] * min(len(texts), 1):
         raise MetadataError("the metadata file lacks or repeats a comma between two groups")
-    entries = tuple(
-        _checked(text.removesuffix(","), number, _read_entry, _entry_line) for number, text in enumerate(texts, 5)
-    )
+    entries = tuple(_entry(text.removesuffix(","), number, known) for number, text in enumerate(texts, 5))
     metadata = Metadata(format_name, size, skeleton, entries)
     _check_whole(metadata)
     return metadata
+
+
+def _entry(text: str, number: int, known: dict[str, Entry] | None) -> Entry:
+    """The group of a line, which is read only if it is not known yet."""
+    if known is None:
+        return _checked(text, number, _read_entry, _entry_line)
+    if text not in known:
+        known[text] = _checked(text, number, _read_entry, _entry_line)
+    return known[text]
 
 
 def _check_version(data: bytes) -> None:

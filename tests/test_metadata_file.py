@@ -550,3 +550,21 @@ def test_other_names_of_formats_are_refused(name: str) -> None:
     empty = Skeleton(0, tensors.digest(b""), b"", None)
     with pytest.raises(MetadataError, match="not the name of a format"):
         parse(serialize(Metadata(name, 0, empty, ())))
+
+
+def test_lines_that_are_known_give_the_same_groups_and_no_other_file_is_taken_for_that() -> None:
+    known: dict[str, Entry] = {}
+    data = serialize(EXAMPLE)
+    first = parse(data, known)
+    assert first == parse(data)
+    assert len(known) == len(first.entries)
+    again = parse(data, known)
+    assert again == first
+    assert all(one is other for one, other in zip(first.entries, again.entries, strict=True))
+    for damaged, said in (
+        (edit(lambda lines: lines.insert(5, lines[4])), "names a group twice"),
+        (edit(lambda lines: lines.pop(4)), "add up"),
+        (change('"dtype"', '"kind"'), "line 5 of the metadata file is malformed"),
+    ):
+        with pytest.raises(MetadataError, match=said):
+            parse(damaged, known)

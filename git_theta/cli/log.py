@@ -53,6 +53,7 @@ class _WithPaths(click.Command):
     "--group", "-g", "patterns", multiple=True, metavar="PATTERN", help="Only groups of this name or pattern."
 )
 @click.option("--number", "-n", "limit", metavar="N", type=click.IntRange(0), help="Show no more than N commits.")
+@click.option("--all", "everything", is_flag=True, help="Begin at all branches and tags.")
 @click.option("--exact", is_flag=True, help="Read the values of every group that changed, as far as they are here.")
 @click.option("--json", "in_json", is_flag=True, help="Print JSON (docs/diff.md).")
 @click.argument("arguments", nargs=-1, metavar="[REVISION...] [-- PATH...]")
@@ -62,6 +63,7 @@ def command(
     arguments: tuple[str, ...],
     patterns: tuple[str, ...],
     limit: int | None,
+    everything: bool,
     exact: bool,
     in_json: bool,
 ) -> None:
@@ -73,7 +75,7 @@ def command(
     workspace = Workspace.here()
     repository = workspace.repository
     words, paths = _sorted(repository, arguments, ctx.meta.get(_SEPARATED))
-    commits = history.commits(repository, history.revisions(repository, words), paths)
+    commits = history.commits(repository, history.revisions(repository, words, everything=everything), paths)
     how = How.EXACT if exact else workspace.differ.how
     differ = replace(workspace.differ, how=how, affordable=_MOST_BYTES)
     logged = flow.log(repository, commits, flow.Followed(patterns), differ, all_files=bool(paths))

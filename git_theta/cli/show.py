@@ -80,7 +80,7 @@ def _group(shown: Shown, entries: Sequence[Entry], *, in_json: bool) -> Iterator
         return
     yield from listing.table(shown.metadata, entries)
     if found.spread is None:
-        yield f"values of {entries[0].dtype} are blocks with scales of their own: there are no figures of them"
+        yield f"there are no figures of {entries[0].dtype}, whose values cannot be read as numbers here"
         return
     yield from listing.spread_lines(found.spread)
     if found.histogram is not None:

@@ -18,11 +18,14 @@ from git_theta.flows.diff import Differ
 from git_theta.flows.versions import Version
 from git_theta.git.history import Commit, FileChange, Side
 from git_theta.git.repository import Repository
-from git_theta.metadata import Metadata
+from git_theta.metadata import Entry, Metadata
 from git_theta.metadata_file import MAX_BYTES, is_metadata, parse
 
 _REMEMBERED: Final = 8
 """Versions of checkpoints that are not parsed again: what a commit has is what the next one began with."""
+
+_MOST_LINES: Final = 1 << 17
+"""Lines of metadata files that are not parsed again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Versions:
         self._repository = repository
         self._passed: set[str] = set()
         self._read = lru_cache(_REMEMBERED)(self._parsed)
+        self._lines: dict[str, Entry] = {}
 
     def differences(self, change: FileChange) -> list[CheckpointDiff]:
         """How a file differs from each parent's; nothing if it is no checkpoint on any side.
@@ -100,8 +104,10 @@ class Versions:
         if self._repository.blob_size(oid) > MAX_BYTES:
             return None
         data = self._repository.read_blob(oid)
+        if len(self._lines) > _MOST_LINES:
+            self._lines.clear()
         try:
-            return parse(data) if is_metadata(data) else None
+            return parse(data, self._lines) if is_metadata(data) else None
         except MetadataError as error:
             raise MetadataError(f"{path}: {error}") from error
 

@@ -24,6 +24,7 @@ _DIFF: Final = (
     *("diff-tree", "--stdin", "-r", "-c", "--combined-all-paths", "--raw", "-z", "-M", "--root", "--no-abbrev"),
     *("--no-relative", "--encoding=UTF-8", _FORMAT),
 )
+_BRANCHES_AND_TAGS: Final = ("refs/heads", "refs/tags", "refs/remotes")
 _PIECE: Final = 1 << 16
 _BLOBS: Final = ("100644", "100755")
 
@@ -87,14 +88,21 @@ class Revisions:
     excluded: tuple[str, ...] = ()
 
 
-def revisions(repository: Repository, words: Sequence[str]) -> Revisions:
+def revisions(repository: Repository, words: Sequence[str], *, everything: bool = False) -> Revisions:
     """What revisions and ranges (gitrevisions(7)) mean; HEAD if there are none.
+
+    Args:
+        repository: where they are.
+        words: the revisions and ranges.
+        everything: also all branches and tags, those of remotes included.
 
     Raises:
         GitError: one of them means nothing here.
     """
     found: list[str] = []
-    for word in words or ("HEAD",):
+    if everything:
+        found += command.lines(repository.git("for-each-ref", "--format=%(objectname)", *_BRANCHES_AND_TAGS))
+    for word in words if words or everything else ("HEAD",):
         status, output, _ = command.attempt(["rev-parse", "--revs-only", "--end-of-options", word], cwd=repository.cwd)
         names = [name for name in command.lines(output) if name and name != "--end-of-options"]
         if status or not names or word.startswith("-"):
@@ -116,6 +124,8 @@ def commits(repository: Repository, wanted: Revisions, pathspecs: Sequence[str])
     Raises:
         GitError: git fails.
     """
+    if not wanted.tips:
+        return
     with ExitStack() as stack:
         search = _Search(repository, wanted.excluded, stack)
         paths = tuple(path for path in (_path(repository, spec) for spec in pathspecs) if path is not None)

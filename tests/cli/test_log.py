@@ -93,6 +93,12 @@ def test_what_is_neither_is_named(told: Repo, arguments: tuple[str, ...]) -> Non
     assert done.stdout == ""
 
 
+def test_all_branches_can_be_meant(told: Repo) -> None:
+    told.git("checkout", "-q", "--detach", "HEAD~3")
+    assert len(subjects(told.verb("log").stdout)) == 1
+    assert len(subjects(told.verb("log", "--all").stdout)) == 3
+
+
 def test_without_a_commit_there_is_no_history(repo: Repo) -> None:
     done = repo.verb("log", check=False)
     assert done.returncode == 1

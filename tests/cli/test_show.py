@@ -155,6 +155,13 @@ class TestAGroup:
         text = tracked.verb("show", f"HEAD:{CHECKPOINT}", "empty").stdout
         assert "minimum:         none" in text
 
+    @pytest.mark.parametrize("dtype", ["q4_0", "float6_e2m3fn"])
+    def test_that_is_no_numbers_has_no_figures(self, repo: Repo, dtype: str) -> None:
+        repo.write("m.gguf", serialize(checkpoint(entry("w", "a", (32,), dtype))))
+        text = repo.verb("show", "m.gguf", "w").stdout
+        assert f"there are no figures of {dtype}" in text
+        assert json.loads(repo.verb("show", "--json", "m.gguf", "w").stdout)["groups"][0]["statistics"] is None
+
     def test_fetches_what_it_needs_and_no_more(self, clone: Repo) -> None:
         text = clone.verb("show", f"origin/side:{CHECKPOINT}", "head_weight").stdout
         assert f"minimum:         {TUNED['head_weight'].min():.4g}" in text

@@ -464,10 +464,9 @@ def confusing(story: Repo) -> Repo:
 class TestWhatIsCalledDiff:
     """The real bytes are written by whatever writes files, whatever it is called."""
 
-    @pytest.mark.parametrize("options", [(), ("-c", "core.pager=diff", "-c", "diff.external=diff", "--no-pager")])
-    def test_a_checkout(self, confusing: Repo, options: tuple[str, ...]) -> None:
+    def test_a_checkout(self, confusing: Repo) -> None:
         commands = [
-            ("checkout", "-q", "diff"),
+            ("-c", "core.pager=diff", "-c", "diff.external=diff", "--no-pager", "checkout", "-q", "diff"),
             ("checkout", "-q", "log", "--", CHECKPOINT),
             ("restore", "--source=show", "--staged", "--worktree", "--", CHECKPOINT),
             ("reset", "-q", "--hard", "diff"),
@@ -477,7 +476,7 @@ class TestWhatIsCalledDiff:
             ("see", "diff"),
         ]
         for command in commands:
-            confusing.git(*options, *command)
+            confusing.git(*command)
             assert load(confusing) == VERSIONS["base"], command
             confusing.git("checkout", "-q", "-f", "headed")
             assert load(confusing) == VERSIONS["headed"], command

@@ -129,6 +129,27 @@ def test_only_the_commits_of_a_range_are_looked_at(forked: Repo) -> None:
     assert subjects(forked, "old.txt", words=["side"]) == ["on side", "base"]
 
 
+def test_all_branches_and_tags_can_be_meant(forked: Repo) -> None:
+    forked.git("checkout", "-q", "-b", "third", "side")
+    commit(forked, "on third", 1000, old_txt=changed("33"))
+    forked.git("tag", "-m", "an annotated tag", "v1")
+    forked.git("checkout", "-q", "main")
+    forked.git("branch", "-qD", "third")
+    repository = Repository.discover(forked.path)
+    wanted = history.revisions(repository, (), everything=True)
+    seen = [found.subject for found in history.commits(repository, wanted, ())]
+    assert len(seen) == 7
+    assert "on third" in seen
+    only = history.revisions(repository, ("^main",), everything=True)
+    assert [found.subject for found in history.commits(repository, only, ())] == ["on third"]
+
+
+def test_where_no_commit_is_meant_there_is_none(repo: Repo, forked: Repo) -> None:
+    assert found(forked, words=["^main"]) == []
+    empty = Repository.discover(Repo.init(repo.path.parent / "empty").path)
+    assert list(history.commits(empty, history.revisions(empty, (), everything=True), ())) == []
+
+
 @pytest.mark.parametrize("word", ["nothing", "main..nothing", "--all", "-n1", ""])
 def test_what_is_no_revision_is_named(forked: Repo, word: str) -> None:
     with pytest.raises(GitError, match="there is no revision"):
