@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from git_theta.flows.diff import How
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
 
@@ -106,6 +107,14 @@ def test_json_has_everything(changed: Repo) -> None:
     assert checkpoint["values"] == [{"name": "__metadata__/epoch", "old": None, "new": "'3'"}]
     assert len(checkpoint["unchanged"]) == 6
     assert json.loads(changed.verb("diff", "--json", "HEAD", "HEAD").stdout) == {"version": 1, "checkpoints": []}
+
+
+@pytest.mark.parametrize("how", How)
+def test_every_way_to_have_statistics_can_be_set(changed: Repo, how: How) -> None:
+    changed.git("config", "theta.diff.stats", how.upper())
+    done = changed.verb("diff", "--json", "HEAD~1", "HEAD")
+    (change,) = json.loads(done.stdout)["checkpoints"][0]["changes"]
+    assert change["exact"] == {How.AUTO: True, How.EXACT: True, How.ESTIMATE: False, How.NONE: None}[how]
 
 
 def test_groups_can_be_chosen(changed: Repo) -> None:
