@@ -17,6 +17,7 @@ from git_theta.cli.terminal import say
 from git_theta.cli.workspace import Workspace
 from git_theta.diffs import as_json, table
 from git_theta.diffs.look import Look
+from git_theta.diffs.words import ARROW
 from git_theta.errors import GitError, UsageError
 from git_theta.flows import log as flow
 from git_theta.flows.diff import How
@@ -125,16 +126,16 @@ def _lines(entry: flow.Logged, style: Look, *, whole: bool) -> Iterator[str]:
     yield f"{name} {commit.date[:_DATE]} {printable(commit.author)}: {printable(commit.subject)}"
     for diff in entry.diffs:
         *rows, summary = table.lines(diff, style)
-        yield f"{_INDENT}{_title(diff, style)}: {summary}"
+        yield f"{_INDENT}{_title(diff)}: {summary}"
         if not whole or (diff.old is not None and diff.new is not None):
             yield from (_INDENT + line for line in rows)
     yield from (_INDENT + printable(problem) for problem in entry.problems)
 
 
-def _title(diff: CheckpointDiff, style: Look) -> str:
+def _title(diff: CheckpointDiff) -> str:
     if diff.old_path == diff.new_path:
         return printable(diff.new_path)
-    return f"{printable(diff.old_path)} {style.arrow} {printable(diff.new_path)}"
+    return f"{printable(diff.old_path)} {ARROW} {printable(diff.new_path)}"
 
 
 def _described(entry: flow.Logged) -> dict[str, Any]:

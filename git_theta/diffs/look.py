@@ -33,11 +33,6 @@ class Look:
         return "≈" if self.is_unicode else "~"
 
     @property
-    def arrow(self) -> str:
-        """What stands between the old and the new."""
-        return "->"
-
-    @property
     def blocks(self) -> str:
         """Characters that are filled more and more, from an empty one on."""
         return " ▁▂▃▄▅▆▇█" if self.is_unicode else " .:=#"

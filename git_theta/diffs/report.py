@@ -18,7 +18,7 @@ from git_theta.diffs.statistics import Histogram
 __all__ = ["html", "most_changed"]
 
 _LIBRARY: Final = "echarts.min.js"
-_SCRIPTS: Final = ("text.js", "model.js", "colours.js", "histogram.js", "table.js", "map.js", "page.js")
+_SCRIPTS: Final = ("text.js", "model.js", "colours.js", "histogram.js", "table.js", "board.js", "map.js", "page.js")
 _FIELD: Final = re.compile(r"\{\{([a-z]+)\}\}")
 _MARKUP: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 

@@ -12,7 +12,7 @@ from git_theta.diffs.changes import CheckpointDiff, Kind, Statistics
 from git_theta.diffs.compare import kept_bytes, update_text
 from git_theta.diffs.folding import Fold, pattern
 from git_theta.diffs.look import Look
-from git_theta.diffs.words import capped_percent, cosine_text, group_text, number, percent, size_text, span
+from git_theta.diffs.words import ARROW, capped_percent, cosine_text, group_text, number, percent, size_text, span
 from git_theta.metadata import Entry, Metadata
 from git_theta.printing import printable
 
@@ -54,7 +54,7 @@ def rows(folds: Iterable[Fold], diff: CheckpointDiff, look: Look) -> Iterator[Ro
             "where": _bar(places, look),
         }
         word = {Kind.ADDED: "new", Kind.REMOVED: "old"}.get(item.kind, "changed")
-        yield Row(printable(item.name), word, cells, _details(item, look))
+        yield Row(printable(item.name), word, cells, _details(item))
 
 
 def _measured(found: Sequence[Statistics], look: Look) -> dict[str, str]:
@@ -91,7 +91,7 @@ def _kept(item: Fold, kept: Mapping[str, int]) -> dict[str, str]:
     return {"update": ", ".join(names) + (", ..." if len(types) > _LISTED else ""), "kept": size_text(nbytes)}
 
 
-def _details(item: Fold, look: Look) -> str:
+def _details(item: Fold) -> str:
     old = [change.old for change in item.changes if change.old is not None]
     new = [change.new for change in item.changes if change.new is not None]
     match item.kind:
@@ -99,7 +99,7 @@ def _details(item: Fold, look: Look) -> str:
             return ""
         case Kind.RENAMED:
             return f"was {printable(old[0].name if len(old) == 1 else pattern(old[0].name))}"
-    return f" {look.arrow} ".join(filter(None, (_distinct(old), _distinct(new))))
+    return f" {ARROW} ".join(filter(None, (_distinct(old), _distinct(new))))
 
 
 def _distinct(entries: Iterable[Entry]) -> str:

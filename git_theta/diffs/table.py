@@ -13,7 +13,7 @@ from git_theta.diffs.folding import fold, unfolded
 from git_theta.diffs.heads import FileSide, differ_line, head_lines
 from git_theta.diffs.look import Look
 from git_theta.diffs.rows import Row, rows
-from git_theta.diffs.words import size_text
+from git_theta.diffs.words import ARROW, size_text
 from git_theta.printing import printable, shortened, width
 
 _MEASURED: Final = ("change", "values", "max", "cosine")
@@ -48,7 +48,7 @@ def lines(diff: CheckpointDiff, look: Look) -> Iterator[str]:
     """The table of a diff, then values that are no groups, and a line that sums up; without line breaks."""
     folds = fold(diff.changes) if look.fold else unfolded(diff.changes)
     yield from _table(list(rows(folds, diff, look)), look)
-    for line in _others(diff, look):
+    for line in _others(diff):
         yield _fitted(_INDENT + line, look)
     yield look.coloured(summary_line(diff), "head")
 
@@ -89,12 +89,12 @@ def summary_line(diff: CheckpointDiff) -> str:
     return f"{counted.groups_changed} of {counted.groups} {groups} {what}, {changed} of {total}"
 
 
-def _others(diff: CheckpointDiff, look: Look) -> Iterator[str]:
+def _others(diff: CheckpointDiff) -> Iterator[str]:
     """What changed beside the groups; where nothing is known to have changed, what that means."""
     old, new = diff.old, diff.new
     if old is not None and new is not None and old.format != new.format:
-        yield f"format: {printable(old.format)} {look.arrow} {printable(new.format)}"
-    yield from (_value(change, look) for change in diff.values[:_MAX_VALUES])
+        yield f"format: {printable(old.format)} {ARROW} {printable(new.format)}"
+    yield from (_value(change) for change in diff.values[:_MAX_VALUES])
     if len(diff.values) > _MAX_VALUES:
         yield f"... and {len(diff.values) - _MAX_VALUES} more values"
     if old is not None and new is not None and not diff.changes and not diff.values:
@@ -104,9 +104,9 @@ def _others(diff: CheckpointDiff, look: Look) -> Iterator[str]:
             yield "the same values, kept in another way"
 
 
-def _value(change: ValueChange, look: Look) -> str:
+def _value(change: ValueChange) -> str:
     old, new = (printable(text) if text is not None else "(none)" for text in (change.old, change.new))
-    return f"{printable(change.name)}: {old} {look.arrow} {new}"
+    return f"{printable(change.name)}: {old} {ARROW} {new}"
 
 
 def _table(found: Sequence[Row], look: Look) -> Iterator[str]:

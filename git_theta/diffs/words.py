@@ -7,6 +7,9 @@ from typing import Final
 
 from git_theta.metadata import Entry
 
+ARROW: Final = "->"
+"""What stands between the old and the new."""
+
 _UNITS: Final = ("bytes", "kB", "MB", "GB", "TB", "PB", "EB")
 
 

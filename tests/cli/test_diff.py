@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+from git_theta.flows.diff import How
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
 
@@ -20,15 +22,24 @@ NEWEST = safetensors_bytes(model(0, head_weight=model(2)["head_weight"], norm_bi
 STAT = f" {CHECKPOINT} | 1 of 8 groups modified, 81.9 kB of 245.5 kB\n"
 
 
+@pytest.fixture(scope="module")
+def _changed(_tracked: Path, isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert isolation
+    repo = Repo(tmp_path_factory.mktemp("states") / "changed")
+    shutil.copytree(_tracked, repo.path, symlinks=True)
+    repo.write(CHECKPOINT, NEW)
+    repo.write("notes.txt", "text")
+    repo.commit("new")
+    repo.write(CHECKPOINT, NEWEST)
+    repo.write("notes.txt", "other")
+    return repo.path
+
+
 @pytest.fixture
-def changed(tracked: Repo) -> Repo:
+def changed(_changed: Path, tmp_path: Path) -> Repo:
     """Two commits, OLD and NEW, with other files; NEWEST in the worktree."""
-    tracked.write(CHECKPOINT, NEW)
-    tracked.write("notes.txt", "text")
-    tracked.commit("new")
-    tracked.write(CHECKPOINT, NEWEST)
-    tracked.write("notes.txt", "other")
-    return tracked
+    shutil.copytree(_changed, tmp_path / "changed", symlinks=True)
+    return Repo(tmp_path / "changed")
 
 
 @pytest.fixture
@@ -96,6 +107,14 @@ def test_json_has_everything(changed: Repo) -> None:
     assert checkpoint["values"] == [{"name": "__metadata__/epoch", "old": None, "new": "'3'"}]
     assert len(checkpoint["unchanged"]) == 6
     assert json.loads(changed.verb("diff", "--json", "HEAD", "HEAD").stdout) == {"version": 1, "checkpoints": []}
+
+
+@pytest.mark.parametrize("how", How)
+def test_every_way_to_have_statistics_can_be_set(changed: Repo, how: How) -> None:
+    changed.git("config", "theta.diff.stats", how.upper())
+    done = changed.verb("diff", "--json", "HEAD~1", "HEAD")
+    (change,) = json.loads(done.stdout)["checkpoints"][0]["changes"]
+    assert change["exact"] == {How.AUTO: True, How.EXACT: True, How.ESTIMATE: False, How.NONE: None}[how]
 
 
 def test_groups_can_be_chosen(changed: Repo) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 OLD = safetensors_bytes(model(0))
@@ -42,6 +45,13 @@ def diff(repo: Repo, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@contextmanager
+def changed_config(repo: Repo, key: str, value: str) -> Iterator[None]:
+    repo.git("config", key, value)
+    yield
+    repo.git("config", "--unset", key)
+
+
 def call(repo: Repo, old: Path | str, new: Path | str, path: str = CHECKPOINT) -> list[str]:
     """Call the driver as git does, with files whose blobs have no names."""
     done = repo.verb("diff-driver", path, str(old), ZEROS, "100644", str(new), ZEROS, "100644")
@@ -49,12 +59,21 @@ def call(repo: Repo, old: Path | str, new: Path | str, path: str = CHECKPOINT) -
     return done.stdout.splitlines()
 
 
+@pytest.fixture(scope="module")
+def _changed(_tracked: Path, isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert isolation
+    repo = Repo(tmp_path_factory.mktemp("states") / "changed")
+    shutil.copytree(_tracked, repo.path, symlinks=True)
+    repo.write(CHECKPOINT, NEW)
+    repo.commit("new")
+    return repo.path
+
+
 @pytest.fixture
-def changed(tracked: Repo) -> Repo:
+def changed(_changed: Path, tmp_path: Path) -> Repo:
     """A repository with a second commit that has another head_weight."""
-    tracked.write(CHECKPOINT, NEW)
-    tracked.commit("new")
-    return tracked
+    shutil.copytree(_changed, tmp_path / "changed", symlinks=True)
+    return Repo(tmp_path / "changed")
 
 
 def test_every_form_of_either_side_gives_the_same_answer(changed: Repo, tmp_path: Path) -> None:
@@ -117,32 +136,34 @@ def test_unmerged_path_is_told_as_git_tells_it(in_merge_conflict: Repo) -> None:
     assert f"* Unmerged path {CHECKPOINT}" in in_merge_conflict.git("diff", "--cached").stdout
 
 
-@pytest.mark.parametrize(
-    "content", [POINTER, NOISE, "", "text\n", OLD[:-1]], ids=["pointer", "noise", "empty", "text", "cut"]
-)
 @pytest.mark.parametrize("is_old", [True, False])
-def test_a_side_that_is_no_checkpoint_is_a_binary_file(tracked: Repo, content: bytes | str, is_old: bool) -> None:
-    put(tracked, content)
-    revisions = ["HEAD", "HEAD~1"] if is_old else ["HEAD~1", "HEAD"]
-    shown = diff(tracked, *revisions)
+@pytest.mark.parametrize(
+    "content", [POINTER.encode(), NOISE, b"", b"text\n", OLD[:-1]], ids=["pointer", "noise", "empty", "text", "cut"]
+)
+def test_a_side_that_is_no_checkpoint_is_a_binary_file(
+    tracked: Repo, tmp_path: Path, content: bytes, is_old: bool
+) -> None:
+    for name, data in (("noise", content), ("stored", stored(tracked))):
+        (tmp_path / name).write_bytes(data)
+    names = ("noise", "stored") if is_old else ("stored", "noise")
+    assert call(tracked, *(tmp_path / name for name in names))[-1] == DIFFER
+    assert call(tracked, tmp_path / "noise", tmp_path / "noise")[-1] == DIFFER
+
+
+def test_pointer_that_was_committed_before_is_a_binary_file(tracked: Repo) -> None:
+    put(tracked, POINTER)
+    shown = diff(tracked, "HEAD~1", "HEAD")
     assert shown[0] == f"diff --git a/{CHECKPOINT} b/{CHECKPOINT}"
     assert shown[2:] == [DIFFER]
-
-
-def test_two_sides_that_are_no_checkpoints_are_binary_files(tracked: Repo) -> None:
-    put(tracked, POINTER)
-    put(tracked, NOISE)
-    assert diff(tracked, "HEAD~1", "HEAD")[2:] == [DIFFER]
 
 
 def test_checkpoints_that_were_committed_raw_are_compared(tracked: Repo) -> None:
     put(tracked, NEW)
     assert diff(tracked, "HEAD~1", "HEAD")[-1] == "1 of 8 groups modified, 81.9 kB of 245.5 kB"
-    assert diff(tracked, "HEAD", "HEAD~1")[-1] == "1 of 8 groups modified, 81.9 kB of 245.5 kB"
 
 
 @pytest.mark.parametrize("damage", ["cut", "edited", "newer", "conflict"])
-def test_a_metadata_file_that_does_not_parse_makes_a_warning(changed: Repo, damage: str) -> None:
+def test_a_metadata_file_that_does_not_parse_makes_a_warning(changed: Repo, tmp_path: Path, damage: str) -> None:
     data = stored(changed)
     match damage:
         case "cut":
@@ -153,9 +174,11 @@ def test_a_metadata_file_that_does_not_parse_makes_a_warning(changed: Repo, dama
             bad = data.replace(b'{"git-theta":1,', b'{"git-theta":2,')
         case _:
             bad = data.replace(b'"groups":[\n', b'"groups":[\n<<<<<<< ours\n')
-    put(changed, bad)
-    done = changed.git("diff", "HEAD~1", "HEAD")
-    assert done.stdout.splitlines()[2:] == [DIFFER]
+    for name, content in (("good", data), ("bad", bad)):
+        (tmp_path / name).write_bytes(content)
+    files = [str(tmp_path / "good"), ZEROS, "100644", str(tmp_path / "bad"), ZEROS, "100644"]
+    done = changed.verb("diff-driver", CHECKPOINT, *files)
+    assert done.stdout.splitlines()[-1] == DIFFER
     assert done.stderr.startswith(f"git-theta: warning: {CHECKPOINT}: ")
     assert done.stderr.count("\n") == 1
     assert "\x1b" not in done.stderr
@@ -184,11 +207,11 @@ def test_objects_that_are_missing_or_damaged_end_nothing(changed: Repo) -> None:
     path = changed.objects()[entry.update.object.oid]
     path.chmod(0o644)
     path.write_bytes(b"\xff" * path.stat().st_size)
-    done = changed.git("diff", "HEAD~1", "HEAD")
+    done = changed.verb("diff", "HEAD~1", "HEAD")
     assert done.stdout.splitlines()[-1] == "1 of 8 groups modified, 81.9 kB of 245.5 kB"
     assert "the values of group 'head_weight' cannot be read" in done.stderr
     path.unlink()
-    done = changed.git("diff", "HEAD~1", "HEAD")
+    done = changed.verb("diff", "HEAD~1", "HEAD")
     assert "≈" in done.stdout
     assert done.stderr == ""
 
@@ -235,20 +258,24 @@ def test_many_groups_take_little_time(repo: Repo, tmp_path: Path) -> None:
     assert len(shown) == 6
 
 
-def test_settings_decide_what_is_shown(changed: Repo) -> None:
-    for layer in range(3):
-        changed.write(CHECKPOINT, safetensors_bytes({f"h.{n}": model(layer)["norm_bias"] + n for n in range(4)}))
-        changed.commit(str(layer))
-    assert "  h.*    4 modified" in changed.git("diff", "HEAD~1", "HEAD").stdout
-    assert "  h.3    modified" in changed.git("-c", "theta.diff.fold=false", "diff", "HEAD~1", "HEAD").stdout
-    assert "≈" in changed.git("-c", "theta.diff.stats=estimate", "diff", "HEAD~1", "HEAD").stdout
-    assert "%" not in changed.git("-c", "theta.diff.stats=none", "diff", "HEAD~1", "HEAD").stdout
-    assert (
-        "≈"
-        not in changed.git("-c", "theta.diff.stats=estimate", "-c", "theta.diff.stats=exact", "diff", "HEAD~1").stdout
-    )
-    done = changed.git("-c", "theta.diff.stats=perhaps", "diff", "HEAD~1", "HEAD", check=False)
-    assert "theta.diff.stats is 'perhaps', which is none of auto, exact, estimate, none" in done.stderr
+def test_settings_decide_what_is_shown(changed: Repo, tmp_path: Path) -> None:
+    for seed in range(2):
+        changed.write(CHECKPOINT, safetensors_bytes({f"h.{n}": model(seed)["norm_bias"] + n for n in range(4)}))
+        changed.commit(str(seed))
+        (tmp_path / str(seed)).write_bytes(stored(changed))
+
+    def shown(key: str = "theta.other", value: str = "") -> str:
+        with changed_config(changed, key, value):
+            return "\n".join(call(changed, tmp_path / "0", tmp_path / "1"))
+
+    assert "  h.*    4 modified" in shown()
+    assert "  h.3    modified" in shown("theta.diff.fold", "false")
+    assert "≈" in shown("theta.diff.stats", "estimate")
+    assert "%" not in shown("theta.diff.stats", "none")
+    assert "≈" not in shown("theta.diff.stats", "exact")
+    changed.git("config", "theta.diff.stats", "perhaps")
+    done = changed.verb("diff-driver", CHECKPOINT, *["x", ZEROS, "100644"] * 2, check=False)
+    assert done.stderr == ("git-theta: theta.diff.stats is 'perhaps', which is none of auto, exact, estimate, none\n")
 
 
 def test_same_blob_with_nothing_to_say(changed: Repo) -> None:

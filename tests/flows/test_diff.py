@@ -180,6 +180,13 @@ def test_beyond_a_number_of_bytes_auto_estimates_and_exact_does_not(two: Scene) 
     assert not auto["attn_weight"].is_exact
 
 
+def test_who_is_thorough_reads_more(two: Scene) -> None:
+    old, new = two.version("HEAD~1"), two.version("HEAD")
+    found = statistics(replace(two.differ(), affordable=0).thorough().diff(old, new, "a", "a"))
+    assert found["head_weight"] is not None
+    assert found["head_weight"].is_exact
+
+
 def test_only_some_groups_can_be_looked_at(two: Scene) -> None:
     old, new = two.version("HEAD~1"), two.version("HEAD")
     diff = two.differ().diff(old, new, "a", "b", lambda name: name.endswith("bias"))

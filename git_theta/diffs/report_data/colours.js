@@ -1,7 +1,19 @@
-// Light and dark. The colours of the heatmap are "mako" of the seaborn library: even steps of lightness, told apart with
-// every kind of colour vision; on a dark page the same the other way round, so that more always stands out more.
+// Light and dark. The colours of the heatmap are "mako" of the seaborn library: even steps of lightness, told apart
+// with every kind of colour vision; on a dark page the other way round, so that more always stands out more.
 
-const MAKO = ["#231526", "#35264c", "#403a75", "#3d5296", "#366da0", "#3487a6", "#35a1ab", "#43bbad", "#6cd3ad", "#ade3c0", "#def5e5"];
+const MAKO = [
+  "#231526",
+  "#35264c",
+  "#403a75",
+  "#3d5296",
+  "#366da0",
+  "#3487a6",
+  "#35a1ab",
+  "#43bbad",
+  "#6cd3ad",
+  "#ade3c0",
+  "#def5e5",
+];
 
 function isDark() {
   return document.documentElement.hasAttribute("data-dark");
@@ -36,6 +48,7 @@ function watchTheme(changed) {
   const apply = () => {
     const chosen = document.querySelector("input[name=theme]:checked").value;
     const dark = chosen === "dark" || (chosen === "auto" && system.matches);
+    if (dark === isDark()) return;
     document.documentElement.toggleAttribute("data-dark", dark);
     changed();
   };

@@ -1,7 +1,8 @@
 // The histogram of the chosen group: before as an area with a dashed edge, after as a line, and below their difference.
 
 function makeHistogram() {
-  const chart = echarts.init(find("histogram-chart"), null, { height: 300 });
+  const box = find("histogram-chart");
+  const chart = echarts.init(box, null, { height: 300 });
   const logarithmic = find("histogram-log");
   const details = find("histogram-details");
   let shown = null;
@@ -10,25 +11,30 @@ function makeHistogram() {
     if (shown) chart.setOption(histogramOption(shown, logarithmic.checked), { notMerge: true });
   }
 
+  function fit() {
+    if (box.clientWidth > 0 && box.clientWidth !== chart.getWidth()) chart.resize({ width: box.clientWidth });
+  }
+
   function fillTable() {
     if (details.open && shown) find("histogram-table").replaceChildren(histogramTable(shown));
   }
 
   logarithmic.addEventListener("change", draw);
   details.addEventListener("toggle", fillTable);
-  new ResizeObserver(() => chart.resize()).observe(find("histogram-chart"));
+  new ResizeObserver(fit).observe(box);
   return {
     restyle: draw,
     show(group) {
       shown = group.histogram && unpackHistogram(group);
       find("histogram").hidden = !shown;
       if (!shown) return;
-      chart.resize();
-      find("histogram-chart").setAttribute("aria-label", histogramWords(group, shown));
+      fit();
+      box.setAttribute("aria-label", histogramWords(group, shown));
       const [isBefore, isAfter] = [shown.before, shown.after].map(Boolean);
       find("histogram-keys").children[0].hidden = !isBefore;
       find("histogram-keys").children[1].hidden = !isAfter;
-      find("histogram-note").textContent = isBefore && isAfter ? "Below: how many more or fewer values each range has than before." : "";
+      find("histogram-note").textContent =
+        isBefore && isAfter ? "Below: how many more or fewer values each range has than before." : "";
       draw();
       fillTable();
     },
@@ -64,7 +70,8 @@ function histogramOption(histogram, logarithmic) {
   const { edges, before, after } = histogram;
   const floor = logarithmic ? 0.5 : 0;
   const series = [];
-  if (before) series.push(stepSeries(edges, before, floor, { stroke: colour("old"), lineWidth: 1.5, lineDash: [4, 3] }, true));
+  if (before)
+    series.push(stepSeries(edges, before, floor, { stroke: colour("old"), lineWidth: 1.5, lineDash: [4, 3] }, true));
   if (after) series.push(stepSeries(edges, after, floor, { stroke: colour("new"), lineWidth: 1.75 }, !before));
   const both = before && after;
   if (both) series.push(differenceSeries(histogram));
@@ -82,11 +89,17 @@ function stepSeries(edges, counts, floor, style, filled) {
     clip: true,
     renderItem(params, api) {
       if (params.dataIndexInside > 0) return null;
-      const corners = counts.flatMap((value, i) => [edges[i], edges[i + 1]].map((edge) => api.coord([edge, Math.max(value, floor)])));
+      const corners = counts.flatMap((value, i) =>
+        [edges[i], edges[i + 1]].map((edge) => api.coord([edge, Math.max(value, floor)])),
+      );
       const ground = [edges.at(-1), edges[0]].map((edge) => api.coord([edge, floor]));
       const line = { type: "polyline", shape: { points: corners }, style: { ...style, fill: "none" } };
       if (!filled) return line;
-      const area = { type: "polygon", shape: { points: [...corners, ...ground] }, style: { fill: style.stroke, opacity: 0.2 } };
+      const area = {
+        type: "polygon",
+        shape: { points: [...corners, ...ground] },
+        style: { fill: style.stroke, opacity: 0.2 },
+      };
       return { type: "group", children: [area, line] };
     },
   };
@@ -105,22 +118,33 @@ function histogramFrame(histogram, logarithmic, both) {
   const { edges, before, after } = histogram;
   const font = chartFont();
   const faint = { lineStyle: { color: colour("line") } };
-  const axis = { axisLine: faint, axisTick: { show: false }, splitLine: faint, axisLabel: { ...font, hideOverlap: true } };
+  const axis = {
+    axisLine: faint,
+    axisTick: { show: false },
+    splitLine: faint,
+    axisLabel: { ...font, hideOverlap: true },
+  };
   const left = 52;
   const grid = [{ left, right: 8, top: 30, height: both ? 150 : 220 }];
   const xAxis = [
     { ...axis, type: "value", min: edges[0], max: edges.at(-1), splitNumber: 4, splitLine: { show: false } },
   ];
-  xAxis[0].axisLabel = { ...axis.axisLabel, formatter: (value) => figure(value, 2), showMinLabel: false, showMaxLabel: false };
-  const yAxis = [
-    { ...axis, type: logarithmic ? "log" : "value", splitNumber: 3, min: logarithmic ? 0.5 : 0 },
-  ];
+  xAxis[0].axisLabel = {
+    ...axis.axisLabel,
+    formatter: (value) => figure(value, 2),
+    showMinLabel: false,
+    showMaxLabel: false,
+  };
+  const yAxis = [{ ...axis, type: logarithmic ? "log" : "value", splitNumber: 3, min: logarithmic ? 0.5 : 0 }];
   yAxis[0].axisLabel = { ...axis.axisLabel, formatter: (value) => (value < 1 ? "0" : briefly(value)) };
   if (both) {
     grid.push({ left, right: 8, top: 222, height: 64 });
     xAxis.push({ ...axis, type: "category", gridIndex: 1, data: before.map((_, i) => i), axisLabel: { show: false } });
     yAxis.push({ ...axis, type: "value", gridIndex: 1, splitNumber: 2 });
-    yAxis[1].axisLabel = { ...axis.axisLabel, formatter: (value) => (value > 0 ? `+${briefly(value)}` : briefly(value)) };
+    yAxis[1].axisLabel = {
+      ...axis.axisLabel,
+      formatter: (value) => (value > 0 ? `+${briefly(value)}` : briefly(value)),
+    };
   }
   const names = [before && "before", after && "after"].filter(Boolean);
   return {

@@ -1,22 +1,22 @@
 // The heatmap: a row for each kind of group, a column for each layer.
 
-const MAX_ROWS = 60;
 const MAX_COLUMNS = 64;
 const NO_LAYER = "–";
 
 function makeMap(choose, narrow) {
   const box = find("map-chart");
   const chart = echarts.init(box, null, { height: 200 });
+  let width = 0;
   const state = { checkpoint: null, metric: METRICS.relative, part: "", board: null, cursor: null, chosen: null };
 
   function lay() {
     const part = partsOf(state.checkpoint.groups).get(state.part) ?? state.checkpoint.groups;
     state.board = layBoard(part, state.metric);
     state.cursor = null;
-    find("map-note").hidden = !state.board.left;
-    find("map-note").textContent = state.board.left
-      ? `${count(state.board.rows.length, "row")} of ${(state.board.rows.length + state.board.left).toLocaleString("en")}: the kinds of group that changed most. All groups are in the table.`
-      : "";
+    const { rows, left } = state.board;
+    const shown = `${count(rows.length, "row")} of ${(rows.length + left).toLocaleString("en")}`;
+    find("map-note").hidden = !left;
+    find("map-note").textContent = `${shown}: the kinds of group that changed most. All groups are in the table.`;
     showLegend(state.board);
     draw();
     fillTable();
@@ -24,19 +24,32 @@ function makeMap(choose, narrow) {
 
   function draw() {
     if (!state.board) return;
-    const frame = measureFrame(state.board, box.clientWidth);
-    chart.resize({ width: box.clientWidth, height: frame.height });
+    width = box.clientWidth;
+    const frame = measureFrame(state.board, width);
+    chart.resize({ width, height: frame.height, silent: true });
     box.style.height = `${frame.height}px`;
-    chart.setOption(mapOption(state.board, state.metric, frame), { notMerge: true });
-    mark();
+    const option = mapOption(state.board, state.metric, frame);
+    chart.setOption({ ...option, series: [...option.series, ...outlines()] }, { notMerge: true });
+    readOut();
+  }
+
+  /** The cells that are chosen and walked over, as series of their own. */
+  function outlines() {
+    return [
+      outlineSeries("chosen", state.board.cellOf(state.chosen), { stroke: colour("mark") }),
+      outlineSeries("cursor", state.cursor, { stroke: colour("accent"), lineDash: [5, 3] }),
+    ];
   }
 
   function mark() {
+    chart.setOption({ series: outlines() });
+    readOut();
+  }
+
+  function readOut() {
     const read = state.cursor ?? state.board.cellOf(state.chosen);
     const words = read ? cellWords(read, state.metric) : "";
     if (find("map-readout").textContent !== words) find("map-readout").textContent = words;
-    const at = (cell, id) => ({ id, data: cell ? [[cell.column, cell.row, 0]] : [] });
-    chart.setOption({ series: [at(state.board.cellOf(state.chosen), "chosen"), at(state.cursor, "cursor")] });
   }
 
   function fillTable() {
@@ -45,15 +58,17 @@ function makeMap(choose, narrow) {
 
   function open(cell) {
     if (!cell) return;
-    if (cell.groups.length > 1) narrow(cell.pattern.includes("*") ? cell.pattern.replace("*", cell.layer) : cell.pattern, new Set(cell.groups.map(({ kind }) => kind)));
+    const { pattern, layer, groups } = cell;
+    const words = layer === null ? pattern : pattern.replace("*", layer);
+    if (groups.length > 1) narrow(words, new Set(groups.map(({ kind }) => kind)));
     choose(cell.worst);
   }
 
   function walk(event) {
-    const steps_ = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+    const directions = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
     if (event.key === "Enter" || event.key === " ") open(state.cursor);
     else if (event.key === "Home" || event.key === "End") moveTo(state.board.edge(state.cursor, event.key === "End"));
-    else if (steps_[event.key]) moveTo(state.board.next(state.cursor, ...steps_[event.key]));
+    else if (directions[event.key]) moveTo(state.board.next(state.cursor, ...directions[event.key]));
     else return;
     event.preventDefault();
   }
@@ -92,45 +107,36 @@ function makeMap(choose, narrow) {
     state.part = target.value;
     lay();
   });
-  find("map-metric").replaceChildren(...Object.entries(METRICS).map(([value, { label }]) => make("option", { value }, label)));
-  let width = 0;
+  find("map-metric").replaceChildren(
+    ...Object.entries(METRICS).map(([value, { label }]) => make("option", { value }, label)),
+  );
   new ResizeObserver(() => {
-    if (box.clientWidth === width) return;
-    width = box.clientWidth;
-    draw();
+    if (box.clientWidth !== width) draw();
   }).observe(box);
 
   return {
     restyle: draw,
-    show(checkpoint) {
-      Object.assign(state, { checkpoint, chosen: null });
+    show(checkpoint, chosen) {
+      Object.assign(state, { checkpoint, chosen });
       state.part = showParts(partsOf(checkpoint.groups));
       find("map").hidden = checkpoint.groups.length === 0;
       lay();
     },
     mark(group) {
+      if (group === state.chosen) return;
       state.chosen = group;
       mark();
     },
   };
 }
 
-/** The parts of a model that have layers of their own, by what stands before the number: "encoder.*", "decoder.*". */
-function partsOf(groups) {
-  const parts = new Map();
-  for (const group of groups) {
-    if (group.layer === null) continue;
-    const stem = group.pattern.slice(0, group.pattern.indexOf("*") + 1);
-    if (!parts.has(stem)) parts.set(stem, []);
-    parts.get(stem).push(group);
-  }
-  return parts;
-}
-
 /** Offer the parts, and say which to begin with: the whole, unless its columns would be too many. */
 function showParts(parts) {
   const field = find("map-part");
-  field.replaceChildren(make("option", { value: "" }, "the whole checkpoint"), ...[...parts.keys()].map((stem) => make("option", { value: stem }, visible(stem))));
+  field.replaceChildren(
+    make("option", { value: "" }, "the whole checkpoint"),
+    ...[...parts.keys()].map((stem) => make("option", { value: stem }, visible(stem))),
+  );
   field.parentElement.hidden = parts.size < 2;
   const layers = (groups) => new Set(groups.map(({ layer }) => layer)).size;
   const isWide = layers([...parts.values()].flat()) > MAX_COLUMNS;
@@ -139,95 +145,37 @@ function showParts(parts) {
   return field.value;
 }
 
-/** Put the groups on a board of rows and columns. */
-function layBoard(groups, metric) {
-  const byPattern = groupedBy(groups, ({ pattern }) => pattern);
-  let rows = [...byPattern].map(([pattern, members]) => ({ pattern, members, most: metric.value(largestOf(members, metric) ?? members[0]) ?? (members.some(({ kind }) => kind !== "unchanged") ? 0 : -1) }));
-  const left = Math.max(0, rows.length - MAX_ROWS);
-  if (left) {
-    const kept = new Set([...rows].sort((one, two) => compare(two.most, one.most)).slice(0, MAX_ROWS));
-    rows = rows.filter((row) => kept.has(row));
-  }
-  const layers = [...new Set(rows.flatMap(({ members }) => members.map(({ layer }) => layer)))].sort((a, b) => (a ?? -1) - (b ?? -1));
-  const columnOf = new Map(layers.map((layer, i) => [layer, i]));
-  const cells = new Map();
-  rows.forEach(({ pattern, members }, row) => {
-    for (const [layer, here] of groupedBy(members, (group) => group.layer)) {
-      const worst = largestOf(here, metric) ?? here.find(({ kind }) => kind !== "unchanged") ?? here[0];
-      const column = columnOf.get(layer);
-      cells.set(`${row}:${column}`, { row, column, pattern, layer, groups: here, worst, value: metric.value(worst) });
-    }
-  });
-  return { rows, layers, cells: [...cells.values()], left, ...moves(cells, rows.length, layers.length) };
-}
-
-/** How one gets from cell to cell; places without a group are stepped over. */
-function moves(cells, height, width) {
-  const at = (row, column) => cells.get(`${row}:${column}`) ?? null;
-  const line = (row, columns) => columns.map((column) => at(row, column)).find(Boolean) ?? null;
-  const all = Array.from({ length: width }, (_, i) => i);
-  const nearest = (row, column) => line(row, [...all].sort((a, b) => Math.abs(a - column) - Math.abs(b - column)));
-  const first = () => cells.values().next().value ?? null;
-  return {
-    at,
-    first,
-    cellOf: (group) => (group ? ([...cells.values()].find(({ groups }) => groups.includes(group)) ?? null) : null),
-    edge: (cell, last) => (cell ? line(cell.row, last ? [...all].reverse() : all) : first()),
-    next(cell, down, right) {
-      if (!cell) return first();
-      if (down) return cell.row + down < 0 || cell.row + down >= height ? null : nearest(cell.row + down, cell.column);
-      return line(cell.row, right > 0 ? all.slice(cell.column + 1) : all.slice(0, cell.column).reverse());
-    },
-  };
-}
-
-function hasNumber(cell) {
-  return cell.value !== null && cell.worst.kind !== "unchanged";
-}
-
-/** The sign of a cell without a number: what happened to its group. */
-function signOf(cell) {
-  return cell.worst.kind === "modified" ? "?" : WORDS[cell.worst.kind][0];
-}
-
-function cellWords(cell, metric) {
-  const { worst, groups, layer } = cell;
-  const what = hasNumber(cell) ? `${metric.label} ${about(worst, metric.text(cell.value))}` : worst.kind === "modified" ? "modified, not measured" : WORDS[worst.kind][1];
-  const kind = hasNumber(cell) && worst.kind !== "modified" ? `, ${WORDS[worst.kind][1]}` : "";
-  const many = groups.length > 1 ? `; ${groups.length} groups, the largest is shown` : "";
-  return `${worst.shown}${layer === null ? "" : `, layer ${layer}`}: ${what}${kind}${many}`;
-}
-
-/** Where a value lies between the least and the largest of the board: on a scale of sums or of factors. */
-function rangeOf(board, metric) {
-  const values = board.cells.filter(hasNumber).map(({ value }) => value).filter((value) => Number.isFinite(value) && (value > 0 || metric.scale === "linear"));
-  if (values.length === 0) return { low: 0, high: 1, at: () => 1 };
-  const most = values.reduce((a, b) => Math.max(a, b));
-  const least = values.reduce((a, b) => Math.min(a, b));
-  if (metric.scale === "linear") return { low: 0, high: most || 1, at: (value) => (Number.isFinite(value) ? value / (most || 1) : 1) };
-  const low = Math.max(least, most * 1e-6) * (least === most ? 0.5 : 1);
-  const span = Math.log(most / low);
-  const at = (value) => (Number.isFinite(value) ? (value > 0 ? Math.min(Math.max(Math.log(value / low) / span, 0), 1) : 0) : 1);
-  return { low, high: most, at };
-}
-
 function measureFrame(board, width) {
   const isNarrow = width < 520;
   const font = isNarrow ? 10.5 : 12;
   const room = Math.max(70, width * (isNarrow ? 0.42 : 0.34));
   const most = Math.floor(room / (font * 0.61));
   const names = rowNames(board, most);
-  const letters = Math.min(most, names.reduce((longest, name) => Math.max(longest, name.length), 0));
+  const letters = Math.min(
+    most,
+    names.reduce((longest, name) => Math.max(longest, name.length), 0),
+  );
   const left = Math.ceil(letters * font * 0.61) + 14;
   const cell = Math.min((width - left - 10) / board.layers.length, 96);
   const line = board.rows.length > 40 ? 17 : board.rows.length > 20 ? 21 : 26;
   const zoomed = cell < 7;
   const below = 44 + (zoomed ? 30 : 0);
   // The ends of the scale are written beside it: about 80 pixels each.
-  const board_ = cell * board.layers.length;
-  const scaleLength = Math.min(220, Math.max(70, width - 170, 0), Math.max(90, board_ - 150));
+  const breadth = cell * board.layers.length;
+  const scaleLength = Math.min(220, Math.max(70, width - 170, 0), Math.max(90, breadth - 150));
   const scaleLeft = Math.max(4, Math.min(left, width - scaleLength - 166));
-  return { font, names: names.map((name) => drawn(shortened(name, letters))), left, right: Math.max(10, width - left - board_), cell, line, zoomed, scaleLength, scaleLeft, height: 26 + line * board.rows.length + below };
+  return {
+    font,
+    names: names.map((name) => drawn(shortened(name, letters))),
+    left,
+    right: Math.max(10, width - left - breadth),
+    cell,
+    line,
+    zoomed,
+    scaleLength,
+    scaleLeft,
+    height: 26 + line * board.rows.length + below,
+  };
 }
 
 /** The rows' names; where they are too long, without what those of layers begin with in common. */
@@ -241,56 +189,147 @@ function rowNames(board, length) {
 function mapOption(board, metric, frame) {
   const range = rangeOf(board, metric);
   const font = chartFont();
-  const mono = { ...font, fontFamily: getComputedStyle(find("group-title")).fontFamily, fontSize: frame.font, color: colour("text") };
+  const mono = {
+    ...font,
+    fontFamily: getComputedStyle(find("group-title")).fontFamily,
+    fontSize: frame.font,
+    color: colour("text"),
+  };
   const bare = { axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: false } };
   const layers = board.layers.map((layer) => layer ?? NO_LAYER);
   return {
     animation: false,
     textStyle: font,
-    grid: { left: frame.left, right: frame.right, top: 26, height: frame.line * board.rows.length, outerBoundsMode: "none" },
+    grid: {
+      left: frame.left,
+      right: frame.right,
+      top: 26,
+      height: frame.line * board.rows.length,
+      outerBoundsMode: "none",
+    },
     xAxis: {
-      ...bare, type: "category", data: layers, position: "top", axisLabel: { ...font, hideOverlap: true, margin: 7, interval: "auto" },
-      name: board.layers.some((layer) => layer !== null) ? "layer" : "", nameLocation: "start", nameGap: 8, nameTextStyle: { ...font, align: "right", verticalAlign: "bottom", padding: [0, 0, 6, 0] },
+      ...bare,
+      type: "category",
+      data: layers,
+      position: "top",
+      axisLabel: { ...font, hideOverlap: true, margin: 7, interval: "auto" },
+      name: board.layers.some((layer) => layer !== null) ? "layer" : "",
+      nameLocation: "start",
+      nameGap: 8,
+      nameTextStyle: { ...font, align: "right", verticalAlign: "bottom", padding: [0, 0, 6, 0] },
     },
     yAxis: {
-      ...bare, type: "category", inverse: true, triggerEvent: true, data: board.rows.map((_, i) => String(i)),
+      ...bare,
+      type: "category",
+      inverse: true,
+      triggerEvent: true,
+      data: board.rows.map((_, i) => String(i)),
       axisLabel: { ...mono, interval: 0, margin: 10, formatter: (i) => frame.names[i] },
     },
     visualMap: {
-      type: "continuous", seriesIndex: 0, min: 0, max: 1, dimension: 2, calculable: false, orient: "horizontal", left: frame.scaleLeft, bottom: 4,
-      itemWidth: 12, itemHeight: frame.scaleLength, inRange: { color: scaleColours() }, hoverLink: true,
-      text: [metric.text(range.high, 2), metric.text(range.low, 2)], textStyle: font, textGap: 8,
+      type: "continuous",
+      seriesIndex: 0,
+      min: 0,
+      max: 1,
+      dimension: 2,
+      calculable: false,
+      orient: "horizontal",
+      left: frame.scaleLeft,
+      bottom: 4,
+      itemWidth: 12,
+      itemHeight: frame.scaleLength,
+      inRange: { color: scaleColours() },
+      hoverLink: true,
+      text: [metric.text(range.high, 2), metric.text(range.low, 2)],
+      textStyle: font,
+      textGap: 8,
       show: board.cells.some(hasNumber),
     },
-    dataZoom: frame.zoomed ? [{ type: "slider", xAxisIndex: 0, bottom: 34, height: 16, brushSelect: false, showDetail: false, startValue: 0, endValue: Math.floor(board.layers.length * frame.cell / 7) }] : [],
-    tooltip: { ...tooltipStyle(), formatter: ({ value, seriesId }) => (seriesId === "cursor" ? "" : cellTip(board.at(value[1], value[0]), metric)) },
+    dataZoom: frame.zoomed
+      ? [
+          {
+            type: "slider",
+            xAxisIndex: 0,
+            bottom: 34,
+            height: 16,
+            brushSelect: false,
+            showDetail: false,
+            startValue: 0,
+            endValue: Math.floor((board.layers.length * frame.cell) / 7),
+          },
+        ]
+      : [],
+    tooltip: { ...tooltipStyle(), formatter: ({ value }) => cellTip(board.at(value[1], value[0]), metric) },
     series: mapSeries(board, metric, range, frame),
   };
 }
 
 function mapSeries(board, metric, range, frame) {
-  const border = { borderColor: colour("card"), borderWidth: frame.cell < 10 ? 0.5 : 1.5, borderRadius: frame.cell < 14 ? 0 : 3 };
+  const border = {
+    borderColor: colour("card"),
+    borderWidth: frame.cell < 10 ? 0.5 : 1.5,
+    borderRadius: frame.cell < 14 ? 0 : 3,
+  };
   const numbers = board.cells.filter(hasNumber).map((cell) => {
     const place = range.at(cell.value);
     const text = inCell(metric.text(cell.value, 2));
-    return { value: [cell.column, cell.row, place], label: { show: text.length * 6.4 + 4 <= frame.cell && frame.line >= 20, formatter: () => text, color: inkOn(place) } };
+    return {
+      value: [cell.column, cell.row, place],
+      label: {
+        show: text.length * 6.4 + 4 <= frame.cell && frame.line >= 20,
+        formatter: () => text,
+        color: inkOn(place),
+      },
+    };
   });
-  const signs = board.cells.filter((cell) => !hasNumber(cell)).map((cell) => ({ value: [cell.column, cell.row, 0], label: { formatter: () => signOf(cell) } }));
+  const signs = board.cells
+    .filter((cell) => !hasNumber(cell))
+    .map((cell) => ({ value: [cell.column, cell.row, 0], label: { formatter: () => signOf(cell) } }));
   const label = { show: true, fontSize: 11, fontFamily: chartFont().fontFamily };
-  const still = { itemStyle: border, emphasis: { itemStyle: { borderColor: colour("text"), borderWidth: 1.5 } } };
-  const outline = (name, type) => ({ color: "transparent", borderColor: colour(name), borderWidth: 2.5, borderType: type, borderRadius: 3 });
+  // All cells in one go: at most MAX_ROWS rows of them, and a chart that is only half there confuses.
+  const still = {
+    progressive: 0,
+    itemStyle: border,
+    emphasis: { itemStyle: { borderColor: colour("text"), borderWidth: 1.5 } },
+  };
   return [
     { id: "numbers", type: "heatmap", data: numbers, label, ...still },
-    { id: "signs", type: "heatmap", data: signs, label: { ...label, show: frame.cell >= 9, color: colour("text") }, ...still, itemStyle: { ...border, color: colour("sunken") } },
-    { id: "chosen", type: "heatmap", data: [], silent: true, z: 4, itemStyle: outline("mark", "solid") },
-    { id: "cursor", type: "heatmap", data: [], silent: true, z: 5, itemStyle: outline("accent", "dashed") },
+    {
+      id: "signs",
+      type: "heatmap",
+      data: signs,
+      label: { ...label, show: frame.cell >= 9, color: colour("text") },
+      ...still,
+      itemStyle: { ...border, color: colour("sunken") },
+    },
   ];
+}
+
+/** A frame around a cell, or around none. */
+function outlineSeries(id, cell, style) {
+  return {
+    id,
+    type: "custom",
+    data: cell ? [[cell.column, cell.row]] : [],
+    silent: true,
+    clip: true,
+    z: 4,
+    renderItem(params, api) {
+      const [x, y] = api.coord([api.value(0), api.value(1)]);
+      const [width, height] = api.size([1, 1]);
+      const shape = { x: x - width / 2, y: y - height / 2, width, height, r: 3 };
+      return { type: "rect", shape, style: { fill: "none", lineWidth: 2.5, ...style } };
+    },
+  };
 }
 
 /** A figure as it fits into a cell: the unit is that of the scale below. */
 function inCell(text) {
   const plain = (digits) => [...digits].map((char) => (char === "⁻" ? "-" : "⁰¹²³⁴⁵⁶⁷⁸⁹".indexOf(char))).join("");
-  return text.replace(" %", "").replace(" × 10", "e").replace(/[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+/, plain);
+  return text
+    .replace(" %", "")
+    .replace(" × 10", "e")
+    .replace(/[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+/, plain);
 }
 
 function cellTip(cell, metric) {
@@ -302,8 +341,17 @@ function cellTip(cell, metric) {
 
 /** What the signs mean, for those that are on the board. */
 function showLegend(board) {
-  const signs = new Map(board.cells.filter((cell) => !hasNumber(cell)).map((cell) => [signOf(cell), cell.worst.kind === "modified" ? "modified, not measured" : WORDS[cell.worst.kind][1]]));
-  find("map-legend").replaceChildren(...[...signs].map(([sign, word]) => make("li", {}, make("b", { aria: { hidden: "true" } }, sign), word)));
+  const signs = new Map(
+    board.cells
+      .filter((cell) => !hasNumber(cell))
+      .map((cell) => [
+        signOf(cell),
+        cell.worst.kind === "modified" ? "modified, not measured" : WORDS[cell.worst.kind][1],
+      ]),
+  );
+  find("map-legend").replaceChildren(
+    ...[...signs].map(([sign, word]) => make("li", {}, make("b", { aria: { hidden: "true" } }, sign), word)),
+  );
 }
 
 function boardTable(board, metric) {
@@ -311,10 +359,20 @@ function boardTable(board, metric) {
   const body = board.rows.map(({ pattern }, row) => {
     const cells = board.layers.map((_, column) => {
       const cell = board.at(row, column);
-      return make("td", {}, cell ? (hasNumber(cell) ? about(cell.worst, metric.text(cell.value)) : WORDS[cell.worst.kind][1]) : "");
+      return make(
+        "td",
+        {},
+        cell ? (hasNumber(cell) ? about(cell.worst, metric.text(cell.value)) : WORDS[cell.worst.kind][1]) : "",
+      );
     });
     return make("tr", {}, make("th", { scope: "row" }, visible(pattern)), ...cells);
   });
   const caption = make("caption", { className: "hidden" }, `${metric.label}, by kind of group and layer`);
-  return make("table", {}, caption, make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)))), make("tbody", {}, ...body));
+  return make(
+    "table",
+    {},
+    caption,
+    make("thead", {}, make("tr", {}, ...heads.map((text) => make("th", { scope: "col" }, text)))),
+    make("tbody", {}, ...body),
+  );
 }

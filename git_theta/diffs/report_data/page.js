@@ -8,17 +8,42 @@ function summarize(checkpoint) {
     .map(([word, many]) => `${many.toLocaleString("en")} ${word}`);
   const most = largestOf(changes, METRICS.relative);
   return [
-    tile("Groups changed", summary.groups_changed.toLocaleString("en"), `of ${summary.groups.toLocaleString("en")}`, share(summary.groups_changed, summary.groups), kinds.join(", ")),
-    tile("Bytes in changed groups", bytes(summary.bytes_changed), `of ${bytes(summary.bytes)}`, share(summary.bytes_changed, summary.bytes), sizes(checkpoint)),
+    tile(
+      "Groups changed",
+      summary.groups_changed.toLocaleString("en"),
+      `of ${summary.groups.toLocaleString("en")}`,
+      share(summary.groups_changed, summary.groups),
+      kinds.join(", "),
+    ),
+    tile(
+      "Bytes in changed groups",
+      bytes(summary.bytes_changed),
+      `of ${bytes(summary.bytes)}`,
+      share(summary.bytes_changed, summary.bytes),
+      sizes(checkpoint),
+    ),
     keptTile(checkpoint),
-    tile("Largest relative change", most ? about(most, percent(most.relative)) : NONE, "", null, most ? make("span", { className: "name" }, most.shown) : changes.length ? "no group was measured" : "nothing changed"),
+    tile(
+      "Largest relative change",
+      most ? about(most, percent(most.relative)) : NONE,
+      "",
+      null,
+      most
+        ? make("span", { className: "name" }, most.shown)
+        : changes.length
+          ? "no group was measured"
+          : "nothing changed",
+    ),
   ];
 }
 
 function keptTile({ summary, changes }) {
   const isKept = summary.kept_bytes > 0 || changes.some(({ update }) => update !== null);
-  if (!isKept && changes.some(({ after }) => after)) return tile("Added to the store", NONE, "", null, "not added to a repository");
-  const part = summary.bytes_changed ? `${percent(summary.kept_bytes / summary.bytes_changed, 2)} of the changed groups' bytes` : "";
+  if (!isKept && changes.some(({ after }) => after))
+    return tile("Added to the store", NONE, "", null, "not added to a repository");
+  const part = summary.bytes_changed
+    ? `${percent(summary.kept_bytes / summary.bytes_changed, 2)} of the changed groups' bytes`
+    : "";
   return tile("Added to the store", bytes(summary.kept_bytes), "", null, part);
 }
 
@@ -30,13 +55,21 @@ function sizes({ old, new: now }) {
   if (!old) return `a new file of ${bytes(now.size)}`;
   if (!now) return `the file of ${bytes(old.size)} is gone`;
   const more = now.size - old.size;
-  return `the file has ${bytes(now.size)}, ${more ? `${bytes(Math.abs(more))} ${more > 0 ? "more" : "less"}` : "as before"}`;
+  const moved = more ? `${bytes(Math.abs(more))} ${more > 0 ? "more" : "less"}` : "as before";
+  return `the file has ${bytes(now.size)}, ${moved}`;
 }
 
 function tile(term, main, rest, part, under) {
   const meter = part === null ? null : make("div", { className: "meter", aria: { hidden: "true" } }, make("i"));
   meter?.firstChild.style.setProperty("--share", `${100 * part}%`);
-  const value = make("dd", {}, main, rest ? make("small", {}, ` ${rest}`) : null, meter, under ? make("div", { className: "under" }, under) : null);
+  const value = make(
+    "dd",
+    {},
+    main,
+    rest ? make("small", {}, ` ${rest}`) : null,
+    meter,
+    under ? make("div", { className: "under" }, under) : null,
+  );
   return make("div", { className: "tile" }, make("dt", {}, term), value);
 }
 
@@ -55,7 +88,10 @@ function accuracy({ changes }) {
   const estimated = changes.filter(({ exact }) => exact === false).length;
   const unknown = changes.filter(({ exact, kind }) => exact === null && kind === "modified").length;
   const parts = [];
-  if (estimated) parts.push(`${count(estimated, "group")} estimated from signatures (≈): their values are not here, or too many to read.`);
+  if (estimated)
+    parts.push(
+      `${count(estimated, "group")} estimated from signatures (≈): their values are not here, or too many to read.`,
+    );
   if (unknown) parts.push(`${count(unknown, "modified group")} could not be measured.`);
   return parts.join(" ");
 }
@@ -70,17 +106,32 @@ function facts(group) {
   const { before, after } = group;
   const sameForm = before && after && form({ before, after: null }) === form({ before: null, after });
   const forms = sameForm
-    ? [["Dtype", after.dtype], ["Shape", shape(after.shape)], ["Bytes", bytes(after.nbytes)]]
-    : [...(before ? [["Before", `${form({ before, after: null })}, ${bytes(before.nbytes)}`]] : []), ...(after ? [["After", `${form({ before: null, after })}, ${bytes(after.nbytes)}`]] : [])];
+    ? [
+        ["Dtype", after.dtype],
+        ["Shape", shape(after.shape)],
+        ["Bytes", bytes(after.nbytes)],
+      ]
+    : [
+        ...(before ? [["Before", `${form({ before, after: null })}, ${bytes(before.nbytes)}`]] : []),
+        ...(after ? [["After", `${form({ before: null, after })}, ${bytes(after.nbytes)}`]] : []),
+      ];
   const renamed = before && after && before.name !== after.name ? [["Name before", visible(before.name)]] : [];
-  const stored = [["Kept as", group.update], ["Added to the store", group.kept === null ? null : bytes(group.kept)]].filter(([, text]) => text !== null);
-  return [...renamed, ...(group.exact === null ? [] : figures), ...forms, ...(group.kind === "unchanged" ? [] : stored)];
+  const stored = [
+    ["Kept as", group.update],
+    ["Added to the store", group.kept === null ? null : bytes(group.kept)],
+  ].filter(([, text]) => text !== null);
+  return [
+    ...renamed,
+    ...(group.exact === null ? [] : figures),
+    ...forms,
+    ...(group.kind === "unchanged" ? [] : stored),
+  ];
 }
 
 function whyNoHistogram(group) {
   if (group.kind === "unchanged") return "The values are as they were.";
   if (group.kind === "renamed") return "The values are as they were; the group has another name.";
-  return "No histogram: the report holds those of the groups that changed most, if their values are numbers and at hand.";
+  return "No histogram: only groups that changed most have one, if their values are numbers and are here.";
 }
 
 function start() {
@@ -98,7 +149,9 @@ function start() {
     find("group-hint").hidden = Boolean(group);
     find("group-body").hidden = !group;
     if (!group) return;
-    find("facts").replaceChildren(...facts(group).flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)]));
+    find("facts").replaceChildren(
+      ...facts(group).flatMap(([term, text]) => [make("dt", {}, term), make("dd", {}, text)]),
+    );
     histogram.show(group);
     find("no-histogram").hidden = Boolean(group.histogram);
     find("no-histogram").textContent = group.histogram ? "" : whyNoHistogram(group);
@@ -119,9 +172,10 @@ function start() {
       if (Number(line.dataset.index) === checkpoints.indexOf(checkpoint)) line.setAttribute("aria-current", "true");
       else line.removeAttribute("aria-current");
     }
-    map.show(checkpoint);
+    const first = largestOf(checkpoint.changes, METRICS.relative) ?? checkpoint.changes[0] ?? null;
+    map.show(checkpoint, first);
     table.show(checkpoint);
-    choose(largestOf(checkpoint.changes, METRICS.relative) ?? checkpoint.changes[0] ?? null, false);
+    choose(first, false);
   }
 
   find("back").addEventListener("click", () => table.focusChosen());
@@ -147,7 +201,13 @@ function nothing() {
 
 function valueRow({ name, old, new: now }) {
   const cell = (text) => make("td", {}, text === null ? NONE : make("bdi", {}, visible(text)));
-  return make("tr", {}, make("th", { scope: "row", className: "name" }, make("bdi", {}, visible(name))), cell(old), cell(now));
+  return make(
+    "tr",
+    {},
+    make("th", { scope: "row", className: "name" }, make("bdi", {}, visible(name))),
+    cell(old),
+    cell(now),
+  );
 }
 
 function checkpointRow(checkpoint, index) {
@@ -157,7 +217,11 @@ function checkpointRow(checkpoint, index) {
     "tr",
     { data: { index } },
     make("th", { scope: "row" }, make("button", { type: "button", className: "pick" }, make("bdi", {}, title))),
-    make("td", { className: "number" }, `${summary.groups_changed.toLocaleString("en")} of ${summary.groups.toLocaleString("en")}`),
+    make(
+      "td",
+      { className: "number" },
+      `${summary.groups_changed.toLocaleString("en")} of ${summary.groups.toLocaleString("en")}`,
+    ),
     make("td", { className: "number wide" }, `${bytes(summary.bytes_changed)} of ${bytes(summary.bytes)}`),
     make("td", { className: "number wide" }, most ? about(most, percent(most.relative)) : NONE),
   );

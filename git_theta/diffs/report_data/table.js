@@ -1,23 +1,74 @@
-// The table of groups: sorted by the heads, narrowed by words and kinds, one page at a time so that 20,000 rows stay quick.
+// The table of groups: sorted by its heads, narrowed by words and kinds, in pages, so that 20,000 rows stay quick.
 
 const PAGE_ROWS = 50;
 
 const COLUMNS = [
   { key: "name", label: "Group", value: (group) => group.place, fill: nameCell },
-  { key: "kind", label: "Change", value: (group) => Object.keys(WORDS).indexOf(group.kind), fill: kindCell, hide: "hide-1" },
-  { key: "relative", label: "Relative", title: "‖new − old‖ / ‖old‖", value: (group) => group.relative, fill: relativeCell, number: true },
-  { key: "changed", label: "Values changed", value: (group) => group.changed, fill: textCell(({ changed }) => portion(changed)), number: true, hide: "hide-1" },
-  { key: "largest", label: "Largest", title: "the largest |new − old|", value: (group) => group.largest, fill: textCell(({ largest }) => figure(largest)), number: true, hide: "hide-1" },
-  { key: "cosine", label: "Cosine", value: (group) => group.cosine, fill: textCell((group) => about(group, cosine(group.cosine))), number: true, hide: "hide-4" },
-  { key: "form", label: "Dtype and shape", value: (group) => group.after?.nbytes ?? group.before?.nbytes, fill: textCell(form), hide: "hide-3" },
-  { key: "kept", label: "Kept", title: "what the change adds to the store", value: (group) => group.kept, fill: keptCell, number: true, hide: "hide-2" },
+  {
+    key: "kind",
+    label: "Change",
+    value: (group) => Object.keys(WORDS).indexOf(group.kind),
+    fill: kindCell,
+    hide: "hide-1",
+  },
+  {
+    key: "relative",
+    label: "Relative",
+    title: "‖new − old‖ / ‖old‖",
+    value: (group) => group.relative,
+    fill: relativeCell,
+    number: true,
+  },
+  {
+    key: "changed",
+    label: "Values changed",
+    value: (group) => group.changed,
+    fill: textCell(({ changed }) => portion(changed)),
+    number: true,
+    hide: "hide-1",
+  },
+  {
+    key: "largest",
+    label: "Largest",
+    title: "the largest |new − old|",
+    value: (group) => group.largest,
+    fill: textCell(({ largest }) => figure(largest)),
+    number: true,
+    hide: "hide-1",
+  },
+  {
+    key: "cosine",
+    label: "Cosine",
+    value: (group) => group.cosine,
+    fill: textCell((group) => about(group, cosine(group.cosine))),
+    number: true,
+    hide: "hide-4",
+  },
+  {
+    key: "form",
+    label: "Dtype and shape",
+    value: (group) => group.after?.nbytes ?? group.before?.nbytes,
+    fill: textCell(form),
+    hide: "hide-3",
+  },
+  {
+    key: "kept",
+    label: "Kept",
+    title: "what the change adds to the store",
+    value: (group) => group.kept,
+    fill: keptCell,
+    number: true,
+    hide: "hide-2",
+  },
 ];
 
 function nameCell(group) {
   const renamed = group.before && group.after && group.before.name !== group.after.name;
   return [
     make("button", { type: "button", className: "pick", data: { place: group.place } }, make("bdi", {}, group.shown)),
-    renamed ? make("span", { className: "was" }, "was ", make("bdi", { className: "name" }, visible(group.before.name))) : null,
+    renamed
+      ? make("span", { className: "was" }, "was ", make("bdi", { className: "name" }, visible(group.before.name)))
+      : null,
   ].filter(Boolean);
 }
 
@@ -37,7 +88,10 @@ function relativeCell(group, scale) {
 }
 
 function keptCell(group) {
-  return [group.kept === null ? NONE : bytes(group.kept), group.update ? make("span", { className: "was" }, group.update) : null].filter(Boolean);
+  return [
+    group.kept === null ? NONE : bytes(group.kept),
+    group.update ? make("span", { className: "was" }, group.update) : null,
+  ].filter(Boolean);
 }
 
 function textCell(text) {
@@ -45,7 +99,16 @@ function textCell(text) {
 }
 
 function makeTable(choose) {
-  const state = { groups: [], shown: [], kinds: new Set(), words: "", sort: "relative", down: true, page: 0, chosen: null };
+  const state = {
+    groups: [],
+    shown: [],
+    kinds: new Set(),
+    words: "",
+    sort: "relative",
+    down: true,
+    page: 0,
+    chosen: null,
+  };
   const scales = { relative: () => 0 };
 
   function sorted() {
@@ -65,9 +128,11 @@ function makeTable(choose) {
     const total = state.groups.filter((group) => group.kind !== "unchanged").length;
     const changed = state.shown.filter((group) => group.kind !== "unchanged").length;
     const rest = state.shown.length - changed;
-    const text = `${changed.toLocaleString("en")} of ${count(total, "change")} shown${rest ? `, ${rest.toLocaleString("en")} unchanged` : ""}`;
+    const more = rest ? `, ${rest.toLocaleString("en")} unchanged` : "";
+    const text = `${changed.toLocaleString("en")} of ${count(total, "change")} shown${more}`;
     if (find("count").textContent !== text) find("count").textContent = text;
-    find("caption").textContent = `Groups, sorted by ${COLUMNS.find(({ key }) => key === state.sort).label}, ${state.down ? "descending" : "ascending"}`;
+    const { label } = COLUMNS.find(({ key }) => key === state.sort);
+    find("caption").textContent = `Groups, sorted by ${label}, ${state.down ? "descending" : "ascending"}`;
     showEmpty(total);
   }
 
@@ -85,7 +150,8 @@ function makeTable(choose) {
     find("rows").replaceChildren(...state.shown.slice(first, first + PAGE_ROWS).map(row));
     find("pager").hidden = pages === 1;
     const last = Math.min(first + PAGE_ROWS, state.shown.length);
-    find("page-position").textContent = `${(first + 1).toLocaleString("en")}–${last.toLocaleString("en")} of ${state.shown.length.toLocaleString("en")}`;
+    const [from, to, all] = [first + 1, last, state.shown.length].map((place) => place.toLocaleString("en"));
+    find("page-position").textContent = `${from}–${to} of ${all}`;
     for (const id of ["page-first", "page-previous"]) find(id).disabled = state.page === 0;
     for (const id of ["page-next", "page-last"]) find(id).disabled = state.page === pages - 1;
   }
@@ -104,7 +170,11 @@ function makeTable(choose) {
   function showHeads() {
     find("heads").replaceChildren(
       ...COLUMNS.map((column) => {
-        const button = make("button", { type: "button", className: "sort", title: column.title ?? "", data: { key: column.key } }, column.label);
+        const button = make(
+          "button",
+          { type: "button", className: "sort", title: column.title ?? "", data: { key: column.key } },
+          column.label,
+        );
         const className = [column.number ? "number" : "", column.hide ?? ""].join(" ").trim();
         return make("th", { scope: "col", className, aria: { sort: "none" } }, button);
       }),
@@ -126,7 +196,11 @@ function makeTable(choose) {
         .filter((kind) => counts.has(kind))
         .map((kind) => {
           const text = `${WORDS[kind][1]} ${counts.get(kind).length.toLocaleString("en")}`;
-          return make("button", { type: "button", className: "chip", data: { kind }, aria: { pressed: state.kinds.has(kind) } }, text);
+          return make(
+            "button",
+            { type: "button", className: "chip", data: { kind }, aria: { pressed: state.kinds.has(kind) } },
+            text,
+          );
         }),
     );
   }
@@ -168,21 +242,32 @@ function makeTable(choose) {
     const line = target.closest("tr");
     if (line && !String(getSelection())) choose(state.byPlace.get(Number(line.dataset.place)));
   });
-  const turns = { "page-first": () => 0, "page-previous": () => state.page - 1, "page-next": () => state.page + 1, "page-last": () => Infinity };
+  const turns = {
+    "page-first": () => 0,
+    "page-previous": () => state.page - 1,
+    "page-next": () => state.page + 1,
+    "page-last": () => Infinity,
+  };
   for (const [id, to] of Object.entries(turns)) {
     find(id).addEventListener("click", () => {
       turn(to());
-      if (find(id).disabled) find(id === "page-first" || id === "page-previous" ? "page-next" : "page-previous").focus();
+      if (find(id).disabled)
+        find(id === "page-first" || id === "page-previous" ? "page-next" : "page-previous").focus();
     });
   }
 
   return {
     show(checkpoint) {
-      Object.assign(state, { groups: checkpoint.groups, byPlace: new Map(checkpoint.groups.map((group) => [group.place, group])), chosen: null });
+      Object.assign(state, {
+        groups: checkpoint.groups,
+        byPlace: new Map(checkpoint.groups.map((group) => [group.place, group])),
+        chosen: null,
+      });
       Object.assign(state, { words: "", kinds: standard(), sort: "relative", down: true });
       scales.relative = relativeScale(checkpoint.changes);
       find("search").value = "";
-      if (checkpoint.changes.every(({ relative }) => relative === null)) Object.assign(state, { sort: "name", down: false });
+      if (checkpoint.changes.every(({ relative }) => relative === null))
+        Object.assign(state, { sort: "name", down: false });
       showHeads();
       showKinds();
       refresh();
@@ -210,19 +295,24 @@ function compare(a, b) {
 
 /** Lengths of the bars: by orders of magnitude, since changes differ by those. */
 function relativeScale(groups) {
-  const logs = groups.map(({ relative }) => relative).filter((value) => value > 0 && Number.isFinite(value)).map(Math.log10);
+  const logs = groups
+    .map(({ relative }) => relative)
+    .filter((value) => value > 0 && Number.isFinite(value))
+    .map(Math.log10);
   const [low, high] = logs.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
   const span = Math.max(high - low, 1);
   return (value) => (Number.isFinite(value) ? Math.max(0.04, 1 - (high - Math.log10(value)) / (1.15 * span)) : 1);
 }
 
-/** What a search finds: every word must be in the group's name, old name, kind, dtype, shape or update; * stands for anything. */
+/** What a search finds: each word is in a group's names, kind, dtype, shape or update; * stands for anything. */
 function matcher({ kinds, words }) {
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean).map(wordMatcher);
   return (group) => {
     if (!kinds.has(group.kind)) return false;
     if (wanted.length === 0) return true;
-    group.text ??= [group.name, group.before?.name ?? "", WORDS[group.kind][1], form(group), group.update ?? ""].join("\n").toLowerCase();
+    group.text ??= [group.name, group.before?.name ?? "", WORDS[group.kind][1], form(group), group.update ?? ""]
+      .join("\n")
+      .toLowerCase();
     return wanted.every((matches) => matches(group.text));
   };
 }
@@ -230,7 +320,8 @@ function matcher({ kinds, words }) {
 function wordMatcher(word) {
   if (!word.includes("*")) return (text) => text.includes(word);
   const pieces = word.split("*").filter(Boolean);
-  return (text) => text.split("\n").some((line) => pieces.reduce((at, piece) => (at < 0 ? at : after(line, piece, at)), 0) >= 0);
+  return (text) =>
+    text.split("\n").some((line) => pieces.reduce((at, piece) => (at < 0 ? at : after(line, piece, at)), 0) >= 0);
 }
 
 /** Where a piece of text that is looked for from a place ends; -1 if it is not there. */

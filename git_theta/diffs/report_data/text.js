@@ -63,7 +63,7 @@ function raised(exponent) {
   return [...String(exponent)].map((char) => signs[char] ?? "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(char)]).join("");
 }
 
-/** A number with as many digits as one reads, zeros at the end if `padded`; a power of ten where zeros would crowd it. */
+/** A number with few digits, zeros at the end if `padded`; with a power of ten where zeros would crowd it. */
 function figure(value, digits = 3, padded = false) {
   if (value === null) return NONE;
   if (Number.isNaN(value)) return "not a number";
@@ -73,7 +73,10 @@ function figure(value, digits = 3, padded = false) {
     const [mantissa, exponent] = size.toExponential(Math.min(digits, 2) - 1).split("e");
     return `${value < 0 ? "−" : ""}${mantissa} × 10${raised(exponent)}`;
   }
-  const written = value.toLocaleString("en", { maximumSignificantDigits: digits, ...(padded && !Number.isInteger(value) ? { minimumSignificantDigits: digits } : {}) });
+  const written = value.toLocaleString("en", {
+    maximumSignificantDigits: digits,
+    ...(padded && !Number.isInteger(value) ? { minimumSignificantDigits: digits } : {}),
+  });
   return written.replace("-", "−");
 }
 
