@@ -103,18 +103,21 @@ class Arrays:
             return
         with self.store.open(ref) as file:
             reader = Reader(file)
-            if reader.rows * reader.itemsize <= SHARED_BYTES:
-                self._shared[ref.oid] = np.concatenate(
-                    [block.result().copy() for block in reader.blocks(0, reader.rows, Buffers(1))]
-                )
-                if len(self._shared) > _KEPT:
-                    self._shared.popitem(last=False)
-                yield Ready(_rows(self._shared[ref.oid], ref.start, nbytes))
+            if reader.rows * reader.itemsize > SHARED_BYTES:
+                yield from _large(reader, ref.start, nbytes, lease)
                 return
-            count, rest = divmod(nbytes, reader.itemsize)
-            if rest:
-                raise CorruptObjectError(f"its elements have {reader.itemsize} bytes, which do not divide {nbytes}")
-            yield from reader.blocks(ref.start, ref.start + count, lease.buffers())
+            array = np.concatenate([block.result().copy() for block in reader.blocks(0, reader.rows, Buffers(1))])
+        self._shared[ref.oid] = array
+        if len(self._shared) > _KEPT:
+            self._shared.popitem(last=False)
+        yield Ready(_rows(array, ref.start, nbytes))
+
+
+def _large(reader: Reader, start: int, nbytes: int, lease: Lease) -> Iterator[Block]:
+    count, rest = divmod(nbytes, reader.itemsize)
+    if rest:
+        raise CorruptObjectError(f"its elements have {reader.itemsize} bytes, which do not divide {nbytes}")
+    return reader.blocks(start, start + count, lease.buffers())
 
 
 def _rows(array: Rows, start: int, nbytes: int) -> Rows:

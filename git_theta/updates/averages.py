@@ -38,10 +38,10 @@ class Sum:
         bases = tuple(self.versions.bases[part].update for part in self.parts)
         return Plan("linear", None, bases, (("weights", self.weights),))
 
-    def rows(self, reader: Reader) -> Iterator[Rows]:  # noqa: ARG002 - the versions have theirs
+    def rows(self, reader: Reader) -> Iterator[Rows]:
         """The values in blocks; see `plans.Prediction`."""
         out = np.empty(0, np.uint8)
-        for parts in self.versions.rows(*self.parts):
+        for parts in self.versions.rows(reader, *self.parts):
             out = out if out.shape == parts[0].shape else np.empty_like(parts[0])
             weighted_sum(parts, self.weights, self.versions.group.dtype, out)
             yield out

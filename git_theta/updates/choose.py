@@ -251,6 +251,12 @@ class _Choice:
 
     def best(self) -> Plan | None:
         """The plan; None if nothing is cheaper than dense."""
+        plan = self._best()
+        if self._change.group.nbytes < SMALL_BYTES:
+            self._versions.forget()  # Small ones are written when all are chosen, each with many others.
+        return plan
+
+    def _best(self) -> Plan | None:
         told, enough = self._change.told, self._dense_nbytes * GAIN
         if told is not None:
             option = self._option(told, fit_residual(self._change, told, self._readers, enough))

@@ -62,6 +62,7 @@ class Dense:
     """The dense update: the values themselves."""
 
     name = "dense"
+    is_in_step = True
 
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block; see `updates.UpdateType`."""

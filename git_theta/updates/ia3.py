@@ -26,6 +26,7 @@ class Ia3:
     """The ia3 update."""
 
     name = "ia3"
+    is_in_step = True
 
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block; see `updates.UpdateType`."""

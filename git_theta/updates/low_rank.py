@@ -34,6 +34,7 @@ class LowRank:
     """The low-rank update."""
 
     name = "low-rank"
+    is_in_step = True
 
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block; see `updates.UpdateType`."""

@@ -103,7 +103,7 @@ class Prediction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The values of a base, as they are. They are verified on the way."""
+    """The values of a base, as they are. They are verified on the way, each block when it has been used."""
 
     group: Group
     base: Base
@@ -119,8 +119,8 @@ class Stored:
         try:
             with reader.reading() as mine, closing(results(mine.values(self.base.update, self.group))) as blocks:
                 for rows in blocks:
-                    hasher.update(rows.reshape(-1).data)
                     yield rows.reshape(-1, tensors.itemsize(self.group.dtype))
+                    hasher.update(rows.reshape(-1).data)
         except (StoreError, PluginError) as error:
             raise UnusableBaseError(str(error)) from error
         if hasher.hexdigest() != self.base.digest:

@@ -45,6 +45,7 @@ class Plugged:
 
     name: str
     plugin: UpdatePlugin
+    is_in_step: bool = False
 
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, in one block; see `updates.UpdateType`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +50,10 @@ class UpdateType(Protocol):
     def name(self) -> str:
         """Its name in metadata files."""
 
+    @property
+    def is_in_step(self) -> bool:
+        """Whether it asks for one block of each base whenever one of its own is asked for, never for more."""
+
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block.
 
@@ -74,7 +78,7 @@ class Reader:
         arrays: Arrays,
         types: Family[UpdateType],
         pool: ThreadPoolExecutor | None = None,
-        shared: Mapping[Update, Shared] | None = None,
+        shared: Mapping[str, Shared] | None = None,
     ) -> None:
         """Begin.
 
@@ -82,7 +86,7 @@ class Reader:
             arrays: of the store.
             types: of updates.
             pool: that computes; one of its own by default.
-            shared: updates that are read once for several.
+            shared: updates that are read once for several, by what `shares` calls them.
         """
         self._arrays = arrays
         self._types = types
@@ -123,13 +127,19 @@ class Reader:
         Raises:
             ObjectError: an object is missing or damaged, or an update does not fit the group.
         """
-        if update in self._shared:
-            return self._shared[update].branch()
-        return self._begun(update, group)
+        shared = self._shared.get(repr(update)) if self._shared else None
+        return self._begun(update, group) if shared is None else shared.branch()
 
     def _begun(self, update: Update, group: Group) -> Iterator[Block]:
-        blocks = self._types.get(update.type).blocks(update, group, self)
-        return aligned(blocks, group.nbytes, block_nbytes(group))
+        kind = self._types.get(update.type)
+        reader = self if kind.is_in_step else self._with({})
+        return aligned(kind.blocks(update, group, reader), group.nbytes, block_nbytes(group))
+
+    def _with(self, shared: Mapping[str, Shared]) -> Reader:
+        """A reader for the same reading of a group, for which other updates are shared."""
+        reader = Reader(self._arrays, self._types, self._pool, shared)
+        reader._lease = self._lease
+        return reader
 
     def side_by_side(self, updates: Sequence[Update], group: Group) -> Iterator[tuple[Block, ...]]:
         """The values of several updates of one group, block by block; what they build on together is read once.
@@ -138,11 +148,13 @@ class Reader:
             ObjectError: an object is missing or damaged, or an update does not fit the group.
         """
         shared = dict(self._shared)
-        reader = Reader(self._arrays, self._types, self._pool, shared)
-        reader._lease = self._lease
-        for update, count in shares(updates, self._shared.keys()).items():
-            shared[update] = Shared(partial(reader._begun, update, group), count)
-        return zip(*(reader.values(update, group) for update in updates), strict=True)
+        reader = self._with(shared)
+        for name, update in shares(updates, self._types).items():
+            shared.setdefault(name, Shared(partial(reader._begun, update, group)))
+        try:
+            yield from zip(*(reader.values(update, group) for update in updates), strict=True)
+        finally:
+            shared.clear()  # They refer to one another, and would else keep files open until the garbage is collected.
 
     def payload(self, ref: ObjectRef | None, nbytes: int, size: int) -> Iterator[Block]:
         """So many bytes of an object's array from the row `ref.start` on, in blocks of a size in bytes.
@@ -193,59 +205,56 @@ class Pending:
 
 
 class Shared:
-    """A sequence of blocks that several read, each at its own pace, but best in step.
+    """A sequence of blocks that several read in step: nobody asks for the next block before all have this one."""
 
-    A block that waits for a reader while another reader asks for the next one is copied: its rows may be lost by then.
-    """
-
-    def __init__(self, begin: Callable[[], Iterator[Block]], branches: int) -> None:
-        """Args: begin: gives the blocks; branches: how many read them, each from the first block on."""
+    def __init__(self, begin: Callable[[], Iterator[Block]]) -> None:
+        """Args: begin: gives the blocks."""
         self._begin = begin
         self._blocks: Iterator[Block] | None = None
-        self._waiting: list[deque[Block]] = [deque() for _ in range(branches)]
-        self._free = deque(self._waiting)
+        self._last: Block | None = None
+        self._count = 0
 
     def branch(self) -> Iterator[Block]:
-        """The blocks, for the next reader."""
-        waiting = self._free.popleft()
-        while waiting or self._advance():
-            yield waiting.popleft()
+        """The blocks, for one of the readers."""
+        number = 0
+        while number < self._count or self._advance():
+            if self._last is None or number != self._count - 1:
+                raise RuntimeError("a type of update that is said to read in step does not: blocks may be lost")
+            yield self._last
+            number += 1
 
     def _advance(self) -> bool:
         """Get one more block for everybody; False if there is none."""
         if self._blocks is None:
             self._blocks = self._begin()
-        for queue in self._waiting:
-            for place, block in enumerate(queue):
-                queue[place] = block if isinstance(block, Ready) else Ready(block.result().copy())
-        new = next(self._blocks, None)
-        if new is None:
-            return False
-        for queue in self._waiting:
-            queue.append(new)
-        return True
+        self._last = next(self._blocks, None)
+        self._count += self._last is not None
+        return self._last is not None
 
 
-def shares(updates: Sequence[Update], known: Collection[Update]) -> Mapping[Update, int]:
-    """How many times each update is read that these build on several times, if each of them is computed once.
+def shares(updates: Sequence[Update], types: Family[UpdateType]) -> Mapping[str, Update]:
+    """What is read several times if these updates are read in step, each by a text that tells it from all others.
 
-    Args:
-        updates: to be read side by side.
-        known: what is shared already.
+    Two updates may be equal and yet differ: 1 equals true, and 0.0 equals -0.0. Their texts do not.
+
+    Raises:
+        PluginError: a type of update is unknown.
     """
-    counts: Counter[Update] = Counter()
+    counts: Counter[str] = Counter()
+    found: dict[str, Update] = {}
 
     def count(update: Update) -> None:
-        if update in known:
-            return
-        counts[update] += 1
-        if counts[update] == 1:
+        name = repr(update)
+        counts[name] += 1
+        if counts[name] > 1:
+            found[name] = update
+        elif types.get(update.type).is_in_step:
             for base in update.bases:
                 count(base)
 
     for update in updates:
         count(update)
-    return {update: times for update, times in counts.items() if times > 1}
+    return found
 
 
 class Readers:
@@ -371,6 +380,19 @@ def _cut(first: Block, blocks: Iterator[Block], size: int) -> Iterator[Block]:
 
 def _bytes(block: Block) -> Rows:
     return block.result().copy().reshape(-1, 1)
+
+
+def together(blocks: Sequence[Block]) -> list[Rows]:
+    """The rows of several blocks. If some cannot be had, the error comes when no other is being written to any more.
+
+    Raises:
+        ObjectError: what one of them is computed from cannot be used.
+    """
+    try:
+        return [block.result() for block in blocks]
+    except StoreError:
+        _wait(tuple(blocks))
+        raise
 
 
 def _filled(work: Callable[[Rows], None], buffer: Rows) -> Rows:

@@ -75,14 +75,14 @@ def predictions(change: Change, base: Version) -> Iterator[Scaled]:
     if not whole:
         return
     values, before = (widen(rows[: whole * width], group.dtype).reshape(whole, width) for rows in (new, old))
-    if whole == height or height > whole >= _SAMPLE_ROWS:
-        columns = _scales(values, before, 0, group.dtype)
-        if columns is not None:
-            yield Scaled(base, group, columns.reshape(1, *group.shape[1:]))
-    if whole == height:
-        scales = _scales(values, before, 1, group.dtype)
-        if scales is not None:
-            yield Scaled(base, group, scales.reshape(-1, *(1 for _ in group.shape[1:])))
+    is_whole = whole == height
+    columns = _scales(values, before, 0, group.dtype) if is_whole or height > whole >= _SAMPLE_ROWS else None
+    lines = _scales(values, before, 1, group.dtype) if is_whole else None
+    # Whoever compares the first of them with the new values reads on, and then the block that was looked at is lost.
+    if columns is not None:
+        yield Scaled(base, group, columns.reshape(1, *group.shape[1:]))
+    if lines is not None:
+        yield Scaled(base, group, lines.reshape(-1, *(1 for _ in group.shape[1:])))
 
 
 def _scales(new: Vector, old: Vector, axis: int, dtype: str) -> Vector | None:

@@ -35,6 +35,7 @@ class Sparse:
     """The sparse update."""
 
     name = "sparse"
+    is_in_step = True
 
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block; see `updates.UpdateType`."""

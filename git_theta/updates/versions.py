@@ -20,7 +20,7 @@ from git_theta.updates.reading import Group, Reader, in_time
 class Versions:
     """Versions of one group. Their first blocks can be looked at without being decoded again when all is read.
 
-    For one thread.
+    For one thread, but for `rows` with another one's reader.
     """
 
     def __init__(self, group: Group, bases: Sequence[Base], reader: Reader) -> None:
@@ -42,15 +42,27 @@ class Versions:
             self._heads = next(self._begun)
         return self._heads
 
-    def rows(self, *numbers: int) -> Iterator[tuple[Rows, ...]]:
+    def forget(self) -> None:
+        """Let go of the first blocks, and of the files and the memory that they are read from."""
+        self._heads = ()
+        if self._begun is not None:
+            self._begun.close()
+            self._begun = None
+
+    def rows(self, reader: Reader, *numbers: int) -> Iterator[tuple[Rows, ...]]:
         """Some of the versions in blocks, each gone when the next comes. They are verified on the way.
 
         Args:
+            reader: of the thread.
             *numbers: which of the versions.
 
         Raises:
             UnusableBaseError: one cannot be had, or does not have the values that its digest names.
         """
+        if reader is not self._reader:
+            bases = [self.bases[number] for number in numbers]
+            yield from Versions(self.group, bases, reader).rows(reader, *range(len(bases)))
+            return
         heads, begun = self.heads(), self._begun
         assert begun is not None
         self._begun = None
@@ -83,12 +95,15 @@ class Version:
     def rows(self, reader: Reader) -> Iterator[Rows]:
         """The values in blocks; see `plans.Prediction`."""
         if len(self.versions.bases) == 1:
-            return (rows for (rows,) in self.versions.rows(0))
+            return (rows for (rows,) in self.versions.rows(reader, 0))
         return Stored(self.versions.group, self.versions.bases[self.number]).rows(reader)
 
 
 def _side_by_side(group: Group, bases: Sequence[Base], reader: Reader) -> Generator[tuple[Rows, ...], Collection[int]]:
-    """The blocks of all versions; from the second on, of those whose numbers are sent, which alone are verified."""
+    """The blocks of all versions; from the second on, of those whose numbers are sent, which alone are verified.
+
+    They are digested when they have been used, so that it would show if anything had been written to them meanwhile.
+    """
     hashers = [blake3() for _ in bases]
     wanted: Collection[int] = range(len(bases))
     updates, size = [base.update for base in bases], tensors.itemsize(group.dtype)
@@ -96,9 +111,9 @@ def _side_by_side(group: Group, bases: Sequence[Base], reader: Reader) -> Genera
         with reader.reading() as mine, closing(in_time(mine.side_by_side(updates, group))) as bundles:
             for blocks in bundles:
                 rows = {number: blocks[number].result().reshape(-1, size) for number in wanted}
-                for number, block in rows.items():
-                    hashers[number].update(block.reshape(-1).data)
                 wanted = yield tuple(rows.values())
+                for number in wanted:
+                    hashers[number].update(rows[number].reshape(-1).data)
     except (StoreError, PluginError) as error:
         raise UnusableBaseError(str(error)) from error
     for number in wanted:

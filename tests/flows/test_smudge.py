@@ -517,6 +517,7 @@ class Fake:
     """A type of update that gives the blocks it was told to."""
 
     name = "fake"
+    is_in_step = True
 
     def __init__(self, *blocks: bytes) -> None:
         self._blocks = blocks

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
+    import pytest
 
     from git_theta.metadata import Parameter
     from git_theta.registry import Family
@@ -124,6 +125,14 @@ class Scene:
         data[len(data) // 3 :] = bytes(len(data) - len(data) // 3)
         path.chmod(0o644)
         path.write_bytes(bytes(data))
+
+
+def small_blocks(patch: pytest.MonkeyPatch, rows: int) -> None:
+    """Make blocks and chunks so small that a short array has many of them."""
+    for module in ("store.serialize", "updates.dense", "updates.payloads", "updates.reading", "updates.residual"):
+        patch.setattr(f"git_theta.{module}.BLOCK_ROWS", rows)
+    patch.setattr("git_theta.store.serialize.CHUNK_ROWS", rows)
+    patch.setattr("tests.updates.scene.BLOCK_ROWS", rows)
 
 
 def update(kind: str, ref: ObjectRef | None, *bases: Update, **parameters: Parameter) -> Update:

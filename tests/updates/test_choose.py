@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +21,10 @@ from git_theta.updates.dense import Wanted, keep
 from git_theta.updates.payloads import Payload, keep_payloads
 from git_theta.updates.plans import Base, Change
 from git_theta.updates.reading import Readers, results
+from git_theta.updates.versions import Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 Values = npt.NDArray[Any]
@@ -165,3 +168,41 @@ def test_changes_are_kept_a_portion_at_a_time(tmp_path: Path, monkeypatch: pytes
     for values in new:
         blocks = results(readers.mine().begin().values(updates[wanted(values).digest], group))
         assert b"".join(rows.tobytes() for rows in blocks) == values.tobytes()
+
+
+def test_small_groups_keep_no_files_open_and_no_memory_until_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They lie in several objects, as groups do that were changed in several commits, and are written all at once."""
+    store = ObjectStore(tmp_path / "theta")
+    rng = np.random.default_rng(0)
+    old = [rng.standard_normal(1000 + number, np.float32) for number in range(80)]
+    parts = [keep([wanted(values) for values in old[part::8]], store) for part in range(8)]
+    bases = [
+        (Base(parts[number % 8][wanted(values).digest], wanted(values).digest),) for number, values in enumerate(old)
+    ]
+    new = [values * rng.uniform(0.9999, 1, values.shape).astype(np.float32) for values in old]
+    changes = [
+        Change(Group("float32", values.shape), wanted(values), base) for values, base in zip(new, bases, strict=True)
+    ]
+    opened: list[Any] = []
+    most = [0]
+
+    @contextmanager
+    def counting(self: ObjectStore, ref: ObjectRef) -> Iterator[Any]:
+        with opening(self, ref) as file:
+            opened.append(file)
+            most.append(sum(not file.closed for file in list(opened)))
+            yield file
+
+    def written(payloads: Iterable[Payload], store: ObjectStore) -> Mapping[Payload, ObjectRef | None]:
+        assert not [found for found in gc.get_objects() if isinstance(found, Versions) and found._begun is not None]
+        return keep_payloads(payloads, store)
+
+    opening = ObjectStore.open
+    monkeypatch.setattr(ObjectStore, "open", counting)
+    monkeypatch.setattr(choose, "keep_payloads", written)
+    updates = choose.keep(changes, store, Readers(store, update_types()), Limits())
+    assert {update.type for update in updates.values()} == {"delta"}
+    assert len(opened) > 80
+    assert max(most) <= 3

@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.updates.scene import LARGE, Scene, cost, normal, parameters, types
+from git_theta.store.arrays import Arrays
+from git_theta.updates.plans import Change
+from git_theta.updates.reading import Reader
+from git_theta.updates.scales import predictions
+from git_theta.updates.versions import Version, Versions
+from tests.updates.scene import LARGE, Scene, Values, cost, normal, parameters, types
 
 SHARES = {"float16": 0.04, "bfloat16": 0.04, "float32": 0.12, "float64": 0.12}
 
@@ -76,3 +81,17 @@ def test_huge_and_tiny_values_are_exact(scene: Scene, size: float) -> None:
 def test_change_that_is_no_scaling_is_not_ia3(scene: Scene) -> None:
     old = normal((200, 300))
     assert "ia3" not in types(scene.change(old, old * normal((200, 300), seed=3)))
+
+
+def test_second_guess_does_not_look_at_a_block_that_is_lost(scene: Scene) -> None:
+    """Both axes may explain most of the values. The first guess is tried out before the second is asked for."""
+    old = normal((100, 120))
+    vector = np.ones((100, 1), np.float32)
+    vector[::3] = 1.5
+    new = Values.of(old * vector)
+    reader = Reader(Arrays(scene.store), scene.types)
+    versions = Versions(new.group, [scene.base(old)], reader)
+    found = predictions(Change(new.group, new.wanted()), Version(versions, 0))
+    assert next(found).vector.shape == (1, 120)
+    versions.heads()[0][:] = 0
+    assert np.array_equal(next(found).vector, vector)
