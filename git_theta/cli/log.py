@@ -127,7 +127,8 @@ def _lines(entry: flow.Logged, style: Look, *, whole: bool) -> Iterator[str]:
     for diff in entry.diffs:
         *rows, summary = table.lines(diff, style)
         yield f"{_INDENT}{_title(diff)}: {summary}"
-        if not whole or (diff.old is not None and diff.new is not None):
+        is_made_or_gone = diff.old is None or diff.new is None
+        if diff.old != diff.new and not (whole and is_made_or_gone):
             yield from (_INDENT + line for line in rows)
     yield from (_INDENT + printable(problem) for problem in entry.problems)
 

@@ -137,7 +137,7 @@ def log(
     for commit in commits:
         diffs, problems = [], []
         for change in commit.files:
-            if not all_files and versions.is_passed(change):
+            if change.is_of_mode_only or (not all_files and versions.is_passed(change)):
                 continue
             try:
                 found = _own(versions.differences(change))

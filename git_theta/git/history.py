@@ -54,6 +54,11 @@ class FileChange:
     new: Side
     olds: tuple[Side, ...]
 
+    @property
+    def is_of_mode_only(self) -> bool:
+        """Whether the file has the same name and content as in all parents: it became executable, for example."""
+        return self.new.oid is not None and all(old == self.new for old in self.olds)
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:

@@ -93,6 +93,13 @@ def test_what_is_neither_is_named(told: Repo, arguments: tuple[str, ...]) -> Non
     assert done.stdout == ""
 
 
+def test_a_renamed_file_has_a_line(told: Repo) -> None:
+    told.git("mv", "m.json", "n.json")
+    told.commit("rename")
+    lines = told.verb("log", "-n", "1").stdout.splitlines()
+    assert lines[1:] == ["  m.json -> n.json: none of 4 groups changed"]
+
+
 def test_all_branches_can_be_meant(told: Repo) -> None:
     told.git("checkout", "-q", "--detach", "HEAD~3")
     assert len(subjects(told.verb("log").stdout)) == 1

@@ -142,6 +142,13 @@ def test_a_file_that_comes_and_goes(repo: Repo) -> None:
     assert told(logged(repo)) == [("back", {"a": "added"}), ("gone", {"a": "removed"}), ("base", {"a": "added"})]
 
 
+def test_a_file_that_became_executable_did_not_change(repo: Repo) -> None:
+    commit(repo, "base", model(a="1"))
+    (repo.path / PATH).chmod(0o755)
+    repo.commit("mode")
+    assert [subject for subject, _ in told(logged(repo))] == ["base"]
+
+
 def test_a_file_that_became_tracked_and_was_untracked(repo: Repo) -> None:
     commit(repo, "raw", b"\x00raw bytes" * 50)
     commit(repo, "tracked", model(a="1"))
