@@ -100,7 +100,8 @@ class TestExpectedErrors:
     def test_one_line_and_the_exit_code_of_the_class(
         self, capsys: pytest.CaptureFixture[str], kind: type[errors.ThetaError]
     ) -> None:
-        assert fail_with(kind("what is wrong")) == (2 if kind is errors.UsageError else 1)
+        codes = {errors.UsageError: 2, errors.CompareError: 128}
+        assert fail_with(kind("what is wrong")) == codes.get(kind, 1)
         assert capsys.readouterr() == ("", "git-theta: what is wrong\n")
 
     @pytest.mark.parametrize(
