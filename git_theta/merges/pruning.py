@@ -16,7 +16,7 @@ import numpy.typing as npt
 from git_theta.errors import MergeError
 from git_theta.merges import Array, Draw
 from git_theta.merges.numerics import Floats, Mask, load, pieces, rows
-from git_theta.merges.selection import Cut, Ranking, key_dtype, magnitudes, ranking
+from git_theta.merges.selection import Cut, Ranking, key_dtype, largest, magnitudes, ranking
 
 Thin = Callable[[Floats, slice], None]
 """Sets the elements of a block of the delta that are not kept to 0, in place; the slice says where the block lies."""
@@ -85,6 +85,10 @@ class Delta:
         """The ranking of all magnitudes."""
         return ranking(self.size, self.dtype, self.keys)
 
+    def largest(self, count: int) -> Cut:
+        """The cut that leaves so many of the largest magnitudes in."""
+        return largest(self.size, self.dtype, self.keys, count)
+
     def shrinkage(self, thin: Thin) -> float:
         """The factor that gives what is kept the L1 norm of the whole; 1 if there is nothing to speak of."""
         whole = kept = 0.0
@@ -120,7 +124,7 @@ def thinning(delta: Delta, wish: Wish, draw: Draw) -> Thin:
     count = max(1, int(wish.density * delta.size))
     match wish.rule:
         case Rule.MAGNITUDE:
-            return _cutting(delta.ranked().largest(count), delta)
+            return _cutting(delta.largest(count), delta)
         case Rule.OUTLIERS:
             return _without_outliers(delta, count, int(wish.gamma * delta.size))
         case Rule.RANDOM:
@@ -138,10 +142,9 @@ def _cutting(cut: Cut, delta: Delta) -> Thin:
 
 
 def _without_outliers(delta: Delta, count: int, outliers: int) -> Thin:
-    ranked = delta.ranked()
     # Where both do not fit, the outliers give way, so that the density is reached.
     outliers = min(outliers, delta.size - count)
-    outer, inner = ranked.largest(outliers + count), ranked.largest(outliers)
+    outer, inner = delta.largest(outliers + count), delta.largest(outliers)
 
     def thin(block: Floats, where: slice) -> None:
         keys = magnitudes(block, delta.dtype)

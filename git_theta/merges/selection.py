@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from git_theta.merges import Array
 from git_theta.merges.numerics import Floats, Mask, pieces
+
+_SAMPLED: Final = 1 << 16
+"""Keys of a sample."""
+
+_RUN: Final = 1 << 8
+"""Keys of it that lie side by side."""
+
+_MARGIN: Final = 0.03
+"""How far off the sample is expected to be at the most, as a share of the keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +71,9 @@ class Ranking:
         value = self.keys[size - count]
         above = int(np.count_nonzero(self.keys[size - count :] > value))
         equal = int(np.count_nonzero(self.keys == value))
-        return Cut(float(value), self._position(value, count - above) if equal > count - above else size - 1)
-
-    def _position(self, value: np.floating, number: int) -> int:
-        """The position of the element that is so manieth of those that equal the value."""
-        for where in pieces(self.keys.size):
-            found = np.flatnonzero(self.again(where) == value)
-            if found.size >= number:
-                return int(where.start) + int(found[number - 1])
-            number -= found.size
-        raise AssertionError("the keys differ from one look to the next")
+        return Cut(
+            float(value), position(size, self.again, value, count - above) if equal > count - above else size - 1
+        )
 
 
 def ranking(size: int, dtype: np.dtype[np.floating], keys: Callable[[slice], Array]) -> Ranking:
@@ -79,6 +82,61 @@ def ranking(size: int, dtype: np.dtype[np.floating], keys: Callable[[slice], Arr
     for where in pieces(size):
         found[where] = keys(where)
     return Ranking(found, keys)
+
+
+def largest(size: int, dtype: np.dtype[np.floating], keys: Callable[[slice], Array], count: int) -> Cut:
+    """The cut that leaves the largest in, without holding all keys if there are many.
+
+    A sample tells between which values the cut lies; one pass counts what is above, and holds what is between. Where
+    the sample was wrong, all keys are ranked.
+
+    Args:
+        size: number of keys.
+        dtype: of the keys.
+        keys: gives those at any positions; not negative.
+        count: how many are to be left in.
+    """
+    if not 0 < count < size or size < _SAMPLED:
+        return ranking(size, dtype, keys).largest(count)
+    low, high = _bracket(size, keys, count)
+    above, between = 0, []
+    for where in pieces(size):
+        block = keys(where)
+        is_above = block > high
+        above += int(np.count_nonzero(is_above))
+        between.append(block[(block >= low) & ~is_above])
+    middle = np.concatenate(between)
+    rest = count - above
+    if not 0 < rest <= middle.size:
+        return ranking(size, dtype, keys).largest(count)
+    middle.partition(middle.size - rest)
+    value = middle[middle.size - rest]
+    needed = rest - int(np.count_nonzero(middle[middle.size - rest :] > value))
+    equal = int(np.count_nonzero(middle == value))
+    return Cut(float(value), position(size, keys, value, needed) if equal > needed else size - 1)
+
+
+def _bracket(size: int, keys: Callable[[slice], Array], count: int) -> tuple[float, float]:
+    """Two values between which the smallest of the largest keys most probably lies."""
+    starts = np.linspace(0, size - _RUN, _SAMPLED // _RUN).astype(int)
+    sample = np.sort(np.concatenate([keys(slice(start, start + _RUN)) for start in map(int, starts)]))
+    place = len(sample) * (1 - count / size)
+    margin = len(sample) * _MARGIN
+    low, high = int(place - margin), int(place + margin) + 1
+    return (
+        float(sample[low]) if low > 0 else 0.0,
+        float(sample[high]) if high < len(sample) else math.inf,
+    )
+
+
+def position(size: int, keys: Callable[[slice], Array], value: np.floating, number: int) -> int:
+    """The position of the key that is so manieth of those that equal a value."""
+    for where in pieces(size):
+        found = np.flatnonzero(keys(where) == value)
+        if found.size >= number:
+            return int(where.start) + int(found[number - 1])
+        number -= found.size
+    raise AssertionError("the keys differ from one look to the next")
 
 
 def key_dtype(array: Array) -> np.dtype[np.floating]:

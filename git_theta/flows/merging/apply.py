@@ -150,7 +150,7 @@ def _summed(job: Job, terms: Sequence[tuple[float, Entry]], inputs: Inputs) -> I
     """The weighted sum in blocks, each gone when the next comes."""
     weights = [weight for weight, _ in terms]
     room = np.empty((0, 0), np.uint8)
-    for parts in zip(*(inputs.rows(entry) for _, entry in terms), strict=True):
+    for parts in inputs.side_by_side([entry for _, entry in terms]):
         if len(room) < len(parts[0]):
             room = np.empty_like(parts[0])
         out = room[: len(parts[0])]

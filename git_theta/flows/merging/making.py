@@ -78,14 +78,14 @@ class Maker:
         heads: list[Rows] = []
         if job.method.elementwise:
             position = 0
-            for parts in zip(*(self._inputs.rows(entry) for entry in job.entries), strict=True):
+            for parts in self._inputs.side_by_side(job.entries):
                 where = slice(position, position + len(parts[0]))
                 heads = heads or [part[:_HEAD].copy() for part in parts]
                 _merge(job, parts, out[where], flat=True)
                 position = where.stop
         else:
             with self._budget.taking(group.nbytes * (len(job.entries) + _SHARE)):
-                whole = [self._inputs.raw(entry) for entry in job.entries]
+                whole = self._inputs.all_raw(job.entries)
                 heads = [part[:_HEAD].copy() for part in whole]
                 _merge(job, whole, out, flat=False)
         return self._made(job, group, out, heads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from git_theta.updates import Group
 from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.plans import Base, Stored
 from git_theta.updates.reading import Readers
+from git_theta.updates.versions import Versions
 
 Array = npt.NDArray[Any]
 
@@ -44,9 +45,26 @@ class Inputs:
         try:
             yield from stored.rows(self.readers.mine())
         except UnusableBaseError as error:
-            raise CorruptObjectError(
-                f"{self.path}: group {entry.name!r} cannot be read: {error}; 'git theta fetch --verify' may help"
-            ) from error
+            raise self._unreadable(entry, error) from error
+
+    def side_by_side(self, entries: Sequence[Entry]) -> Iterator[tuple[Rows, ...]]:
+        """The values of several versions of a group, block by block; what they build on together is read once.
+
+        Args:
+            entries: of as many elements each.
+
+        Raises:
+            CorruptObjectError: as `rows`.
+        """
+        if not entries[0].nbytes or len({(entry.dtype, entry.shape) for entry in entries}) > 1:
+            yield from zip(*(self.rows(entry) for entry in entries), strict=True)
+            return
+        reader, first = self.readers.mine(), entries[0]
+        bases = [Base(entry.update, entry.digest) for entry in entries]
+        try:
+            yield from Versions(Group(first.dtype, first.shape), bases, reader).rows(reader, *range(len(bases)))
+        except UnusableBaseError as error:
+            raise self._unreadable(first, error) from error
 
     def raw(self, entry: Entry) -> Rows:
         """All values as rows of bytes: shape (elements, itemsize).
@@ -54,13 +72,31 @@ class Inputs:
         Raises:
             CorruptObjectError: as `rows`.
         """
-        size = tensors.itemsize(entry.dtype)
-        out = np.empty((entry.nbytes // size, size), np.uint8)
-        position = 0
-        for block in self.rows(entry):
-            out[position : position + len(block)] = block
-            position += len(block)
-        return out
+        return _joined([entry], ((block,) for block in self.rows(entry)))[0]
+
+    def all_raw(self, entries: Sequence[Entry]) -> list[Rows]:
+        """The same for several versions of a group.
+
+        Raises:
+            CorruptObjectError: as `rows`.
+        """
+        return _joined(entries, self.side_by_side(entries))
+
+    def _unreadable(self, entry: Entry, error: UnusableBaseError) -> CorruptObjectError:
+        return CorruptObjectError(
+            f"{self.path}: group {entry.name!r} cannot be read: {error}; 'git theta fetch --verify' may help"
+        )
+
+
+def _joined(entries: Sequence[Entry], blocks: Iterator[tuple[Rows, ...]]) -> list[Rows]:
+    sizes = [tensors.itemsize(entry.dtype) for entry in entries]
+    whole = [np.empty((entry.nbytes // size, size), np.uint8) for entry, size in zip(entries, sizes, strict=True)]
+    position = 0
+    for parts in blocks:
+        for out, part in zip(whole, parts, strict=True):
+            out[position : position + len(part)] = part
+        position += len(parts[0])
+    return whole
 
 
 def typed(rows: Rows, dtype: str) -> Array:
