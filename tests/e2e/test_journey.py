@@ -64,7 +64,7 @@ def test_only_changed_groups_make_objects(base: Repo, groups: dict[str, np.ndarr
     base.write(FILE, safetensors_bytes(changed(groups, "b.weight")))
     base.commit("second")
     assert len(objects(base) - before) == 1
-    diff = base.git("diff", "HEAD~1", "HEAD").stdout
+    diff = base.git("diff", "--no-ext-diff", "--no-textconv", "HEAD~1", "HEAD").stdout
     lines = [line for line in diff.splitlines() if line.startswith(("+{", "-{"))]
     assert len(lines) == 2
     assert all('"b.weight"' in line for line in lines)

@@ -114,6 +114,7 @@ def metadata_of(intake: Intake) -> Metadata:
 
 
 def test_values_come_and_go(tmp_path: Path) -> None:
+    Good.seen.clear()
     intake = loaded(Good, tmp_path)
     assert intake.scan.layout.format == "by-value:plug"
     assert [(span.name, span.dtype) for span in intake.scan.layout.spans] == [("a/b", "float64"), ("c", "float64")]

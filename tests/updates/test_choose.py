@@ -196,7 +196,7 @@ def test_small_groups_keep_no_files_open_and_no_memory_until_they_are_written(
             yield file
 
     def written(payloads: Iterable[Payload], store: ObjectStore) -> Mapping[Payload, ObjectRef | None]:
-        assert not [found for found in gc.get_objects() if isinstance(found, Versions) and found._begun is not None]
+        assert not [found for found in gc.get_objects() if type(found) is Versions and found._begun is not None]
         return keep_payloads(payloads, store)
 
     opening = ObjectStore.open

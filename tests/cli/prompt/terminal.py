@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 import pexpect
@@ -32,14 +33,17 @@ class Terminal:
         self.screen = pyte.HistoryScreen(size[1], size[0], history=5000, ratio=0.5)
         self.raw = b""
         self._stream = pyte.ByteStream(self.screen)
-        self._child = pexpect.spawn(
-            command[0],
-            list(command[1:]),
-            cwd=str(cwd),
-            env={name: value for name, value in variables.items() if value is not None},
-            dimensions=size,
-            timeout=TIMEOUT,
-        )
+        with warnings.catch_warnings():
+            # JAX warns of forks once another test has used it; what is forked here becomes another program at once.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            self._child = pexpect.spawn(
+                command[0],
+                list(command[1:]),
+                cwd=str(cwd),
+                env={name: value for name, value in variables.items() if value is not None},
+                dimensions=size,
+                timeout=TIMEOUT,
+            )
         self._child.delaybeforesend = None
 
     @property
