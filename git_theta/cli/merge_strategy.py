@@ -75,7 +75,10 @@ def _check_out(workspace: Workspace, joined: Joined) -> int:
     for path, why in joined.problems.items():
         complain(f"{path}: {why}")
     if joined.tree is None:
-        complain("nothing is merged; try the branches one after the other, or say how with --method or --recipe")
+        complain(
+            "nothing is merged; say how (--method, --recipe, or --texts, --shapes and --otherwise for what no method "
+            "merges), or try one branch after the other"
+        )
         return _NOT_MERGED
     if not (drivers.skips_smudge() or workspace.settings.skip_smudge):
         refs = [ref for metadata in joined.checkpoints.values() for ref in metadata.objects()]

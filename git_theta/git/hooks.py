@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from git_theta.errors import GitError
+from git_theta.git import scripts
 from git_theta.git.repository import Repository
 
 _NAME: Final = "pre-push"
@@ -63,10 +64,7 @@ def install(repository: Repository) -> Path | None:
                 raise GitError(f"both {hook} and {chained} exist: remove the one you do not need and try again")
             hook.rename(chained)
             moved = chained
-        temporary = folder / f".{_NAME}-{os.getpid()}"
-        temporary.write_text(_SCRIPT)
-        temporary.chmod(0o755)
-        temporary.replace(hook)
+        scripts.write(hook, _SCRIPT)
     except OSError as error:
         raise GitError(f"the pre-push hook cannot be written to {folder}: {error.strerror}") from error
     return moved

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import Final
 
 from git_theta.errors import GitError
+from git_theta.git import scripts
 
 NAME: Final = "theta"
 _SCRIPT: Final = """#!/bin/sh
@@ -33,10 +33,7 @@ def install(theta_dir: Path) -> Path:
         if program.is_file() and program.read_text() == _SCRIPT and os.access(program, os.X_OK):
             return folder
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{secrets.token_hex(8)}"
-        temporary.write_text(_SCRIPT)
-        temporary.chmod(0o755)
-        temporary.replace(program)
+        scripts.write(program, _SCRIPT)
     except OSError as error:
         raise GitError(f"{program} cannot be written: {error.strerror}") from error
     return folder

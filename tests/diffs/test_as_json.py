@@ -15,6 +15,10 @@ from git_theta.metadata import Update
 from tests.diffs.samples import checkpoint, digest, entry, model
 
 
+def side(name: str, values: str) -> dict[str, object]:
+    return {"name": name, "dtype": "float32", "shape": [2, 3], "nbytes": 24, "digest": digest(values)}
+
+
 def test_every_field_of_a_change() -> None:
     diff = compare(model(a="1", b="2", c="3"), model(a="1", b="4", d="3"), "old.pt", "new.pt")
     moved = Statistics(0.5, math.inf, 0.25, None, is_exact=True)
@@ -32,20 +36,8 @@ def test_every_field_of_a_change() -> None:
                     {
                         "group": "b",
                         "kind": "modified",
-                        "old": {
-                            "name": "b",
-                            "dtype": "float32",
-                            "shape": [2, 3],
-                            "nbytes": 24,
-                            "digest": digest("2"),
-                        },
-                        "new": {
-                            "name": "b",
-                            "dtype": "float32",
-                            "shape": [2, 3],
-                            "nbytes": 24,
-                            "digest": digest("4"),
-                        },
+                        "old": side("b", "2"),
+                        "new": side("b", "4"),
                         "relative": 0.5,
                         "largest": "inf",
                         "changed": 0.25,
@@ -57,20 +49,8 @@ def test_every_field_of_a_change() -> None:
                     {
                         "group": "d",
                         "kind": "renamed",
-                        "old": {
-                            "name": "c",
-                            "dtype": "float32",
-                            "shape": [2, 3],
-                            "nbytes": 24,
-                            "digest": digest("3"),
-                        },
-                        "new": {
-                            "name": "d",
-                            "dtype": "float32",
-                            "shape": [2, 3],
-                            "nbytes": 24,
-                            "digest": digest("3"),
-                        },
+                        "old": side("c", "3"),
+                        "new": side("d", "3"),
                         "relative": None,
                         "largest": None,
                         "changed": None,
