@@ -17,7 +17,18 @@ from git_theta.errors import GitError
 from git_theta.git import command as git
 from git_theta.git import drivers, hooks
 
-_PACKAGES = ("blake3", "click", "GitPython", "msgpack", "numpy", "tensorstore", "torch", "safetensors", "flax")
+_PACKAGES = (
+    "blake3",
+    "click",
+    "GitPython",
+    "msgpack",
+    "numpy",
+    "tensorstore",
+    "torch",
+    "safetensors",
+    "flax",
+    "zstandard",
+)
 _VARIABLES = ("GIT_THETA_SKIP_SMUDGE", "GIT_THETA_TRACE", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 
 

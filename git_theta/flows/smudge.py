@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,13 +18,19 @@ from git_theta.errors import CorruptObjectError, StoreError
 from git_theta.flows import by_value
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update, content_key
 from git_theta.registry import Family
-from git_theta.store.arrays import Arrays, Block
+from git_theta.store.arrays import AHEAD, Arrays, Block
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
+from git_theta.store.serialize import Rows
 from git_theta.updates import Group, UpdateType
 from git_theta.updates.reading import Reader, ahead
 
 SKELETON: Final = "(skeleton)"
+
+_THREADS: Final = min(AHEAD, max(2, os.cpu_count() or 1))
+
+_WORTH_A_THREAD: Final = 1 << 16
+"""Bytes of a block that take longer to make than to hand to another thread."""
 
 Fetch = Callable[[Iterable[ObjectRef]], None]
 
@@ -32,7 +40,7 @@ class _Part:
     """A block of a group's values, or their end and what read them, or (without a group) bytes of the skeleton."""
 
     entry: Entry | None
-    block: Block | None
+    block: Future[Rows] | Block | None
     literal: bytes = b""
     reader: Reader | None = None
 
@@ -72,8 +80,15 @@ class Smudger:
         """The bytes that the metadata file describes: the checkpoint's, or its stand-in's."""
         self.provide(metadata, path)
         reader = Reader(Arrays(self.store), self.update_types)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            yield from self._verified(ahead(self._parts(metadata, reader, pool, path)), path)
+        digests = tuple(entry.digest for entry in metadata.entries)
+        self.cache.put(content_key(metadata.layout(), metadata.skeleton.digest, digests), data)
+
+    def _verified(self, parts: Iterator[_Part], path: str) -> Iterator[bytes | memoryview]:
+        """The bytes of the parts. The last block of a group comes only if all of them are right."""
         hasher, done = blake3(), 0
-        for part in ahead(self._parts(metadata, reader, path)):
+        for part in parts:
             entry = part.entry
             if entry is None:
                 yield part.literal
@@ -82,15 +97,12 @@ class Smudger:
                 block = part.block.result().data.cast("B") if part.block is not None else memoryview(b"")
                 hasher.update(block)
                 done += len(block)
-                # The last block is kept back until all are known to be right.
                 if done >= entry.nbytes or part.block is None:
                     _check(self.store, entry.update, entry.digest, hasher.hexdigest())
             yield block
             if part.reader is not None:
                 part.reader.end()
                 hasher, done = blake3(), 0
-        digests = tuple(entry.digest for entry in metadata.entries)
-        self.cache.put(content_key(metadata.layout(), metadata.skeleton.digest, digests), data)
 
     def provide(self, metadata: Metadata, path: str) -> None:
         """Make sure that all objects are here, fetching what is missing.
@@ -100,8 +112,8 @@ class Smudger:
         """
         provide(_named_updates(metadata), self.store, self.fetch, path)
 
-    def _parts(self, metadata: Metadata, reader: Reader, path: str) -> Iterator[_Part]:
-        """The pieces of the file in order."""
+    def _parts(self, metadata: Metadata, reader: Reader, pool: ThreadPoolExecutor, path: str) -> Iterator[_Part]:
+        """The pieces of the file in order, the blocks begun by the pool."""
         skeleton = read_skeleton(metadata.skeleton, reader, self.store, path)
         position = 0
         for entry in metadata.entries:
@@ -111,7 +123,8 @@ class Smudger:
             mine = reader.begin()
             with naming(path, entry.name, entry.update):
                 for block in mine.values(entry.update, Group(entry.dtype, entry.shape)):
-                    yield _Part(entry, block)
+                    is_large = block.nbytes >= _WORTH_A_THREAD
+                    yield _Part(entry, pool.submit(block.result) if is_large else block)
             yield _Part(entry, None, reader=mine)
         yield _Part(None, None, skeleton[position:])
 

@@ -23,7 +23,7 @@ _KEPT: Final = 4
 
 
 class Block(Protocol):
-    """Rows that are here, or are on their way."""
+    """Rows that are here, or are made when they are asked for."""
 
     @property
     def nbytes(self) -> int:
@@ -86,7 +86,7 @@ class Arrays:
         return Lease(self._idle)
 
     def blocks(self, ref: ObjectRef, nbytes: int, lease: Lease) -> Iterator[Block]:
-        """So many bytes of an object's array from the row `ref.start` on, block by block, decoded in the background.
+        """So many bytes of an object's array from the row `ref.start` on, block by block, each decoded when it is used.
 
         A block's rows are lost when more than AHEAD further blocks have been asked for.
 

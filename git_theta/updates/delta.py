@@ -9,7 +9,7 @@ from git_theta import tensors
 from git_theta.metadata import Update
 from git_theta.store.arrays import Block
 from git_theta.store.serialize import Rows
-from git_theta.updates.reading import Group, Reader, block_nbytes, together
+from git_theta.updates.reading import Group, Reader, block_nbytes
 from git_theta.updates.single import base_of
 from git_theta.updates.words import Words, add, words_of
 
@@ -35,5 +35,5 @@ class Delta:
 
 
 def _add(base: Block, code: Block, words: Words, out: Rows) -> None:
-    old, codes = (words.view(rows) for rows in together((base, code)))
+    old, codes = (words.view(block.result()) for block in (base, code))
     add(old, codes, words, words.view(out))

@@ -16,7 +16,7 @@ from git_theta.metadata import Update
 from git_theta.store.arrays import Block
 from git_theta.store.serialize import Rows
 from git_theta.updates.floats import WORKING, narrow, widen
-from git_theta.updates.reading import Group, Reader, together
+from git_theta.updates.reading import Group, Reader
 
 _STEP: Final = 1 << 15
 _LARGEST: Final = sys.float_info.max
@@ -77,4 +77,4 @@ def _weights(update: Update, group: Group) -> list[float]:
 
 
 def _apply(parts: Sequence[Block], weights: Sequence[float], dtype: str, out: Rows) -> None:
-    weighted_sum([rows.reshape(out.shape) for rows in together(parts)], weights, dtype, out)
+    weighted_sum([part.result().reshape(out.shape) for part in parts], weights, dtype, out)

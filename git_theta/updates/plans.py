@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, Protocol
@@ -117,8 +116,8 @@ class Stored:
         """The values in blocks; see `Prediction`."""
         hasher = blake3()
         try:
-            with reader.reading() as mine, closing(results(mine.values(self.base.update, self.group))) as blocks:
-                for rows in blocks:
+            with reader.reading() as mine:
+                for rows in results(mine.values(self.base.update, self.group)):
                     yield rows.reshape(-1, tensors.itemsize(self.group.dtype))
                     hasher.update(rows.reshape(-1).data)
         except (StoreError, PluginError) as error:

@@ -1,12 +1,14 @@
-"""Read a group's values through its update and all that it builds on, block by block, in the background."""
+"""Read a group's values through its update and all that it builds on, block by block.
+
+A block is a promise: nothing is decoded or computed before its rows are asked for, and then all that it is made from is
+worked on at once, by one thread, while it is in the processor's cache. Several threads work on several blocks.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,14 +17,12 @@ from typing import Final, Protocol, TypeVar
 import numpy as np
 
 from git_theta import tensors
-from git_theta.errors import CorruptObjectError, StoreError
+from git_theta.errors import CorruptObjectError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.registry import Family
 from git_theta.store.arrays import AHEAD, Arrays, Block, Ready
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS, Rows
-
-_THREADS: Final = 2
+from git_theta.store.serialize import BLOCK_ROWS, Lazy, Rows
 
 WHOLE_BYTES: Final = 1 << 30
 """What an update reads at once is no larger: an object of a megabyte can claim to hold many gigabytes of zeros."""
@@ -77,7 +77,6 @@ class Reader:
         self,
         arrays: Arrays,
         types: Family[UpdateType],
-        pool: ThreadPoolExecutor | None = None,
         shared: Mapping[str, Shared] | None = None,
     ) -> None:
         """Begin.
@@ -85,39 +84,29 @@ class Reader:
         Args:
             arrays: of the store.
             types: of updates.
-            pool: that computes; one of its own by default.
             shared: updates that are read once for several, by what `shares` calls them.
         """
         self._arrays = arrays
         self._types = types
-        # Work waits for other work of the pool, but only for what was begun before it, so it never waits for itself.
-        self._pool = ThreadPoolExecutor(_THREADS) if pool is None else pool
         self._lease = arrays.lease()
         self._shared = {} if shared is None else shared
 
     def begin(self) -> Reader:
         """A reader for one reading of a group: its blocks have their buffers to themselves until it is ended."""
-        return Reader(self._arrays, self._types, self._pool)
+        return Reader(self._arrays, self._types)
 
     def end(self) -> None:
-        """Let other readings have the buffers of this one, of which no block is used any more.
-
-        Not after an error: blocks may be on their way then that nobody waits for.
-        """
+        """Let other readings have the buffers of this one, of which no block is used any more, by no thread."""
         self._lease.end()
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
-        """The same, ended with the context, unless by an error."""
+        """The same, ended with the context. All blocks are to be used by this thread, within it."""
         reader = self.begin()
         try:
             yield reader
-        except Exception:
-            raise
-        except BaseException:
+        finally:
             reader.end()
-            raise
-        reader.end()
 
     def values(self, update: Update, group: Group) -> Iterator[Block]:
         """A group's values as arrays of shape (elements, itemsize), in blocks of BLOCK_ROWS elements.
@@ -137,11 +126,11 @@ class Reader:
 
     def _with(self, shared: Mapping[str, Shared]) -> Reader:
         """A reader for the same reading of a group, for which other updates are shared."""
-        reader = Reader(self._arrays, self._types, self._pool, shared)
+        reader = Reader(self._arrays, self._types, shared)
         reader._lease = self._lease
         return reader
 
-    def side_by_side(self, updates: Sequence[Update], group: Group) -> Iterator[tuple[Block, ...]]:
+    def side_by_side(self, updates: Sequence[Update], group: Group) -> Generator[tuple[Block, ...]]:
         """The values of several updates of one group, block by block; what they build on together is read once.
 
         Raises:
@@ -176,32 +165,13 @@ class Reader:
         return b"".join(block.result().tobytes() for block in blocks)
 
     def computing(self) -> Computing:
-        """For a sequence of blocks that are computed in the background."""
+        """For a sequence of blocks that are computed."""
         buffers = self._lease.buffers()
-        return lambda work, nbytes, itemsize: Pending(
-            self._pool.submit(_filled, work, buffers.next(nbytes // itemsize, itemsize)), nbytes
-        )
+        return lambda work, nbytes, itemsize: Lazy(work, buffers.next(nbytes // itemsize, itemsize))
 
 
 Computing = Callable[[Callable[[Rows], None], int, int], Block]
-"""Begins a block: from what fills an array of shape (rows, itemsize), from its bytes, and from its itemsize."""
-
-
-class Pending:
-    """Rows that are being computed."""
-
-    def __init__(self, future: Future[Rows], nbytes: int) -> None:
-        """Args: future: of the rows; nbytes: that they have."""
-        self._future = future
-        self.nbytes = nbytes
-
-    def result(self) -> Rows:
-        """The rows.
-
-        Raises:
-            ObjectError: what they are computed from cannot be used.
-        """
-        return self._future.result()
+"""Makes a block: from what fills an array of shape (rows, itemsize), from its bytes, and from its itemsize."""
 
 
 class Shared:
@@ -291,7 +261,7 @@ def required(ref: ObjectRef | None) -> ObjectRef:
 
 
 def ahead(parts: Iterator[T]) -> Iterator[T]:
-    """The same parts, a few of them begun before the first is asked for, so that they are decoded meanwhile."""
+    """The same parts, a few of them taken before the first is given out: what is begun with them goes on meanwhile."""
     begun: deque[T] = deque()
     for part in parts:
         begun.append(part)
@@ -300,41 +270,9 @@ def ahead(parts: Iterator[T]) -> Iterator[T]:
     yield from begun
 
 
-def results(blocks: Iterator[Block]) -> Generator[Rows]:
-    """The rows of blocks, each gone when the next is asked for; from the second on, a few of them are begun ahead."""
-    with contextlib.closing(in_time((block,) for block in blocks)) as bundles:
-        for (block,) in bundles:
-            yield block.result()
-
-
-def in_time(bundles: Iterator[tuple[Block, ...]]) -> Generator[tuple[Block, ...]]:
-    """The same blocks, all of a bundle gone when the next is asked for; from the second on, some are begun ahead.
-
-    Many look at the first block alone, and the others would be decoded in vain. Whoever stops early can go on at once
-    with other blocks: none is being written to any more.
-    """
-    begun: deque[tuple[Block, ...]] = deque()
-    given: tuple[Block, ...] = ()
-    try:
-        for number, bundle in enumerate(bundles):
-            begun.append(bundle)
-            if len(begun) > AHEAD or not number:
-                given = begun.popleft()
-                yield given
-                _wait(given)
-        while begun:
-            given = begun.popleft()
-            yield given
-            _wait(given)
-    finally:
-        for bundle in (given, *begun):
-            _wait(bundle)
-
-
-def _wait(bundle: tuple[Block, ...]) -> None:
-    for block in bundle:
-        with contextlib.suppress(StoreError):
-            block.result()
+def results(blocks: Iterator[Block]) -> Iterator[Rows]:
+    """The rows of blocks, each gone when the next is asked for."""
+    return (block.result() for block in blocks)
 
 
 def aligned(blocks: Iterator[Block], nbytes: int, size: int) -> Iterator[Block]:
@@ -380,21 +318,3 @@ def _cut(first: Block, blocks: Iterator[Block], size: int) -> Iterator[Block]:
 
 def _bytes(block: Block) -> Rows:
     return block.result().copy().reshape(-1, 1)
-
-
-def together(blocks: Sequence[Block]) -> list[Rows]:
-    """The rows of several blocks. If some cannot be had, the error comes when no other is being written to any more.
-
-    Raises:
-        ObjectError: what one of them is computed from cannot be used.
-    """
-    try:
-        return [block.result() for block in blocks]
-    except StoreError:
-        _wait(tuple(blocks))
-        raise
-
-
-def _filled(work: Callable[[Rows], None], buffer: Rows) -> Rows:
-    work(buffer)
-    return buffer

@@ -14,7 +14,7 @@ from git_theta.metadata import Update
 from git_theta.store.serialize import Rows
 from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.plans import Base, Plan, Stored
-from git_theta.updates.reading import Group, Reader, in_time
+from git_theta.updates.reading import Group, Reader
 
 
 class Versions:
@@ -108,7 +108,7 @@ def _side_by_side(group: Group, bases: Sequence[Base], reader: Reader) -> Genera
     wanted: Collection[int] = range(len(bases))
     updates, size = [base.update for base in bases], tensors.itemsize(group.dtype)
     try:
-        with reader.reading() as mine, closing(in_time(mine.side_by_side(updates, group))) as bundles:
+        with reader.reading() as mine, closing(mine.side_by_side(updates, group)) as bundles:
             for blocks in bundles:
                 rows = {number: blocks[number].result().reshape(-1, size) for number in wanted}
                 wanted = yield tuple(rows.values())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -13,7 +15,7 @@ import pytest
 import tensorstore
 
 from git_theta.errors import CorruptObjectError
-from git_theta.store.serialize import BLOCK_ROWS, CHUNK_ROWS, Buffers, Reader, Rows, encode
+from git_theta.store.serialize import BLOCK_ROWS, CHUNK_ROWS, Buffers, Lazy, Reader, Rows, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,17 +172,36 @@ def test_one_reader_reads_several_slices_one_after_the_other() -> None:
 def test_chunks_are_held_in_memory_only_while_they_are_needed() -> None:
     reader = Reader(io.BytesIO(LONG_DATA))
     blocks = reader.blocks(CHUNK_ROWS + 3, len(LONG), Buffers(2))
-
-    def held() -> list[bytes]:
-        return [key for key in reader._chunks.list().result() if key != b".zarray"]
-
     first = next(blocks)
-    assert held() == [b"1.0", b"1.1"]
+    assert first._make is not None
     first.result()
-    assert held() == []
-    for block in blocks:
-        block.result()
-    assert held() == []
+    assert first._make is None
+    assert not any(isinstance(value, bytes | list) for value in vars(reader).values())
+
+
+def test_rows_are_made_once_though_several_threads_ask() -> None:
+    made: list[int] = []
+
+    def make(out: Rows) -> None:
+        time.sleep(0.05)
+        made.append(len(out))
+        out[:] = 7
+
+    block = Lazy(make, np.zeros((3, 2), np.uint8))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: block.result().copy(), range(4)))
+    assert made == [3]
+    assert all((rows == 7).all() for rows in found)
+
+
+def test_rows_that_could_not_be_made_are_never_given_out() -> None:
+    def fail(_: Rows) -> None:
+        raise CorruptObjectError("told to fail")
+
+    block = Lazy(fail, np.zeros((3, 2), np.uint8))
+    for _ in range(2):
+        with pytest.raises(CorruptObjectError, match="told to fail"):
+            block.result()
 
 
 def test_going_back_gives_no_wrong_rows() -> None:
@@ -231,6 +252,35 @@ def test_another_reader_finds_a_zarr_array(count: int, itemsize: int) -> None:
     assert opened.shape == (count, itemsize)
     assert opened.dtype.numpy_dtype == np.uint8
     assert equal(opened.read().result(), array)
+
+
+@pytest.mark.parametrize("itemsize", [1, 2, 4, 8, 3])
+@pytest.mark.parametrize("count", [1, 1000, CHUNK_ROWS, 2 * CHUNK_ROWS + 77])
+def test_tensorstore_would_write_the_same_bytes(count: int, itemsize: int) -> None:
+    array = rows(count, itemsize)
+    store = msgpack.unpackb(encoded(array))
+    context = tensorstore.Context()
+    kvstore = tensorstore.KvStore.open("memory://", context=context).result()
+    spec = {
+        "driver": "zarr",
+        "kvstore": "memory://",
+        "metadata": {
+            "shape": [count, itemsize],
+            "chunks": [min(count, CHUNK_ROWS), 1],
+            "dtype": "|u1",
+            "compressor": {"id": "zstd", "level": 1},
+            "fill_value": None,
+            "filters": None,
+            "order": "C",
+        },
+        "create": True,
+    }
+    tensorstore.open(spec, context=context).result().write(array).result()
+    written = {key.decode(): kvstore[key] for key in kvstore.list().result()}
+    assert {key: value for key, value in written.items() if key != ".zarray"} == {
+        key: value for key, value in store.items() if key != ".zarray"
+    }
+    assert written[".zarray"] == store[".zarray"]
 
 
 def test_the_array_is_described_as_documented() -> None:

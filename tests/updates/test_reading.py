@@ -20,9 +20,8 @@ from git_theta.metadata_file import serialize
 from git_theta.registry import Family
 from git_theta.store.arrays import AHEAD, Arrays, Ready
 from git_theta.store.serialize import BLOCK_ROWS
-from git_theta.updates import Group, delta, linear, update_types
-from git_theta.updates.reading import Reader, ahead, aligned, block_nbytes, results, together
-from git_theta.updates.words import words_of
+from git_theta.updates import Group, update_types
+from git_theta.updates.reading import Reader, ahead, aligned, block_nbytes, results
 from tests.updates.scene import LARGE, Scene, Values, normal, types, update
 
 if TYPE_CHECKING:
@@ -78,55 +77,24 @@ def test_parts_are_begun_ahead_and_come_in_order() -> None:
     assert begun == list(range(20))
 
 
-def test_who_stops_early_leaves_no_block_that_is_being_written() -> None:
-    waited: set[Ready] = set()
+def test_no_block_is_worked_on_before_its_rows_are_asked_for() -> None:
+    asked: list[int] = []
 
-    class Slow(Ready):
+    class Recorded(Ready):
+        def __init__(self, number: int) -> None:
+            super().__init__(np.zeros((1, 1), np.uint8))
+            self.number = number
+
         def result(self) -> Any:
-            waited.add(self)
+            asked.append(self.number)
             return super().result()
 
-    rows = results(Slow(np.zeros((1, 1), np.uint8)) for _ in range(20))
+    rows = results(Recorded(number) for number in range(20))
     next(rows)
-    assert len(waited) == 1, "nothing is begun ahead of a first look"
+    assert asked == [0], "many look at the first block alone"
     next(rows)
     rows.close()  # type: ignore[attr-defined]
-    assert len(waited) == 1 + AHEAD + 1
-
-
-class Recorded(Ready):
-    """A block that remembers that somebody waited for it, and fails if told so."""
-
-    def __init__(self, *, fails: bool) -> None:
-        super().__init__(np.zeros((1, 4), np.uint8))
-        self.fails = fails
-        self.is_waited_for = False
-
-    def result(self) -> Any:
-        self.is_waited_for = True
-        if self.fails:
-            raise CorruptObjectError("told to fail")
-        return super().result()
-
-
-def test_error_of_one_block_comes_when_the_others_are_done() -> None:
-    """Whoever gets it may let others have the buffers."""
-    blocks = [Recorded(fails=fails) for fails in (False, True, True, False)]
-    with pytest.raises(CorruptObjectError):
-        together(blocks)
-    assert all(block.is_waited_for for block in blocks)
-
-
-@pytest.mark.parametrize("first", [True, False])
-def test_what_is_made_from_several_blocks_waits_for_all_of_them(first: bool) -> None:
-    for apply in (
-        lambda one, two, out: delta._add(one, two, words_of("float32"), out),
-        lambda one, two, out: linear._apply([one, two], [1.0, 1.0], "float32", out),
-    ):
-        blocks = Recorded(fails=first), Recorded(fails=not first)
-        with pytest.raises(CorruptObjectError):
-            apply(*blocks, np.zeros((1, 4), np.uint8))
-        assert all(block.is_waited_for for block in blocks)
+    assert asked == [0, 1]
 
 
 def chain(scene: Scene, shape: tuple[int, ...], dtype: str) -> tuple[Update, Group]:
