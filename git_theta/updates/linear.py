@@ -18,7 +18,7 @@ from git_theta.store.serialize import Rows
 from git_theta.updates.floats import WORKING, narrow, widen
 from git_theta.updates.reading import Group, Reader
 
-_STEP: Final = 1 << 15
+_STEP: Final = 1 << 16
 _LARGEST: Final = sys.float_info.max
 
 

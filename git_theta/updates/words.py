@@ -18,7 +18,7 @@ from git_theta.store.serialize import Rows
 
 Numbers = npt.NDArray[np.signedinteger[Any]]
 
-_STEP: Final = 1 << 16
+_STEP: Final = 1 << 17
 """Numbers that are worked on at once, so that what is in between stays in the processor's cache."""
 
 _FLOATS: Final = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 4, "complex128": 8}
