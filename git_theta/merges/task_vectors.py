@@ -210,12 +210,13 @@ class _Tally:
         else:
             block *= self._weights
             np.sign(block, out=votes) if self._election == "count" else np.copyto(votes, block)
-        positive = np.add.reduce(votes) >= 0
-        agree = np.where(positive, votes > 0, votes < 0)
+        elected = np.where(np.add.reduce(votes) >= 0, 1.0, -1.0)
+        votes *= elected
+        agree = votes > 0
         block *= agree
         merged: Floats = np.add.reduce(block)
         if self._normalize:
             weight = np.add.reduce(np.multiply(agree, self._weights, out=votes))
-            weight[weight == 0] = 1.0
+            weight += weight == 0
             merged /= weight
         return merged

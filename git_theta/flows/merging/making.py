@@ -15,7 +15,7 @@ from git_theta import tensors
 from git_theta.errors import MergeError
 from git_theta.flows.merging import rows
 from git_theta.flows.merging.jobs import Job
-from git_theta.flows.merging.values import Array, Inputs, typed
+from git_theta.flows.merging.values import Array, Inputs, Room, typed
 from git_theta.merges.arrays import merge_with
 from git_theta.merges.numerics import store as rounded
 from git_theta.store.serialize import Rows
@@ -61,6 +61,7 @@ class Maker:
         self._limits = limits
         self._checksums = checksums
         self._budget = _Budget(_BUDGET_BYTES)
+        self._room = Room(_BUDGET_BYTES)
 
     def make(self, job: Job) -> Made:
         """The merged values of a job.
@@ -74,20 +75,21 @@ class Maker:
             return self._by_rows(job)
         group = Group(job.dtype, job.shape)
         size = tensors.itemsize(job.dtype)
-        out = np.empty((group.nbytes // size, size), np.uint8)
         heads: list[Rows] = []
         if job.method.elementwise:
+            out = np.empty((group.nbytes // size, size), np.uint8)
             position = 0
             for parts in self._inputs.side_by_side(job.entries):
-                where = slice(position, position + len(parts[0]))
                 heads = heads or [part[:_HEAD].copy() for part in parts]
-                _merge(job, parts, out[where], flat=True)
-                position = where.stop
+                out[position : position + len(parts[0])] = _merged(job, parts, flat=True)
+                position += len(parts[0])
         else:
-            with self._budget.taking(group.nbytes * (len(job.entries) + _SHARE)):
-                whole = self._inputs.all_raw(job.entries)
+            needed = self._budget.taking(group.nbytes * (len(job.entries) + _SHARE))
+            with needed, self._inputs.all_raw(job.entries, self._room) as whole:
                 heads = [part[:_HEAD].copy() for part in whole]
-                _merge(job, whole, out, flat=False)
+                out = _merged(job, whole, flat=False)
+                if any(np.may_share_memory(out, part) for part in whole):
+                    out = out.copy()
         return self._made(job, group, out, heads)
 
     def _by_rows(self, job: Job) -> Made:
@@ -136,8 +138,8 @@ class _Budget:
                 self._changed.notify_all()
 
 
-def _merge(job: Job, parts: Sequence[Rows], out: Rows, *, flat: bool) -> None:
-    """Merge values given as rows of bytes, the base last, into rows of bytes."""
+def _merged(job: Job, parts: Sequence[Rows], *, flat: bool) -> Rows:
+    """What comes of merging values given as rows of bytes, the base last; it may be a view of one of them."""
     assert job.method is not None
     shape = (-1,) if flat else job.shape
     arrays: list[Array] = [
@@ -148,12 +150,15 @@ def _merge(job: Job, parts: Sequence[Rows], out: Rows, *, flat: bool) -> None:
         arrays = [array.astype(np.float64) for array in arrays]
     inputs, bases = arrays[: len(job.inputs)], arrays[len(job.inputs) :]
     merged = merge_with(job.method, inputs, bases[0] if bases else None, job.given, key=job.name)
-    target = typed(out, job.dtype).reshape(merged.shape)
-    if merged.dtype == target.dtype:
-        target[...] = merged
-    else:
-        rounded(merged.astype(np.float64), target)
-        check_finite(out, job.dtype)
+    size = tensors.itemsize(job.dtype)
+    wanted = typed(np.empty((0, size), np.uint8), job.dtype).dtype
+    if merged.dtype == wanted:
+        return np.ascontiguousarray(merged).reshape(-1).view(np.uint8).reshape(-1, size)
+    target = np.empty(merged.shape, wanted)
+    rounded(merged.astype(np.float64), target)
+    out = target.reshape(-1).view(np.uint8).reshape(-1, size)
+    check_finite(out, job.dtype)
+    return out
 
 
 def check_finite(block: Rows, dtype: str) -> None:

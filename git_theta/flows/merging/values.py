@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,15 +74,23 @@ class Inputs:
         Raises:
             CorruptObjectError: as `rows`.
         """
-        return _joined([entry], ((block,) for block in self.rows(entry)))[0]
+        size = tensors.itemsize(entry.dtype)
+        whole = np.empty((entry.nbytes // size, size), np.uint8)
+        _join(((block,) for block in self.rows(entry)), [whole])
+        return whole
 
-    def all_raw(self, entries: Sequence[Entry]) -> list[Rows]:
-        """The same for several versions of a group.
+    @contextmanager
+    def all_raw(self, entries: Sequence[Entry], room: Room) -> Iterator[list[Rows]]:
+        """The same for several versions of a group, in memory that others have when the context ends.
 
         Raises:
             CorruptObjectError: as `rows`.
         """
-        return _joined(entries, self.side_by_side(entries))
+        with room.lent([entry.nbytes for entry in entries]) as memory:
+            sizes = [tensors.itemsize(entry.dtype) for entry in entries]
+            whole = [data.reshape(-1, size) for data, size in zip(memory, sizes, strict=True)]
+            _join(self.side_by_side(entries), whole)
+            yield whole
 
     def _unreadable(self, entry: Entry, error: UnusableBaseError) -> CorruptObjectError:
         return CorruptObjectError(
@@ -88,15 +98,43 @@ class Inputs:
         )
 
 
-def _joined(entries: Sequence[Entry], blocks: Iterator[tuple[Rows, ...]]) -> list[Rows]:
-    sizes = [tensors.itemsize(entry.dtype) for entry in entries]
-    whole = [np.empty((entry.nbytes // size, size), np.uint8) for entry, size in zip(entries, sizes, strict=True)]
+class Room:
+    """Memory for whole groups that is used again: fresh pages take longer to get than to fill. For several threads."""
+
+    def __init__(self, limit: int) -> None:
+        """Args: limit: bytes that are held for later at the most."""
+        self._limit = limit
+        self._free: list[Rows] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def lent(self, sizes: Sequence[int]) -> Iterator[list[Rows]]:
+        """Flat arrays of so many bytes each, until the context ends."""
+        taken = [self._taken(size) for size in sizes]
+        try:
+            yield [whole[:size] for whole, size in zip(taken, sizes, strict=True)]
+        finally:
+            with self._lock:
+                for whole in taken:
+                    if sum(free.nbytes for free in self._free) + whole.nbytes <= self._limit:
+                        self._free.append(whole)
+
+    def _taken(self, size: int) -> Rows:
+        """The smallest that is large enough, or a new one."""
+        with self._lock:
+            fitting = [number for number, free in enumerate(self._free) if free.nbytes >= size]
+            if fitting:
+                return self._free.pop(min(fitting, key=lambda number: self._free[number].nbytes))
+        return np.empty(size, np.uint8)
+
+
+def _join(blocks: Iterator[tuple[Rows, ...]], whole: Sequence[Rows]) -> None:
+    """Blocks of several versions, laid end to end."""
     position = 0
     for parts in blocks:
         for out, part in zip(whole, parts, strict=True):
             out[position : position + len(part)] = part
         position += len(parts[0])
-    return whole
 
 
 def typed(rows: Rows, dtype: str) -> Array:
