@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -39,11 +40,13 @@ def command(ancestor: Path, ours: Path, theirs: Path, path: str, marker_size: in
     if _is_inner(workspace, path, marker_size):
         return _merge_ancestors(workspace, (ancestor, ours, theirs), path)
     versions = _versions((ancestor, ours, theirs), path)
-    outcome = workspace.merger.merge(versions, chosen(workspace, versions, path), path)
+    is_for_a_worktree = _is_for_a_worktree(workspace)
+    merger = replace(workspace.merger, handover=workspace.handover if is_for_a_worktree else None)
+    outcome = merger.merge(versions, chosen(workspace, versions, path), path)
     if outcome.metadata is None:
         complain(f"{path}: {_described(outcome.unsettled)}; the worktree keeps ours: settle it with {_how(path)}")
         return 1
-    if _is_for_a_worktree(workspace):
+    if is_for_a_worktree:
         workspace.smudger.provide(outcome.metadata, path)
     _replace(ours, serialize(outcome.metadata))
     return 0

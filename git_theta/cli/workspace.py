@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from git_theta.flows.merge import Merger
     from git_theta.flows.sideload import SideLoader
     from git_theta.flows.smudge import Smudger
+    from git_theta.store.handover import HandOver
 
 _STATISTICS = ("auto", "exact", "estimate", "none")
 _TRUE = ("1", "true", "yes", "on")
@@ -57,6 +58,13 @@ class Workspace:
     def cache(self) -> MetadataCache:
         """The metadata files seen before."""
         return MetadataCache(self.repository.theta_dir / "cache")
+
+    @cached_property
+    def handover(self) -> HandOver:
+        """What merges leave for the checkouts that follow them."""
+        from git_theta.store.handover import HandOver
+
+        return HandOver(self.store.temporary_directory)
 
     @cached_property
     def transfer(self) -> Transfer:
@@ -101,7 +109,7 @@ class Workspace:
         from git_theta.flows.smudge import Smudger
         from git_theta.updates import update_types
 
-        return Smudger(self.store, self.cache, update_types(), self._fetch)
+        return Smudger(self.store, self.cache, update_types(), self._fetch, handover=self.handover)
 
     @cached_property
     def merger(self) -> Merger:

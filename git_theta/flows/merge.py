@@ -26,6 +26,7 @@ from git_theta.metadata import Entry, Metadata, Skeleton, content_key
 from git_theta.metadata_file import serialize
 from git_theta.registry import Family
 from git_theta.store.cache import MetadataCache
+from git_theta.store.handover import HandOver
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import UpdateType
 from git_theta.updates.choose import Limits
@@ -84,6 +85,7 @@ class Merger:
         formats: write the skeleton where the structure changed.
         methods: that merge values.
         limits: of chains of updates.
+        handover: where merged values are left for a checkout that follows at once; None if none does.
     """
 
     store: ObjectStore
@@ -93,6 +95,7 @@ class Merger:
     formats: Family[Format]
     methods: Family[MergeMethod]
     limits: Limits
+    handover: HandOver | None = None
 
     def plan(self, versions: Versions, path: str) -> Plan:
         """What a merge would do. No group's values are read.
@@ -188,7 +191,8 @@ class _Merge:
         if jobs:
             read = ((entry.name, entry.update) for job in jobs for entry in job.entries)
             provide(read, self._merger.store, self._merger.fetch, self._path)
-            applier = Applier(self._inputs, self._merger.store, self._merger.limits, checksums)
+            merger = self._merger
+            applier = Applier(self._inputs, merger.store, merger.limits, checksums, merger.handover)
             found |= applier.apply(jobs)
         return [entry for entry in found.values() if entry is not None]
 

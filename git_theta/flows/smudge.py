@@ -20,10 +20,11 @@ from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update, con
 from git_theta.registry import Family
 from git_theta.store.arrays import AHEAD, Arrays, Block
 from git_theta.store.cache import MetadataCache
+from git_theta.store.handover import HandOver
 from git_theta.store.objects import ObjectStore
 from git_theta.store.serialize import Rows
 from git_theta.updates import Group, UpdateType
-from git_theta.updates.reading import Reader, ahead
+from git_theta.updates.reading import Reader, ahead, block_nbytes
 
 SKELETON: Final = "(skeleton)"
 
@@ -43,6 +44,7 @@ class _Part:
     block: Future[Rows] | Block | None
     literal: bytes = b""
     reader: Reader | None = None
+    is_handed_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Smudger:
     Attributes:
         fetch: brings objects that are not in the local store, as far as it can.
         formats: where the plug-ins for files that are kept by value are found.
+        handover: has the values that a merge made just before.
     """
 
     store: ObjectStore
@@ -59,6 +62,7 @@ class Smudger:
     update_types: Family[UpdateType]
     fetch: Fetch
     formats: Family[Format] = field(default_factory=formats)
+    handover: HandOver | None = None
 
     def smudge(self, metadata: Metadata, data: bytes, path: str) -> Iterator[bytes | memoryview]:
         """The checkpoint's bytes, in order. They are right only if the iterator ends without an error.
@@ -98,11 +102,19 @@ class Smudger:
                 hasher.update(block)
                 done += len(block)
                 if done >= entry.nbytes or part.block is None:
-                    _check(self.store, entry.update, entry.digest, hasher.hexdigest())
+                    self._check(entry, hasher.hexdigest(), is_handed_over=part.is_handed_over)
             yield block
             if part.reader is not None:
                 part.reader.end()
                 hasher, done = blake3(), 0
+
+    def _check(self, entry: Entry, found: str, *, is_handed_over: bool) -> None:
+        if is_handed_over:
+            assert self.handover is not None
+            self.handover.discard(entry.digest)
+            if found != entry.digest:
+                raise CorruptObjectError("what a merge had left for it is damaged, and now removed: try again")
+        _check(self.store, entry.update, entry.digest, found)
 
     def provide(self, metadata: Metadata, path: str) -> None:
         """Make sure that all objects are here, fetching what is missing.
@@ -120,13 +132,21 @@ class Smudger:
             if entry.lead:
                 yield _Part(None, None, skeleton[position : position + entry.lead])
                 position += entry.lead
-            mine = reader.begin()
+            mine, group = reader.begin(), Group(entry.dtype, entry.shape)
+            given = self._handed_over(entry, group)
             with naming(path, entry.name, entry.update):
-                for block in mine.values(entry.update, Group(entry.dtype, entry.shape)):
-                    is_large = block.nbytes >= _WORTH_A_THREAD
-                    yield _Part(entry, pool.submit(block.result) if is_large else block)
-            yield _Part(entry, None, reader=mine)
+                for block in mine.values(entry.update, group) if given is None else given:
+                    is_large = block.nbytes >= _WORTH_A_THREAD and given is None
+                    made = pool.submit(block.result) if is_large else block
+                    yield _Part(entry, made, is_handed_over=given is not None)
+            yield _Part(entry, None, reader=mine, is_handed_over=given is not None)
         yield _Part(None, None, skeleton[position:])
+
+    def _handed_over(self, entry: Entry, group: Group) -> Iterator[Block] | None:
+        """The values, if a merge has made them just before, and they would have to be computed."""
+        if self.handover is None or not entry.update.bases:
+            return None
+        return self.handover.take(entry.digest, entry.nbytes, block_nbytes(group))
 
 
 def read_skeleton(kept: Skeleton, reader: Reader, store: ObjectStore, path: str) -> bytes:

@@ -56,6 +56,26 @@ def diverged(repo: Repo) -> Repo:
     return repo
 
 
+@pytest.mark.parametrize(
+    "command", [["merge", "--no-edit", "theirs"], ["merge-tree", "--write-tree", "ours", "theirs"]]
+)
+def test_nothing_is_left_of_what_a_merge_hands_to_the_checkout(repo: Repo, command: list[str]) -> None:
+    repo.theta("track", "*.safetensors")
+    shape = (600, 600)
+    models = [np.random.default_rng(0).standard_normal(shape, dtype=np.float32)]
+    for branch, seed in (("main", 0), ("theirs", 1), ("ours", 2)):
+        repo.git("checkout", "-q", "-B", branch, *(["main"] if seed else []))
+        noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+        models.append(models[0] + np.float32(0.01 * bool(seed)) * noise)
+        repo.write(SAFE, safetensors_bytes({"a": models[-1]}))
+        repo.commit(branch)
+    repo.git(*command, env=AVERAGE)
+    assert not list((repo.path / ".git/theta/tmp").iterdir())
+    assert repo.status() == ""
+    wanted = merge_arrays("average", [models[3], models[2]]) if command[0] == "merge" else models[3]
+    assert repo.read(SAFE) == safetensors_bytes({"a": wanted})
+
+
 def test_averages_of_both_sides_cost_no_object_and_leave_nothing_to_commit(diverged: Repo, tmp_path: Path) -> None:
     before = diverged.objects().keys()
     merged = diverged.git("merge", "--no-edit", "theirs", env=AVERAGE)

@@ -23,12 +23,14 @@ from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update, con
 from git_theta.metadata_file import parse, serialize
 from git_theta.registry import Family
 from git_theta.sources import BytesSource
+from git_theta.store import handover
 from git_theta.store.arrays import SHARED_BYTES, Ready
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
 from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates import Group, Reader, UpdateType, update_types
 from git_theta.updates.dense import Wanted, keep
+from git_theta.updates.linear import Linear
 from git_theta.updates.payloads import SMALL_BYTES
 from tests.helpers import model, safetensors_bytes
 
@@ -192,6 +194,36 @@ def test_skeleton_behind_an_update_is_put_in_its_place(scene: Scene) -> None:
     metadata = scene.clean(data, inline=False)
     assert metadata.skeleton.inline is None
     assert scene.smudge(metadata) == data
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_what_a_merge_handed_over_is_verified_and_used_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, is_damaged: bool
+) -> None:
+    monkeypatch.setattr(handover, "_FREE_BYTES", 0)
+    monkeypatch.setattr(handover, "MIN_BYTES", 1)
+    between = handover.HandOver(scene.store.temporary_directory)
+    values = np.frombuffer(noise(3 * BLOCK_ROWS * 4), "<f4").copy()
+    values[~np.isfinite(values)] = 0
+    data = safetensors_bytes({"whole": values})
+    metadata = scene.clean(data)
+    (entry,) = metadata.entries
+    summed = Update("linear", None, (entry.update,), (("weights", (1.0,)),))
+    metadata = with_update(metadata, "whole", summed)
+    with between.giving(values.nbytes) as gift:
+        assert gift is not None
+        gift.write(np.zeros_like(values).view(np.uint8) if is_damaged else values.view(np.uint8))
+        gift.complete(entry.digest)
+    smudger = replace(scene.smudger(), handover=between)
+    if is_damaged:
+        with pytest.raises(CorruptObjectError, match="try again"):
+            list(smudger.smudge(metadata, serialize(metadata), PATH))
+    else:
+        monkeypatch.setattr(Linear, "blocks", None)
+        assert b"".join(map(bytes, smudger.smudge(metadata, serialize(metadata), PATH))) == data
+        monkeypatch.undo()
+    assert not list(scene.store.temporary_directory().iterdir())
+    assert b"".join(map(bytes, smudger.smudge(metadata, serialize(metadata), PATH))) == data
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)

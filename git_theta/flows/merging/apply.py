@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -24,6 +24,7 @@ from git_theta.flows.merging.making import Made, Maker, check_finite
 from git_theta.flows.merging.values import Inputs
 from git_theta.metadata import Entry, Update
 from git_theta.signatures import Signature
+from git_theta.store.handover import Gift, HandOver
 from git_theta.store.objects import ObjectStore
 from git_theta.store.serialize import Rows
 from git_theta.updates import Group, choose, plans
@@ -46,12 +47,14 @@ class Applier:
         store: where new objects go.
         limits: of chains of updates.
         checksums: where the CRC-32 of merged values is put, by their digest; None if nobody wants to know it.
+        handover: where weighted sums are left for a checkout that follows at once; None if none does.
     """
 
     inputs: Inputs
     store: ObjectStore
     limits: Limits
     checksums: dict[str, int] | None = None
+    handover: HandOver | None = None
 
     def apply(self, jobs: Sequence[Job]) -> Mapping[str, Entry]:
         """The merged group of each job, by name; its lead is 0.
@@ -83,19 +86,45 @@ class Applier:
             chain = choose.chain_nbytes(bases, group, self.inputs.readers.types, self.limits)
             if chain is None:
                 return None
-            hasher, signer, crc = blake3(), lsh.Signer(job.dtype), 0
-            for number, block in enumerate(_summed(job, terms, self.inputs)):
-                if not number and chain and chain >= GAIN * plans.stored_nbytes(block, job.nbytes):
+            with self._giving(job.nbytes) as gift:
+                signed = self._signed(job, terms, chain, gift)
+                if signed is None:
                     return None
-                check_finite(block, job.dtype)
-                hasher.update(block.reshape(-1).data)
-                signer.feed(block.reshape(-1))
-                crc = zlib.crc32(block.reshape(-1).data, crc) if self.checksums is not None else 0
+                digest, signature = signed
+                version = _version(job, group, digest)
+                if version is None and gift is not None:
+                    gift.complete(digest)
             update = Update("linear", None, bases, (("weights", tuple(weight for weight, _ in terms)),))
-            digest = hasher.hexdigest()
-            if self.checksums is not None:
-                self.checksums[digest] = crc
-            return _version(job, group, digest) or _entry(job, group, digest, update, signer.signature())
+            return version or _entry(job, group, digest, update, signature)
+
+    def _signed(
+        self, job: Job, terms: Sequence[tuple[float, Entry]], chain: int, gift: Gift | None
+    ) -> tuple[str, Signature | None] | None:
+        """Digest and signature of a weighted sum; None if it is better kept in another way than as one.
+
+        Args:
+            job: that asks for it.
+            terms: weights, and what they are the weights of.
+            chain: bytes that the terms need beyond their dense values.
+            gift: gets the values.
+        """
+        hasher, signer, crc = blake3(), lsh.Signer(job.dtype), 0
+        for number, block in enumerate(_summed(job, terms, self.inputs)):
+            if not number and chain and chain >= GAIN * plans.stored_nbytes(block, job.nbytes):
+                return None
+            check_finite(block, job.dtype)
+            hasher.update(block.reshape(-1).data)
+            signer.feed(block.reshape(-1))
+            crc = zlib.crc32(block.reshape(-1).data, crc) if self.checksums is not None else 0
+            if gift is not None:
+                gift.write(block)
+        digest = hasher.hexdigest()
+        if self.checksums is not None:
+            self.checksums[digest] = crc
+        return digest, signer.signature()
+
+    def _giving(self, nbytes: int) -> AbstractContextManager[Gift | None]:
+        return nullcontext() if self.handover is None else self.handover.giving(nbytes)
 
     def _made(self, jobs: Sequence[Job], maker: Maker) -> dict[str, Entry]:
         """The groups whose values have to be made, each made and kept before the next of its thread."""
