@@ -56,9 +56,7 @@ def diverged(repo: Repo) -> Repo:
     return repo
 
 
-@pytest.mark.parametrize(
-    "command", [["merge", "--no-edit", "theirs"], ["merge-tree", "--write-tree", "ours", "theirs"]]
-)
+@pytest.mark.parametrize("command", ["merge --no-edit theirs", "merge-tree --write-tree ours theirs"])
 def test_nothing_is_left_of_what_a_merge_hands_to_the_checkout(repo: Repo, command: str) -> None:
     repo.theta("track", "*.safetensors")
     shape = (600, 600)
