@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from git_theta.errors import MergeError
 from git_theta.merges import Array
+from git_theta.rounding import bfloat16_bits
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -58,17 +59,10 @@ def loaded(vectors: Sequence[Array], base: Array | None, where: slice, room: Flo
 def store(values: Floats, out: Array) -> None:
     """Round a block to the dtype of `out`, once; what is too large becomes infinite."""
     with np.errstate(over="ignore", under="ignore"):
-        out[...] = _odd(values) if out.dtype.name == "bfloat16" else values
-
-
-def _odd(values: Floats) -> npt.NDArray[np.float32]:
-    """As float32, rounded to odd: ml_dtypes makes bfloat16 through float32, and two roundings are not one."""
-    near = values.astype(np.float32)
-    wide = near.astype(np.float64)
-    bits = near.view(np.uint32)
-    bits -= np.abs(wide) > np.abs(values)
-    bits |= wide != values
-    return near
+        if out.dtype.name == "bfloat16":
+            out.view(np.uint16)[...] = bfloat16_bits(values)
+        else:
+            out[...] = values
 
 
 def blockwise(sources: Sequence[Array], like: Array, step: Callable[[Floats, slice], Floats]) -> Array:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from git_theta.rounding import bfloat16_bits
 from git_theta.store.serialize import Rows
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -20,8 +21,6 @@ WORKING: Final = {"float16": "<f4", "bfloat16": "<f4", "float32": "<f4", "float6
 """What is computed in, for each dtype that can be computed with."""
 
 _HELD: Final = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
-_HALF: Final = 0x7FFF
-_QUIET_BFLOAT16: Final = 0x7FC0
 
 
 def widen(rows: Rows, dtype: str) -> Floats:
@@ -38,29 +37,12 @@ def widen(rows: Rows, dtype: str) -> Floats:
 
 def narrow(values: Floats, dtype: str, out: Rows) -> None:
     """Round values (flat, float32 or float64, lost by this) to a dtype, into rows of bytes."""
+    flat = out.reshape(-1)
+    if dtype == "bfloat16":
+        flat.view("<u2")[...] = bfloat16_bits(values)
+        return
     nans = np.isnan(values)
     if nans.any():
         np.copyto(values, np.nan, where=nans)
-    flat = out.reshape(-1)
-    if dtype == "bfloat16":
-        single = rounded_to_odd(values) if values.dtype.itemsize == 8 else values
-        bits = single.view("<u4")
-        odd = (bits >> 16) & 1
-        np.add(odd, _HALF, out=odd)
-        np.add(bits, odd, out=bits)
-        np.right_shift(bits, 16, out=bits)
-        np.copyto(bits, _QUIET_BFLOAT16, where=nans)
-        flat.view("<u2")[...] = bits
-    else:
-        with np.errstate(over="ignore", under="ignore"):
-            flat.view(_HELD[dtype])[...] = values
-
-
-def rounded_to_odd(values: Floats) -> npt.NDArray[np.float32]:
-    """Float64 numbers as float32 whose last bit remembers that something was cut off: rounding these is as once."""
-    with np.errstate(all="ignore"):
-        nearest = np.ascontiguousarray(values.astype(np.float32))
-        away = np.abs(nearest.astype(np.float64)) > np.abs(values)
-        inexact = (nearest.astype(np.float64) != values) & ~np.isnan(values)
-    bits: npt.NDArray[np.uint32] = (nearest.view(np.uint32) - away) | inexact
-    return bits.view(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        flat.view(_HELD[dtype])[...] = values

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.errors import UsageError
-from git_theta.updates.floats import rounded_to_odd
+from git_theta.rounding import rounded_to_odd
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.floating[Any]]
