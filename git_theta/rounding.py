@@ -49,7 +49,7 @@ def _are_normal(values: Doubles) -> bool:
 
 
 def _rounded(values: Doubles) -> npt.NDArray[np.uint32]:
-    """By carrying into the bits that stay, which leaves a float64 that float32 holds exactly, unless it is too small."""
+    """By carrying into the bits that stay, which leaves a float64 that float32 holds, unless it is too small."""
     if not _are_normal(values):
         return _carried(rounded_to_odd(values))
     whole = values.view(np.uint64)

@@ -18,6 +18,7 @@ from git_theta.cli.terminal import say
 from git_theta.diffs.heads import FileSide
 from git_theta.diffs.table import patch
 from git_theta.errors import NotThisFormatError, ThetaError, UsageError
+from git_theta.git import caller
 
 if TYPE_CHECKING:
     from git_theta.flows.versions import Opener, Version
@@ -69,7 +70,7 @@ def _lines(arguments: Sequence[str]) -> Iterator[str]:
     more = arguments[8].splitlines() if len(arguments) == 9 else None
     old, new = _side(old_path, *arguments[1:4]), _side(new_path, *arguments[4:7])
     comparing = Comparing.here()
-    style = look(comparing.settings, os.environ)
+    style = look(comparing.settings, os.environ, caller.arguments(lambda _name: None))
     with ExitStack() as stack:
         diff = None
         if old.oid != new.oid or not old.is_named:

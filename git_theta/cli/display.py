@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from git_theta.cli.terminal import shows_unicode
 from git_theta.diffs.look import Look
 from git_theta.git import command as git
+from git_theta.git.prefixes import prefixes
 from git_theta.settings import Settings
 
 _COLOURS: Final = {
@@ -24,9 +25,21 @@ _COLOURS: Final = {
 """For each word of `Look.colours` the key of git's configuration, and what it is by default."""
 
 
-def look(settings: Settings, environment: Mapping[str, str]) -> Look:
-    """How to show differences on standard output."""
-    return Look(_columns(environment), settings.fold, shows_unicode(environment), _colours(environment))
+def look(settings: Settings, environment: Mapping[str, str], words: Sequence[str] = ()) -> Look:
+    """How to show differences on standard output.
+
+    Args:
+        settings: of the user.
+        environment: of the process.
+        words: the arguments of the git command that shows them, if it does.
+    """
+    return Look(
+        width=_columns(environment),
+        fold=settings.fold,
+        is_unicode=shows_unicode(environment),
+        prefixes=prefixes(words, Path.cwd()),
+        colours=_colours(environment),
+    )
 
 
 def _columns(environment: Mapping[str, str]) -> int | None:

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+PREFIXES: Final = ("a/", "b/")
+"""What git puts before the paths of the old and the new side."""
+
 _ABSENT: Final = "/dev/null"
 _SHORT: Final = 7
 _PLAIN: Final = re.compile(rb"[ !#-\[\]-~]+")
@@ -34,15 +37,18 @@ class FileSide:
         return bool(self.oid.strip("0"))
 
 
-def head_lines(old: FileSide, new: FileSide, more: Iterable[str] | None = None) -> Iterator[str]:
+def head_lines(
+    old: FileSide, new: FileSide, more: Iterable[str] | None = None, prefixes: tuple[str, str] = PREFIXES
+) -> Iterator[str]:
     """The lines from "diff --git" to "index"; without line breaks.
 
     Args:
         old: the side before.
         new: the side after.
         more: what comes after the modes, if git said it: that a file was renamed, and the names of the blobs.
+        prefixes: what stands before the paths.
     """
-    yield f"diff --git {quoted('a/' + old.path)} {quoted('b/' + new.path)}"
+    yield f"diff --git {quoted(prefixes[0] + old.path)} {quoted(prefixes[1] + new.path)}"
     if old.mode is None:
         yield f"new file mode {new.mode}"
     elif new.mode is None:
@@ -68,10 +74,10 @@ def index_lines(old: FileSide, new: FileSide) -> Iterator[str]:
         yield f"index {_short(old)}..{_short(new)}{kept}"
 
 
-def differ_line(old: FileSide, new: FileSide) -> str:
+def differ_line(old: FileSide, new: FileSide, prefixes: tuple[str, str] = PREFIXES) -> str:
     """What git says of files that it cannot show. `git apply` knows it, and refuses to apply what follows it."""
-    before = _ABSENT if old.mode is None else quoted("a/" + old.path)
-    after = _ABSENT if new.mode is None else quoted("b/" + new.path)
+    before = _ABSENT if old.mode is None else quoted(prefixes[0] + old.path)
+    after = _ABSENT if new.mode is None else quoted(prefixes[1] + new.path)
     return f"Binary files {before} and {after} differ"
 
 

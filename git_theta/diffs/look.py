@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from git_theta.diffs.heads import PREFIXES
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -14,12 +16,14 @@ class Look:
         width: columns that a line may take; None for as many as it needs.
         fold: whether groups whose names differ in numbers only are put together.
         is_unicode: whether the text may have characters beyond ASCII.
+        prefixes: what stands before the paths of the old and the new side.
         colours: escape sequences by word: "old", "new", "changed", "title", "head", and "end" which ends each.
     """
 
     width: int | None = None
     fold: bool = True
     is_unicode: bool = True
+    prefixes: tuple[str, str] = PREFIXES
     colours: Mapping[str, str] = field(default_factory=dict)
 
     def coloured(self, text: str, word: str) -> str:

@@ -65,9 +65,9 @@ def patch(
         diff: what changed; None if the files cannot be compared.
         look: how it shall look.
     """
-    yield from (look.coloured(printable(line), "head") for line in head_lines(old, new, more))
+    yield from (look.coloured(printable(line), "head") for line in head_lines(old, new, more, look.prefixes))
     if old.oid != new.oid or not old.is_named:
-        yield differ_line(old, new)
+        yield differ_line(old, new, look.prefixes)
         if diff is not None:
             yield from lines(diff, look)
 

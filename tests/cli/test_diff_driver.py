@@ -306,3 +306,22 @@ def test_metadata_that_only_keeps_values_in_another_way(changed: Repo, tmp_path:
 def test_an_external_program_that_is_the_driver_itself_ends(changed: Repo) -> None:
     said = changed.git("diff", "HEAD~1", "HEAD", env={"GIT_EXTERNAL_DIFF": "git-theta diff-driver"}).stdout
     assert said == changed.git("diff", "HEAD~1", "HEAD").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "no_prefix"),
+    [
+        ("", True),
+        ("--no-prefix", False),
+        ("--src-prefix=one/ --dst-prefix=two/", True),
+        ("-R --src-prefix=one/", False),
+    ],
+)
+def test_paths_have_the_prefixes_that_git_itself_writes(tracked: Repo, options: str, no_prefix: bool) -> None:
+    tracked.write(CHECKPOINT, NEW)
+    tracked.write("plain.txt", "one")
+    tracked.commit("both")
+    tracked.git("config", "diff.noprefix", str(no_prefix).lower())
+    heads = [line for line in diff(tracked, *options.split(), "HEAD~1", "HEAD") if line.startswith("diff ")]
+    (plain,) = (line for line in heads if "plain.txt" in line)
+    assert plain.replace("plain.txt", CHECKPOINT) in heads

@@ -1,0 +1,61 @@
+"""What git puts before the paths of both sides in the head of a diff: a/ and b/, unless it is told otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from git_theta.git import command
+
+USUAL: Final = ("a/", "b/")
+
+_NONE: Final = ("", "")
+_KEYS: Final = r"^diff\.(noprefix|srcprefix|dstprefix)$"
+_FALSE: Final = ("false", "no", "off", "0", "")
+_OWN: Final = {"--no-prefix": _NONE, "--default-prefix": USUAL}
+_SIDES: Final = ("--src-prefix", "--dst-prefix")
+
+
+def prefixes(words: Sequence[str], cwd: Path) -> tuple[str, str]:
+    """The prefixes of the old and the new side.
+
+    Git tells its diff drivers neither what is set nor what its own command line says. Prefixes that name what is
+    compared (diff.mnemonicPrefix) are not followed: which two things those are, no driver can know.
+
+    Args:
+        words: the arguments of the git command that shows the diff, as far as they are known.
+        cwd: a directory whose configuration counts.
+    """
+    return from_options(words, from_settings(_configured(cwd)))
+
+
+def from_settings(configured: dict[str, str | None]) -> tuple[str, str]:
+    """What the configuration says: values by key, None for a key without one."""
+    no_prefix = configured.get("diff.noprefix", "false")
+    if no_prefix is None or no_prefix.lower() not in _FALSE:
+        return _NONE
+    source, target = configured.get("diff.srcprefix"), configured.get("diff.dstprefix")
+    return (USUAL[0] if source is None else source, USUAL[1] if target is None else target)
+
+
+def from_options(words: Sequence[str], found: tuple[str, str]) -> tuple[str, str]:
+    """What the options of git diff make of the prefixes: the last one wins, and -R swaps the sides."""
+    is_reversed = False
+    rest = list(words)
+    while rest and rest[0] != "--":
+        name, has_value, value = rest.pop(0).partition("=")
+        if name in _OWN and not has_value:
+            found = _OWN[name]
+        elif name in _SIDES and (has_value or rest):
+            text = value if has_value else rest.pop(0)
+            found = (text, found[1]) if name == _SIDES[0] else (found[0], text)
+        elif name == "-R":
+            is_reversed = not is_reversed
+    return (found[1], found[0]) if is_reversed else found
+
+
+def _configured(cwd: Path) -> dict[str, str | None]:
+    status, output, _ = command.attempt(["config", "--null", "--get-regexp", _KEYS], cwd=cwd)
+    pairs = (field.partition("\n") for field in command.fields(output)) if status == 0 else ()
+    return {key.lower(): value if separator else None for key, separator, value in pairs}
