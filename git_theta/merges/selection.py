@@ -102,9 +102,11 @@ def largest(size: int, dtype: np.dtype[np.floating], keys: Callable[[slice], Arr
     above, between = 0, []
     for where in pieces(size):
         block = keys(where)
-        is_above = block > high
-        above += int(np.count_nonzero(is_above))
-        between.append(block[(block >= low) & ~is_above])
+        is_between = block >= low
+        above += int(np.count_nonzero(is_between))
+        is_between &= block <= high
+        between.append(block[is_between])
+        above -= between[-1].size
     middle = np.concatenate(between)
     rest = count - above
     if not 0 < rest <= middle.size:
@@ -146,4 +148,5 @@ def key_dtype(array: Array) -> np.dtype[np.floating]:
 
 def magnitudes(deltas: Floats, dtype: np.dtype[np.floating]) -> Array:
     """The keys for ranking by magnitude."""
-    return np.abs(deltas).astype(dtype, copy=False)
+    keys = deltas.astype(dtype)
+    return np.abs(keys, out=keys)

@@ -151,19 +151,22 @@ def _merge(recipe: _Recipe, inputs: Sequence[Array], base: Array | None, params:
     thins = [thinning(delta, wish, one) for delta, wish, one in zip(deltas, wishes, draw, strict=True)]
     scales = _scales(deltas, thins, params)
     tally = _Tally(weights, params, rows(len(inputs), base.size)) if recipe.elect else None
+    factor = params.number("lambda")
     flat_base, out, room = flat(base), np.empty(base.size, base.dtype), rows(len(inputs), base.size)
     for where in pieces(base.size):
         block = room[:, : where.stop - where.start]
         for row, delta, thin in zip(block, deltas, thins, strict=True):
             thin(delta.block(where, row), where)
-        block *= scales
+        if scales is not None:
+            block *= scales
         if tally is None:
             block *= np.array(weights)[:, None]
             merged = np.add.reduce(block)
             merged /= total
         else:
             merged = tally.merge(block)
-        merged *= params.number("lambda")
+        if factor != 1.0:
+            merged *= factor
         merged += flat_base[where].astype(np.float64)
         store(merged, out[where])
     return out.reshape(base.shape)
@@ -184,10 +187,10 @@ def _by_chance(params: Params) -> bool:
     return params.flag("rescale") and params.values.get("rescale_by") == "density"
 
 
-def _scales(deltas: Sequence[Delta], thins: Sequence[Thin], params: Params) -> Floats:
-    """The factor of what is kept of each delta, of shape (deltas, 1)."""
+def _scales(deltas: Sequence[Delta], thins: Sequence[Thin], params: Params) -> Floats | None:
+    """The factor of what is kept of each delta, of shape (deltas, 1); None if each is 1."""
     if not params.flag("rescale") or _by_chance(params):
-        return np.ones((len(deltas), 1))
+        return None
     each = zip(deltas, thins, strict=True)
     return np.array([[1.0 if thin is keep_all else delta.shrinkage(thin)] for delta, thin in each])
 
@@ -204,19 +207,29 @@ class _Tally:
     def merge(self, block: Floats) -> Floats:
         """The merged delta; the block is overwritten."""
         votes = self._room[:, : block.shape[1]]
-        if self._election == "unweighted":
+        if self._election == "weighted":
+            block *= self._weights
+            elected = _signs(np.add.reduce(block))
+            block *= elected
+            agree = block > 0
+            merged: Floats = np.add.reduce(np.maximum(block, 0.0, out=block))
+            merged *= elected
+        else:
             np.copyto(votes, block)
             block *= self._weights
-        else:
-            block *= self._weights
-            np.sign(block, out=votes) if self._election == "count" else np.copyto(votes, block)
-        elected = np.where(np.add.reduce(votes) >= 0, 1.0, -1.0)
-        votes *= elected
-        agree = votes > 0
-        block *= agree
-        merged: Floats = np.add.reduce(block)
+            if self._election == "count":
+                np.sign(block, out=votes)
+            votes *= _signs(np.add.reduce(votes))
+            agree = votes > 0
+            block *= agree
+            merged = np.add.reduce(block)
         if self._normalize:
             weight = np.add.reduce(np.multiply(agree, self._weights, out=votes))
             weight += weight == 0
             merged /= weight
         return merged
+
+
+def _signs(sums: Floats) -> Floats:
+    """1 or -1; a sum of 0 elects 1 (one of -0.0 has no parts but zeros, which none elects)."""
+    return np.copysign(1.0, sums)
