@@ -76,8 +76,9 @@ class Family(Generic[Plugin]):
             is_member = hasattr(found, "name") and not callable(found)
             made = found if is_member else found()
             return cast(Plugin, made) if self.adapt is None or is_builtin else self.adapt(name, made)
-        except Exception as error:
-            raise PluginError(f"the {self.kind} {name!r} ({target}) cannot be loaded: {error}") from error
+        except (Exception, SystemExit) as error:
+            reason = str(error) if isinstance(error, Exception) else f"SystemExit: {error}"
+            raise PluginError(f"the {self.kind} {name!r} ({target}) cannot be loaded: {reason}") from error
 
 
 def _imported(target: str) -> Any:

@@ -114,11 +114,12 @@ def test_members_of_another_group_are_not_ours(install: Install) -> None:
         (f"{MODULE}:Missing", "class Plugin: pass"),
         (f"{MODULE}:Plugin", "this is not Python"),
         (f"{MODULE}:Plugin", "raise RuntimeError('at import')"),
+        (f"{MODULE}:Plugin", "raise SystemExit(0)"),
         (f"{MODULE}:Plugin", "import a_framework_that_is_not_installed"),
         (f"{MODULE}:Plugin", "class Plugin:\n    def __init__(self):\n        raise OSError('at start')\n"),
         (f"{MODULE}:Plugin", "Plugin = 1"),
     ],
-    ids=["no module", "no attribute", "syntax", "raises", "missing framework", "constructor", "not callable"],
+    ids=["no module", "no attribute", "syntax", "raises", "exits", "missing framework", "constructor", "not callable"],
 )
 def test_plug_in_that_cannot_be_loaded_is_named(install: Install, target: str, code: str) -> None:
     install({"broken": target}, code)

@@ -47,7 +47,11 @@ def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
     except OSError as error:
         complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
         return 1
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code == 1:
+            # Click's way to end where the reader has gone away.
+            return 1
+        # A plug-in's exit with 0 would tell git that all went well.
         report_bug(error, environment)
         return BUG
 
@@ -57,7 +61,7 @@ def complain(message: str) -> None:
     click.echo(f"git-theta: {printable(message)}", err=True)
 
 
-def report_bug(error: Exception, environment: Mapping[str, str]) -> None:
+def report_bug(error: BaseException, environment: Mapping[str, str]) -> None:
     """Say that this is a bug, and where its trace was written."""
     trace = "".join(traceback.format_exception(error))
     if environment.get("GIT_THETA_TRACE", "0") not in ("", "0", "false"):

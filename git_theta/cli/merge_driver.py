@@ -42,9 +42,11 @@ def command(ancestor: Path, ours: Path, theirs: Path, path: str, marker_size: in
     versions = _versions((ancestor, ours, theirs), path)
     is_for_a_worktree = _is_for_a_worktree(workspace)
     merger = replace(workspace.merger, handover=workspace.handover if is_for_a_worktree else None)
-    outcome = merger.merge(versions, chosen(workspace, versions, path), path)
+    reasons: list[str] = []
+    outcome = merger.merge(versions, chosen(workspace, versions, path, explain=reasons.append), path)
     if outcome.metadata is None:
-        complain(f"{path}: {_described(outcome.unsettled)}; the worktree keeps ours: settle it with {_how(path)}")
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        complain(f"{path}: {_described(outcome.unsettled)}{why}; the worktree keeps ours: settle it with {_how(path)}")
         return 1
     if is_for_a_worktree:
         workspace.smudger.provide(outcome.metadata, path)

@@ -141,6 +141,7 @@ def chosen(
     said: Said | None = None,
     sides: tuple[Sequence[int], int] | None = None,
     named: Sequence[tuple[str, str]] = (),
+    explain: Callable[[str], object] | None = None,
 ) -> Settle:
     """What settles the conflicts of a checkpoint.
 
@@ -151,7 +152,9 @@ def chosen(
         said: who decides; by default, who is configured, or else the user, if there is a terminal.
         sides: where the checkpoint is not on all sides: those that it is on by number, and how many there are.
         named: who the sides are (`prompt.asking`), if it is known.
+        explain: is told why something is left in conflict; by default, a line is printed.
     """
+    tell = explain or (lambda why: complain(f"{path}: {why}"))
 
     def settle(conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
         answer = answers(workspace, versions, path, conflicts, said=said, sides=sides)
@@ -160,7 +163,7 @@ def chosen(
         if answer.reasons:
             name, why = next(iter(answer.reasons.items()))
             more = f" (and {len(answer.reasons) - 1} more)" if len(answer.reasons) > 1 else ""
-            complain(f"{path}: {name}: {why}{more}")
+            tell(f"{name}: {why}{more}")
         return answer.decisions
 
     return settle

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta.merges.parameters import Parameter, Params
+from git_theta.merges.plugged import checked
 from git_theta.registry import Family
 
 Array = npt.NDArray[Any]
@@ -95,7 +96,7 @@ class Method:
 
 def merge_methods() -> Family[MergeMethod]:
     """The family of merge methods."""
-    return Family("merge method", "git_theta.plugins.merges", _BUILTINS)
+    return Family("merge method", "git_theta.plugins.merges", _BUILTINS, adapt=checked)
 
 
 _BUILTINS: Final = {

@@ -8,11 +8,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from git_theta.errors import MergeError, PluginError, ThetaError
+from git_theta.errors import MergeError, PluginError
 from git_theta.merges import Array, Draw, MergeMethod, merge_methods
 from git_theta.merges.draws import seeded
 from git_theta.merges.numerics import pieces, store
 from git_theta.merges.parameters import Params, resolve
+from git_theta.merges.plugged import guarded
 
 _FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 _SIDES: Final = ("ours", "theirs", "ancestor")
@@ -147,17 +148,21 @@ def _seeded(params: Params, key: str, number: int) -> Draw:
 def _call(
     method: MergeMethod, inputs: Sequence[Array], base: Array | None, params: Params, draws: Sequence[Draw]
 ) -> Array:
-    try:
-        # What overflows is found in the result.
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            made = method.merge(inputs, base, params, draws)
-    except (ThetaError, MemoryError):
-        raise
-    except Exception as error:
-        raise PluginError(f"the merge method {method.name} failed: {type(error).__name__}: {error}") from error
+    sides = [_locked(array) for array in inputs]
+    before = None if base is None else _locked(base)
+    # What overflows is found in the result.
+    with guarded(method.name), np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        made = method.merge(sides, before, params, draws)
     if not isinstance(made, np.ndarray) or made.shape != inputs[0].shape or made.dtype.name not in _FLOATS:
         raise PluginError(f"the merge method {method.name} did not return an array of the inputs' shape and kind")
     return made
+
+
+def _locked(array: Array) -> Array:
+    """The same values, which cannot be written to: they may be the caller's own."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _rounded(made: Array, dtype: np.dtype[Any]) -> Array:

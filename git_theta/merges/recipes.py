@@ -22,6 +22,9 @@ from git_theta.registry import Family
 MAX_BYTES: Final = 1 << 20
 """A larger recipe is none."""
 
+_ENCODING: Final = "utf-8-sig"
+"""Some editors put a mark before the text, which no one sees."""
+
 _TOP: Final = ("seed", "default", "rules", "texts", "otherwise")
 _AT: Final = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _AT_END: Final = " (at end of document)"
@@ -41,7 +44,7 @@ def parse_recipe(data: bytes, name: str, methods: Family[MergeMethod]) -> Strate
         MergeError: it is not understood; says line and column.
     """
     document = _document(data, name)
-    reader = _Reader(name, places(data.decode()), methods)
+    reader = _Reader(name, places(data.decode(_ENCODING)), methods)
     reader.only(document, (), _TOP)
     strategy = Strategy(
         default=reader.default(document.get("default")),
@@ -71,7 +74,7 @@ def _document(data: bytes, name: str) -> dict[str, Any]:
     if len(data) > MAX_BYTES:
         raise MergeError(f"{name} is too large for a recipe")
     try:
-        text = data.decode()
+        text = data.decode(_ENCODING)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)

@@ -95,7 +95,7 @@ class Plugged:
     def _called(self, call: Callable[[], object], kind: type[T]) -> T:
         try:
             result = call()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"the update plug-in {self.name!r} failed: {type(error).__name__}: {error}") from error
         if not isinstance(result, kind):
             raise PluginError(f"the update plug-in {self.name!r} gives a {type(result).__name__}")

@@ -95,6 +95,18 @@ class TestUsage:
         assert repo.theta("nosuch", check=False).returncode == 2
 
 
+class TestExits:
+    @pytest.mark.parametrize("code", [None, 0, 5, "gone"])
+    def test_exit_that_no_command_asked_for_is_no_success(
+        self, capsys: pytest.CaptureFixture[str], code: str | int | None
+    ) -> None:
+        """Git would take what a driver or a filter has written until then for its result."""
+        assert fail_with(SystemExit(code)) == boundary.BUG
+        shown = capsys.readouterr()
+        assert shown.err.startswith(f"git-theta: a bug in git-theta: SystemExit: {code}; ")
+        assert shown.err.count("\n") == 1
+
+
 class TestExpectedErrors:
     @pytest.mark.parametrize("kind", ERRORS)
     def test_one_line_and_the_exit_code_of_the_class(

@@ -50,6 +50,24 @@ def test_conflict_leaves_ours(in_merge_conflict: Repo, contents: dict[str, bytes
     assert ours == contents["theirs"]
 
 
+@pytest.mark.parametrize(
+    ("strategy", "why"),
+    [
+        ("passthrough", "passthrough takes 1 inputs, not 2"),
+        ("linear weight=1,2,3", "the parameter weight has 3 values for 2 inputs: give one each"),
+        ("conflict", "left to be settled by hand"),
+    ],
+)
+def test_conflict_that_a_strategy_leaves_is_one_line(
+    in_merge_conflict: Repo, contents: dict[str, bytes], strategy: str, why: str
+) -> None:
+    code, ours, said = drive(in_merge_conflict, contents, 7, GIT_THETA_MERGE=strategy)
+    assert code == 1
+    assert ours == contents["ours"]
+    assert said.startswith(f"git-theta: {CHECKPOINT}: both sides changed attn_weight (attn_weight: {why}); ")
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize(("marker_size", "attribute"), [(9, ""), (11, ""), (22, "conflict-marker-size=20")])
 def test_ancestors_are_merged_without_asking(
     in_merge_conflict: Repo, contents: dict[str, bytes], marker_size: int, attribute: str

@@ -14,10 +14,12 @@ import pytest
 
 from git_theta.metadata_file import parse
 from git_theta.store.objects import ObjectStore
-from tests.e2e.forks import FILE, Fork, saved
+from tests.e2e.forks import FILE, Fork, different, groups, saved
 from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.helpers import Arrays
 
 
@@ -52,6 +54,29 @@ def test_objects_of_the_other_side_are_fetched(fork: Fork) -> None:
     fork.git("merge", "-q", "--no-edit", "mlp")
     fork.settled(a=1, m=1)
     fork.finish()
+
+
+@pytest.mark.parametrize("when", ["import", "merge"])
+def test_merge_method_that_exits_is_a_conflict(fork: Fork, tmp_path: Path, when: str) -> None:
+    """Git takes an exit code of 0 for a merge, and the file as it is, which is ours, for its result."""
+    line = "raise SystemExit(0)\n"
+    code = "from git_theta.merges import Method\n\ndef leave(*_):\n    " + line + "\nmine = Method('leaves', leave)\n"
+    (tmp_path / "theta_leaves.py").write_text(line if when == "import" else code)
+    folder = tmp_path / "theta_leaves-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: theta_leaves\nVersion: 1\n")
+    (folder / "entry_points.txt").write_text("[git_theta.plugins.merges]\nleaves = theta_leaves:mine\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    fork.branch("other", a=2, m=2)
+    fork.on("attn")
+    said = fork.git("merge", "--no-edit", "other", check=False, env={"PYTHONPATH": path, "GIT_THETA_MERGE": "leaves"})
+    assert said.code == 1
+    (line,) = (line for line in said.text.splitlines() if line.startswith("git-theta: "))
+    assert "SystemExit: 0" in line
+    assert fork.repo.status() == f"UU {FILE}\n"
+    assert different(FILE, fork.repo.read(FILE), groups(a=1)) == []
+    fork.git("merge", "--abort")
+    fork.settled(a=1)
 
 
 @pytest.mark.parametrize("how", ["merge-tree", "skip", "bare"])

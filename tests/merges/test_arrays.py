@@ -157,6 +157,29 @@ def test_a_plug_in_that_raises_is_an_error_of_one_line() -> None:
         merge_with(plugin(broken), [ONE], None, {})
 
 
+def test_a_plug_in_that_exits_is_an_error() -> None:
+    """Its exit code would be that of the merge driver, and 0 says that ours is the merged file."""
+
+    def gone(*_: Any) -> Any:
+        raise SystemExit(0)
+
+    with pytest.raises(PluginError, match="the merge method plugged failed: SystemExit: 0"):
+        merge_with(plugin(gone), [ONE], None, {})
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_plug_in_cannot_write_to_what_it_is_given(number: int) -> None:
+    given = [ONE.copy(), ONE * 2, ONE * 3]
+
+    def spoil(inputs: Any, base: Any, *_: Any) -> Any:
+        [*inputs, base][number][...] = 0
+
+    with pytest.raises(PluginError, match="read-only"):
+        merge_with(plugin(spoil), given[:2], given[2], {})
+    assert [array[0, 0] for array in given] == [1, 2, 3]
+    given[0][...] = 4
+
+
 @pytest.mark.parametrize("made", [None, ONE.T, ONE.astype(np.int32), 1.0, ONE.astype(complex)])
 def test_a_plug_in_that_returns_something_else_is_an_error(made: Any) -> None:
     with pytest.raises(PluginError, match="did not return an array of the inputs' shape and kind"):

@@ -212,6 +212,12 @@ def test_broken_recipe_says_line_and_column(old: str, new: str, message: str) ->
     assert "\n" not in str(caught.value)
 
 
+def test_mark_that_some_editors_begin_a_file_with_is_no_part_of_a_recipe() -> None:
+    assert read("\ufeff[default]\nmethod = 'average'\n") == read("[default]\nmethod = 'average'\n")
+    with pytest.raises(MergeError, match=r"merge\.toml, line 1, column 1: unknown key 'a'"):
+        read("\ufeffa = 1\n")
+
+
 def test_recipe_that_is_not_utf8_says_where() -> None:
     with pytest.raises(MergeError, match=r"merge\.toml, line 2, column 4: this is not UTF-8"):
         parse_recipe(b"# a\n# b\xff\n", "merge.toml", METHODS)

@@ -50,7 +50,7 @@ class Broken(Exclusive):
         return super().fit(new, base, dtype, shape) if self.fitted is None else self.fitted
 
     def apply(self, *_: Any) -> Any:
-        if isinstance(self.applied, Exception):
+        if isinstance(self.applied, BaseException):
             raise self.applied
         return self.applied
 
@@ -97,6 +97,7 @@ def test_chain_of_a_plugin_is_bounded_like_any_other(tmp_path: Path) -> None:
         (Broken(applied=b""), "does not give the values"),
         (Broken(applied="text"), "gives a str"),
         (Broken(applied=ValueError("no")), "failed: ValueError: no"),
+        (Broken(applied=SystemExit(0)), "failed: SystemExit: 0"),
         (Broken(fitted="nonsense"), "no settings and bytes"),
         (Broken(fitted=({"a": object()}, b"")), "a setting of type object"),
         (Broken(fitted=({1: 2}, b"")), "whose name is no text"),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Final
 
-from git_theta.errors import MergeError
+from git_theta.errors import MergeError, PluginError
 from git_theta.flows.merging import rows
 from git_theta.merges import Factors, MergeMethod, fitting
 from git_theta.merges.arrays import check_count
 from git_theta.merges.decisions import Clash, Conflict, Decision
 from git_theta.merges.parameters import Params, Value, resolve
+from git_theta.merges.plugged import guarded
 from git_theta.metadata import Entry, MergeRecord
 from git_theta.registry import Family
 from git_theta.updates.floats import WORKING
@@ -148,7 +150,14 @@ def _picked(value: Value | tuple[Value, ...], numbers: Sequence[int], count: int
 def _weights(method: MergeMethod, params: Params, count: int, *, has_base: bool) -> tuple[float, ...] | None:
     """The weights of the inputs and of the base, of a method that sums them up."""
     factors: Factors | None = getattr(method, "factors", None)
-    return None if factors is None else factors(count, has_base, params)
+    if factors is None:
+        return None
+    with guarded(method.name):
+        found = factors(count, has_base, params)
+    numbers = isinstance(found, tuple) and all(isinstance(one, Real) for one in found)
+    if not numbers or len(found) != count + has_base:
+        raise PluginError(f"the merge method {method.name} did not give one factor for each input and for the base")
+    return found
 
 
 def _record(method: MergeMethod, given: Mapping[str, object], params: Params) -> MergeRecord:

@@ -417,6 +417,34 @@ def test_plug_in_that_misbehaves_stops_the_merge(world: World, compute: Any, rea
     assert world.objects() == before
 
 
+def divide(*_: Any) -> Any:
+    return 1 / 0
+
+
+def leave(*_: Any) -> Any:
+    raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    ("factors", "reason"),
+    [
+        (divide, "failed: ZeroDivisionError: division by zero"),
+        (leave, "failed: SystemExit"),
+        (lambda count, *_: (1.0,) * (count + 5), "did not give one factor for each input"),
+        (lambda *_: (0.5,), "did not give one factor for each input"),
+        (lambda *_: None, "did not give one factor for each input"),
+        (lambda *_: ("1", "2", "3"), "did not give one factor for each input"),
+    ],
+)
+def test_plug_in_whose_factors_are_none_stops_the_merge(world: World, factors: Any, reason: str) -> None:
+    world.methods = plugged(lambda inputs, *_: inputs[0] + inputs[1], factors=factors)
+    all_versions = versions(world, three())
+    before = world.objects()
+    with pytest.raises(PluginError, match=reason):
+        world.merge(*all_versions, by="odd")
+    assert world.objects() == before
+
+
 def test_plug_in_with_a_name_that_no_metadata_file_holds_is_refused(world: World) -> None:
     world.methods = Family("merge method", "none", {}, {"Odd one": Method("Odd one", lambda inputs, *_: inputs[1])})
     with pytest.raises(MergeError, match="a name that a metadata file cannot hold"):
