@@ -72,17 +72,26 @@ INLINE_BYTES: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """The bytes of a checkpoint outside its groups: in the metadata file itself if small, else behind an update."""
+    """The bytes of a checkpoint outside its groups: in the metadata file itself if small, else behind an update.
+
+    Attributes:
+        size: bytes of them.
+        digest: BLAKE3 of them.
+        inline: themselves; None if they are behind an update.
+        update: how to get them; None if they are inline.
+        undecided: the names of what is in them and nobody chose; see `UNDECIDED_METHOD`.
+    """
 
     size: int
     digest: str
     inline: bytes | None
     update: Update | None
+    undecided: tuple[str, ...] = ()
 
 
 UNDECIDED_METHOD: Final = "undecided"
-"""Stands where a merge method is named, of groups whose values nobody chose: only in ancestors that git itself merged
-from several, never in a commit."""
+"""Stands where a merge method is named, of groups whose values nobody chose: only in ancestors that were themselves
+merged from several, never in a commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +157,11 @@ class Metadata:
 
     @property
     def is_decided(self) -> bool:
-        """Whether somebody chose the values of all groups; see `UNDECIDED_METHOD`."""
-        return all(entry.merge is None or entry.merge.method != UNDECIDED_METHOD for entry in self.entries)
+        """Whether somebody chose all that is in it; see `UNDECIDED_METHOD`."""
+        groups = (entry.merge for entry in self.entries)
+        return not self.skeleton.undecided and all(
+            merge is None or merge.method != UNDECIDED_METHOD for merge in groups
+        )
 
     def layout(self) -> Layout:
         """Where the groups lie in the checkpoint."""

@@ -179,15 +179,22 @@ def _file_text(file: tuple[str, int]) -> str:
 def _read_skeleton(members: Mapping[str, Any]) -> Skeleton:
     value = _object(members["skeleton"])
     size, digest = _integer(value["size"]), _string(value["digest"], _HEX, "a digest")
+    undecided = _names(value.get("undecided", []))
     if "base64" not in value:
         update = _read_update(value["update"])
         if not any(update.objects()):
             raise ValueError("a skeleton that is not inline needs an object")
-        return Skeleton(size, digest, None, update)
+        return Skeleton(size, digest, None, update, undecided)
     inline = base64.b64decode(str(value["base64"]), validate=True)
     if len(inline) != size or tensors.digest(inline) != digest:
         raise ValueError("the skeleton is not the one that its digest names")
-    return Skeleton(size, digest, inline, None)
+    return Skeleton(size, digest, inline, None, undecided)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("not a list of names")
+    return tuple(value)
 
 
 def _skeleton_text(skeleton: Skeleton) -> str:
@@ -197,7 +204,9 @@ def _skeleton_text(skeleton: Skeleton) -> str:
         kept = f'"update":{_update_text(skeleton.update)}'
     else:
         raise ValueError("a skeleton is either inline or behind an update")
-    return f'"skeleton":{{"size":{skeleton.size},"digest":"{skeleton.digest}",{kept}}},'
+    names = ",".join(map(quote, skeleton.undecided))
+    undecided = f'"undecided":[{names}],' if names else ""
+    return f'"skeleton":{{"size":{skeleton.size},"digest":"{skeleton.digest}",{undecided}{kept}}},'
 
 
 def _read_entry(value: Mapping[str, Any]) -> Entry:

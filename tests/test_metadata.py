@@ -33,6 +33,11 @@ def test_an_entry_knows_its_bytes() -> None:
     assert entry("a", "A", ref(1), shape=(2, 3)).nbytes == 24
 
 
+def test_what_nobody_chose_in_the_skeleton_makes_all_of_it_undecided() -> None:
+    assert metadata(entry("a", "A", ref(1))).is_decided
+    assert not metadata(entry("a", "A", ref(1)), skeleton=replace(INLINE, undecided=("epoch",))).is_decided
+
+
 def test_objects_come_in_file_order() -> None:
     checkpoint = metadata(entry("b", "B", ref(2)), entry("a", "A", ref(1)), entry("c", "C", ref(3)))
     assert oids(checkpoint) == [ref(2).oid, ref(1).oid, ref(3).oid]

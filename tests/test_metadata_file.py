@@ -80,14 +80,15 @@ def checkpoints(draw: st.DrawFn) -> Metadata:
     """Any metadata that can be: names of all kinds, every dtype, skeletons inline and behind an update."""
     names = draw(st.lists(st.text(), unique=True, max_size=6))
     inline = draw(st.booleans())
+    undecided = tuple(draw(st.lists(st.text(), max_size=2)))
     leads = [draw(st.integers(0, 20) if inline else sizes) for _ in names]
     groups = tuple(draw(entries(name, lead)) for name, lead in zip(names, leads, strict=True))
     if inline:
         text = bytes(sum(leads)) + draw(st.binary(max_size=50))
-        skeleton = Skeleton(len(text), tensors.digest(text), text, None)
+        skeleton = Skeleton(len(text), tensors.digest(text), text, None, undecided)
     else:
         size = sum(leads) + draw(st.integers(1, 2**40))
-        skeleton = Skeleton(size, draw(hexes), None, Update(draw(words), draw(refs)))
+        skeleton = Skeleton(size, draw(hexes), None, Update(draw(words), draw(refs)), undecided)
     size = skeleton.size + sum(group.nbytes for group in groups)
     return Metadata(draw(words), size, skeleton, groups)
 
@@ -581,6 +582,12 @@ def test_any_json_in_any_place_is_refused_or_another_canonical_file(line: int, k
         group = {**json.loads(lines[line].removesuffix(",")), key: value}
         lines[line] = json.dumps(group, separators=(",", ":")) + ("," if line < 8 else "")
     assert_canonical_or_refused("\n".join(lines).encode())
+
+
+@pytest.mark.parametrize("names", ["[]", '""', "[1]", "{}", '["a", "b"]', "null"])
+def test_names_of_what_is_undecided_are_a_list_of_texts(names: str) -> None:
+    with pytest.raises(MetadataError, match="line 3 of the metadata file"):
+        parse(change('"base64"', f'"undecided":{names},"base64"'))
 
 
 @pytest.mark.parametrize("name", ["safetensors", "torch-legacy", "by-value:my_plugin.2", "by-value:x"])

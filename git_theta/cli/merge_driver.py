@@ -14,8 +14,8 @@ from git_theta.cli.boundary import complain
 from git_theta.cli.strategies import chosen
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import MetadataError, StoreError, ThetaError
+from git_theta.flows.ancestors import merge_ancestors
 from git_theta.flows.merging.plan import Versions
-from git_theta.flows.merging.settling import as_before, undecided
 from git_theta.git import caller, drivers
 from git_theta.merges.decisions import Conflict
 from git_theta.metadata import Metadata
@@ -61,9 +61,7 @@ def _merge_ancestors(workspace: Workspace, files: tuple[Path, Path, Path], path:
     """
     try:
         versions = _versions(files, path)
-        outcome = workspace.merger.merge(versions, as_before(versions), path)
-        assert outcome.metadata is not None
-        merged = serialize(undecided(outcome.metadata, outcome.plan.conflicts))
+        merged = serialize(merge_ancestors(workspace.merger, versions, path))
     except ThetaError:
         _replace(files[1], b"")
         raise

@@ -153,7 +153,7 @@ class _Merge:
             outside = self._decided(plan.outside, decided)
             assert outside.version is not None
             if outside.is_whole:
-                return unmarked(self._versions.all()[outside.version])
+                return self._whole(outside.version)
             checksums: dict[str, int] = {}
             entries = self._entries(plan, decided, checksums if self._structure.has_checksums(outside) else None)
             placed = self._structure.place(outside, entries, lambda entry: self._checksum(entry, checksums))
@@ -162,6 +162,12 @@ class _Merge:
         metadata = self._known(self._built(placed, entries))
         self._merger.cache.put(_content_key(metadata), serialize(metadata))
         return metadata
+
+    def _whole(self, version: int) -> Metadata:
+        """One version as it is; to take the ancestor is to decide for it."""
+        is_ancestor = version == len(self._versions.sides)
+        found = self._versions.all()[version]
+        return unmarked(found) if is_ancestor else found
 
     def _decided(self, outside: Outside, decided: Mapping[str, Decision]) -> Outside:
         """The versions that were chosen where it is not about groups."""
@@ -219,7 +225,7 @@ class _Merge:
             digest = tensors.digest(placed.skeleton)
         for metadata in self._versions.all():
             if metadata.skeleton.digest == digest:
-                return metadata.skeleton
+                return replace(metadata.skeleton, undecided=())
         assert placed.skeleton is not None
         return keep_skeleton(placed.skeleton, self._merger.store)
 

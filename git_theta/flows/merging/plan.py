@@ -63,11 +63,11 @@ class Step:
 
 
 def unmarked(metadata: Metadata) -> Metadata:
-    """An ancestor that somebody decided for: its groups are no longer `UNDECIDED`."""
+    """An ancestor that somebody decided for: nothing of it is undecided any more."""
     if metadata.is_decided:
         return metadata
     entries = (replace(entry, merge=None) if _mark(entry) else entry for entry in metadata.entries)
-    return replace(metadata, entries=tuple(entries))
+    return replace(metadata, skeleton=replace(metadata.skeleton, undecided=()), entries=tuple(entries))
 
 
 def plan_groups(versions: Versions) -> tuple[Step, ...]:
@@ -106,7 +106,7 @@ def identity(entry: Entry | None) -> Hashable:
 
 
 def _step(name: str, old: Entry | None, sides: Sequence[Entry | None]) -> Step:
-    identities = [identity(side) for side in sides]
+    identities = [_seen(side, number) for number, side in enumerate(sides)]
     mark = None if old is None else _mark(old)
     before = identity(old) if mark is None else mark
     changed = changes(before, identities)
@@ -115,6 +115,11 @@ def _step(name: str, old: Entry | None, sides: Sequence[Entry | None]) -> Step:
         return Step(name, changed, side, sides[side])
     ancestor = old if mark is None else _before(old, mark, identities)
     return Step(name, changed, None, None, Conflict(name, _clash(old, sides), ancestor, tuple(sides)))
+
+
+def _seen(side: Entry | None, number: int) -> Hashable:
+    """What a side's group is: like nothing else if nobody decided about it, as on a side that is itself an ancestor."""
+    return identity(side) if side is None or _mark(side) is None else number
 
 
 def _before(old: Entry | None, mark: MergeRecord, sides: Sequence[Hashable]) -> Entry | None:

@@ -1,11 +1,11 @@
-"""Ways to settle conflicts that ask nobody."""
+"""Ways to settle conflicts that ask nobody, and what several ancestors of a merge are together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from git_theta.flows.merging.plan import ADDED, UNDECIDED, Versions
+from git_theta.flows.merging.plan import ADDED, OURS, STRUCTURE, UNDECIDED, Versions
 from git_theta.merges.decisions import Clash, Conflict, Decision, Settle
 from git_theta.metadata import Metadata
 
@@ -18,35 +18,46 @@ def nobody(_conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
 
 
 def as_before(versions: Versions) -> Settle:
-    """All stays as it is in the ancestor; where that has it not, it is ours.
+    """All stays as it is in the ancestor; where that has it not, it is as on a side that has it.
 
-    For a merge of two ancestors of a merge; `undecided` then says which groups were in conflict.
+    For a merge of two ancestors of a merge; `undecided` then says what was in conflict.
 
     Args:
         versions: that are merged.
     """
 
     def settle(conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
-        return {conflict.name: Decision("ancestor" if is_there(conflict) else "ours") for conflict in conflicts}
+        return {conflict.name: Decision(side(conflict)) for conflict in conflicts}
 
-    def is_there(conflict: Conflict) -> bool:
-        return versions.ancestor is not None and (conflict.ancestor is not None or conflict.clash in _OTHERS)
+    def side(conflict: Conflict) -> str:
+        is_other = conflict.clash in _OTHERS
+        if versions.ancestor is not None and (conflict.ancestor is not None or is_other):
+            return "ancestor"
+        return "ours" if is_other or conflict.sides[OURS] is not None else "theirs"
 
     return settle
 
 
-def undecided(merged: Metadata, conflicts: Sequence[Conflict]) -> Metadata:
-    """Mark the groups that were in conflict between two ancestors of a merge.
+def undecided(merged: Metadata, conflicts: Sequence[Conflict], sides: Sequence[Metadata] = ()) -> Metadata:
+    """Mark what was in conflict between two ancestors of a merge.
 
-    Both sides of the outer merge decided about them. Whatever value the ancestor is given, it could be the one that a
-    side decided for, which would then count as no change, and the decision be lost. A group that is marked is changed
-    on every side.
+    Both sides of the outer merge decided about it. Whatever the ancestor is given, it could be what a side decided for,
+    which would then count as no change, and the decision be lost. What is marked is changed on every side.
 
     Args:
         merged: settled by `as_before`.
         conflicts: that there were.
+        sides: that were merged. They may be such ancestors themselves.
     """
-    marks = {conflict.name: UNDECIDED if conflict.ancestor is not None else ADDED for conflict in conflicts}
-    return replace(
-        merged, entries=tuple(replace(entry, merge=marks.get(entry.name, entry.merge)) for entry in merged.entries)
-    )
+    groups = [conflict for conflict in conflicts if conflict.clash not in _OTHERS]
+    others = [conflict.name for conflict in conflicts if conflict.clash in _OTHERS]
+    marks = {conflict.name: UNDECIDED if conflict.ancestor is not None else ADDED for conflict in groups}
+    names = dict.fromkeys([*others, *(name for side in sides for name in side.skeleton.undecided)])
+    entries = tuple(replace(entry, merge=marks.get(entry.name, entry.merge)) for entry in merged.entries)
+    return replace(merged, skeleton=replace(merged.skeleton, undecided=tuple(names)), entries=entries)
+
+
+def all_undecided(metadata: Metadata) -> Metadata:
+    """Mark everything: two ancestors of a merge clashed as a whole."""
+    entries = tuple(replace(entry, merge=UNDECIDED) for entry in metadata.entries)
+    return replace(metadata, skeleton=replace(metadata.skeleton, undecided=(STRUCTURE,)), entries=entries)

@@ -84,7 +84,9 @@ class Structure:
         """What becomes of all that is no group."""
         names = {metadata.format for metadata in self._all}
         if len(names) > 1 and not all(name in self._formats.names() for name in names):
-            version = self._choose([_whole(metadata) for metadata in self._all])
+            # What nobody decided about is like nothing else: its number stands for it.
+            found = [_whole(metadata) if metadata.is_decided else at for at, metadata in enumerate(self._all)]
+            version = self._choose(found)
             return Outside(version, conflicts=() if version is not None else (self._conflict(),), is_whole=True)
         version = self._choose(self._frames())
         if version is not None:
@@ -136,7 +138,8 @@ class Structure:
     def _choose(self, found: Sequence[Hashable]) -> int | None:
         """The side that is taken, of what the versions are; the ancestor's is the last, if there is one."""
         count = len(self._versions.sides)
-        return choose(found[count] if len(found) > count else None, found[:count])
+        seen = [at if self._all[at].skeleton.undecided else what for at, what in enumerate(found)]
+        return choose(seen[count] if len(seen) > count else None, seen[:count])
 
     def _conflict(self) -> Conflict:
         return Conflict(STRUCTURE, Clash.STRUCTURE, None, (None,) * len(self._versions.sides))
@@ -192,8 +195,10 @@ class Structure:
             if texts is None:
                 return None
             found.append(texts)
-        count = len(self._versions.sides)
-        return merge_texts(found[count] if len(found) > count else None, found[:count])
+        count, ancestor = len(self._versions.sides), self._versions.ancestor
+        if ancestor is None:
+            return merge_texts(None, found)
+        return merge_texts(found[count], found[:count], ancestor.skeleton.undecided)
 
     def _texts_of(self, metadata: Metadata) -> Texts | None:
         try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from git_theta.flows.merging.plan import OURS, choose
+from git_theta.flows.merging.plan import OURS, STRUCTURE, UNDECIDED, choose
 from git_theta.merges.decisions import Clash, Conflict
 
 Texts = Mapping[str, str]
@@ -24,18 +24,20 @@ class MergedTexts:
     conflicts: tuple[Conflict, ...]
 
 
-def merge_texts(ancestor: Texts | None, sides: Sequence[Texts]) -> MergedTexts:
+def merge_texts(ancestor: Texts | None, sides: Sequence[Texts], undecided: Collection[str] = ()) -> MergedTexts:
     """Merge value by value, by the same rule as groups; a value that a side lacks was removed there.
 
     Args:
         ancestor: text by name; None if there is no ancestor.
         sides: the same of each side.
+        undecided: what nobody decided about in the ancestor, by name: every side has changed it.
     """
     old = ancestor or {}
+    is_open = STRUCTURE in undecided
     taken, conflicts = {}, []
     for name in dict.fromkeys(name for texts in (*sides, old) for name in texts):
         found = [texts.get(name) for texts in sides]
-        side = choose(old.get(name), found)
+        side = choose(UNDECIDED if is_open or name in undecided else old.get(name), found)
         if side is None:
             conflicts.append(Conflict(name, Clash.TEXT, None, (None,) * len(sides), (old.get(name), *found)))
         elif found[side] != found[OURS]:

@@ -262,3 +262,14 @@ def test_group_added_differently_in_both_ancestors_has_none_before() -> None:
     assert conflict is not None
     assert conflict.ancestor is None
     assert plan(ancestor, model(b="0"), model(a="1", b="0"))["a"].conflict is not None
+
+
+def test_group_that_nobody_decided_about_on_a_side_is_like_no_other() -> None:
+    """Such a side is itself an ancestor that was merged from two, and is merged with a third one."""
+    first = undecided(model(a="0", b="0"), [Conflict("a", Clash.VALUES, entry("a", "0"), ())])
+    for third in "05":
+        for sides in ((first, model(a=third, b="1")), (model(a=third, b="1"), first)):
+            found = plan(model(a="0", b="0"), *sides)
+            assert found["b"].conflict is None
+            assert (found["a"].conflict is None) == (third == "0")
+            assert third == "5" or found["a"].entry == first.by_name()["a"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from git_theta.flows.merging.texts import MergedTexts, merge_texts
 from git_theta.merges.decisions import Clash, Conflict
 
@@ -35,6 +37,18 @@ def test_without_ancestor_everything_was_added() -> None:
     assert merge_texts(None, [{"a": "1", "b": "1"}, {"b": "2", "c": "1"}]) == MergedTexts(
         {"c": 1}, (conflict("b", None, "1", "2"),)
     )
+
+
+@pytest.mark.parametrize("undecided", [("epoch",), ("(structure)",), ("epoch", "step")])
+def test_text_that_nobody_decided_about_is_changed_on_every_side(undecided: tuple[str, ...]) -> None:
+    old = {"epoch": "3"}
+    for ours, theirs in (("3", "4"), ("4", "3"), ("4", "5")):
+        merged = merge_texts(old, [{"epoch": ours}, {"epoch": theirs}], undecided)
+        assert merged.conflicts == (conflict("epoch", "3", ours, theirs),)
+    assert merge_texts(old, [{"epoch": "4"}, {}], undecided).conflicts == (conflict("epoch", "3", "4", None),)
+    for both in "34":
+        assert merge_texts(old, [{"epoch": both}, {"epoch": both}], undecided) == MergedTexts({}, ())
+    assert merge_texts(old, [{"epoch": "3"}, {"epoch": "4"}], ("other",)) == MergedTexts({"epoch": 1}, ())
 
 
 def test_of_many_sides_the_one_that_changed_it_is_taken() -> None:
