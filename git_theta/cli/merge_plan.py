@@ -15,8 +15,9 @@ from git_theta.cli.boundary import printable
 from git_theta.cli.strategies import Said
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import UsageError
+from git_theta.flows.meetings import Meeting
 from git_theta.flows.merge import Plan
-from git_theta.flows.octopus import Meeting, Side, Survey, others_merged, sides_of, survey
+from git_theta.flows.octopus import Side, Survey, others_merged, sides_of, survey
 from git_theta.git.trees import Trees
 from git_theta.merges.decisions import Conflict, Decision
 from git_theta.merges.fitting import SIDES
@@ -83,7 +84,7 @@ def show(workspace: Workspace, others: Sequence[str], said: Said | None, *, as_j
     head = Side(repository.branch() or "HEAD", repository.resolve("HEAD", "commit"))
     named = [Side(other, repository.resolve(other, "commit")) for other in others]
     sides = sides_of(repository, [head, *named])
-    found = survey(repository, sides)
+    found = survey(repository, sides, workspace.merger)
     with Trees.beside(repository, workspace.store.temporary_directory(), keep=False) as trees:
         problems = {**found.problems, **dict.fromkeys(others_merged(found, trees)[1], "git cannot merge it")}
     checkpoints = {meeting.path: _outlooks(workspace, found, meeting, said) for meeting in found.meetings}
@@ -112,10 +113,10 @@ def _of_groups(plan: Plan, answer: Answer, sides: Sequence[str]) -> Iterator[Out
     for step in plan.steps:
         if step.conflict is not None:
             yield _of_conflict(step.conflict, answer, sides)
-        elif not step.changed:
+        elif not step.changed or step.side is None:
             yield Outlook(step.name, _UNCHANGED)
         else:
-            side = sides[step.changed[0]]
+            side = sides[step.side]
             yield Outlook(step.name, "taken" if step.entry is not None else "removed", side)
 
 
@@ -135,10 +136,7 @@ def _lines(head: Side, found: Survey, checkpoints: dict[str, list[Outlook]], pro
     if len(names) == 1:
         yield "Already up to date." if found.sides[0] == head else f"Fast-forward to {names[0]}."
         return
-    ancestor = "without a common ancestor" if found.base is None else f"from the common ancestor {found.base[:10]}"
-    yield f"Merge of {', '.join(names[:-1])} and {names[-1]}, {ancestor}"
-    if found.more_bases:
-        yield "There are other common ancestors; git merges them with each other first, which may change this plan."
+    yield f"Merge of {', '.join(names[:-1])} and {names[-1]}, {_ancestry(found.bases)}"
     for path, side in found.from_sides.items():
         if side is not None:
             yield f"{path}: {'from' if found.taken[path] is not None else 'removed by'} {names[side]}"
@@ -150,6 +148,14 @@ def _lines(head: Side, found: Survey, checkpoints: dict[str, list[Outlook]], pro
         yield f"{path}: conflict: {why}"
     if not problems:
         yield "All other files merge."
+
+
+def _ancestry(bases: Sequence[str]) -> str:
+    if not bases:
+        return "without a common ancestor"
+    if len(bases) == 1:
+        return f"from the common ancestor {bases[0][:10]}"
+    return f"from the common ancestors {' and '.join(base[:10] for base in bases)}, merged with each other"
 
 
 def _folded(looks: Sequence[Outlook]) -> Iterator[str]:
@@ -182,7 +188,8 @@ def _as_json(found: Survey, checkpoints: dict[str, list[Outlook]], problems: dic
     ]
     return {
         "sides": [{"name": side.name, "commit": side.commit} for side in found.sides],
-        "ancestor": found.base,
+        "ancestor": found.bases[0] if found.bases else None,
+        "ancestors": list(found.bases),
         "checkpoints": [*taken, *merged],
         "problems": [{"path": path, "reason": why} for path, why in problems.items()],
     }

@@ -14,7 +14,8 @@ from git_theta.cli.boundary import complain
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import GitError, ThetaError, UsageError
 from git_theta.flows.fetch import fetch
-from git_theta.flows.octopus import Joined, Meeting, Side, Survey, join, sides_of, survey
+from git_theta.flows.meetings import Meeting
+from git_theta.flows.octopus import Joined, Side, Survey, join, sides_of, survey
 from git_theta.git import drivers
 from git_theta.git.trees import Trees
 from git_theta.merges.decisions import Settle
@@ -34,7 +35,7 @@ def command(arguments: tuple[str, ...]) -> int:
         workspace = Workspace.here()
         commits = _commits(workspace, arguments)
         _check_index(workspace)
-        found = survey(workspace.repository, sides_of(workspace.repository, commits))
+        found = survey(workspace.repository, sides_of(workspace.repository, commits), workspace.merger)
         with Trees.beside(workspace.repository, workspace.store.temporary_directory(), keep=True) as trees:
             joined = join(found, trees, workspace.merger, partial(_settle, workspace, found))
         return _check_out(workspace, joined)

@@ -165,7 +165,7 @@ class _Merge:
 
     def _whole(self, version: int) -> Metadata:
         """One version as it is; to take the ancestor is to decide for it."""
-        is_ancestor = version == len(self._versions.sides)
+        is_ancestor = version >= len(self._versions.sides)
         found = self._versions.all()[version]
         return unmarked(found) if is_ancestor else found
 

@@ -161,8 +161,14 @@ class Repository:
         """The best common ancestors of all the commits; none if their histories have nothing in common."""
         if len(commits) < 2:
             return list(commits)
-        arguments = ["merge-base", "--all", *(["--octopus"] if len(commits) > 2 else []), "--", *commits]
-        status, output, complaint = command.attempt(arguments, cwd=self.cwd)
+        return self._merge_base("--all", *(["--octopus"] if len(commits) > 2 else []), "--", *commits)
+
+    def bases_with_any(self, commit: str, others: Sequence[str]) -> list[str]:
+        """The best common ancestors of a commit and of what a merge of the others would be."""
+        return self._merge_base("--all", "--", commit, *others)
+
+    def _merge_base(self, *arguments: str) -> list[str]:
+        status, output, complaint = command.attempt(["merge-base", *arguments], cwd=self.cwd)
         if status > 1:
             raise GitError(f"git merge-base failed: {command.reason(complaint)}")
         return command.lines(output)
@@ -254,6 +260,10 @@ class Repository:
     def write_blob(self, content: bytes) -> str:
         """Keep content as a blob, past all filters; returns its name."""
         return command.lines(self.git("hash-object", "-w", "-t", "blob", "--stdin", stdin=content))[0]
+
+    def blob_name(self, content: bytes) -> str:
+        """The name that content would have as a blob."""
+        return command.lines(self.git("hash-object", "-t", "blob", "--stdin", stdin=content))[0]
 
     def settings(self) -> dict[str, str]:
         """The configuration below "theta."; see `settings`."""

@@ -484,6 +484,7 @@ def test_dry_run_as_json_says_all_of_every_group(on_b1: Repo) -> None:
     plan = json.loads(done.stdout)
     assert plan["sides"] == [{"name": name, "commit": on_b1.rev(name)} for name in ("b1", "b2")]
     assert plan["ancestor"] == on_b1.rev("main")
+    assert plan["ancestors"] == [on_b1.rev("main")]
     (checkpoint,) = plan["checkpoints"]
     assert (checkpoint["path"], checkpoint["outcome"]) == (MODEL, "merged")
     groups = {group.pop("name"): group for group in checkpoint["groups"]}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
+from git_theta.cli.workspace import Workspace
 from git_theta.flows.octopus import Side, Survey, listed, sides_of, survey
-from git_theta.git.repository import Repository
+from git_theta.git.repository import FileEntry, Repository
 from tests.branches import MODEL, MODELS, copy, grow
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from git_theta.metadata import Metadata
     from tests.helpers import Repo
 
 
@@ -24,7 +27,9 @@ def repo(branches_on_main: Path, tmp_path: Path) -> Repo:
 
 def surveyed(repo: Repo, *names: str) -> Survey:
     here = Repository.discover(repo.path)
-    return survey(here, sides_of(here, [Side(name, repo.rev(name)) for name in names]))
+    with contextlib.chdir(repo.path):
+        merger = Workspace.here().merger
+    return survey(here, sides_of(here, [Side(name, repo.rev(name)) for name in names]), merger)
 
 
 def blob(repo: Repo, name: str) -> str:
@@ -35,8 +40,7 @@ def test_commit_in_the_history_of_another_is_no_side(repo: Repo) -> None:
     repo.git("branch", "again", "b1")
     found = surveyed(repo, "main", "b1", "again", "b2", "main")
     assert [side.name for side in found.sides] == ["b1", "b2"]
-    assert found.base == repo.rev("main")
-    assert not found.more_bases
+    assert found.bases == (repo.rev("main"),)
 
 
 def test_single_commit_is_its_own_survey(repo: Repo) -> None:
@@ -114,17 +118,71 @@ def test_path_that_is_something_else_on_a_side_is_left_to_git(repo: Repo) -> Non
 def test_without_a_common_ancestor_all_is_added(repo: Repo) -> None:
     grow(repo, "x", "main", {MODEL: "attn5"}, orphan=True)
     found = surveyed(repo, "x", "b1")
-    assert found.base is None
+    assert found.bases == ()
     (meeting,) = found.meetings
     assert meeting.versions.ancestor is None
 
 
-def test_several_equally_good_ancestors_are_told_of(repo: Repo) -> None:
-    for branch, other in (("x", "b2"), ("y", "b1")):
-        tree, start = repo.rev("b1^{tree}"), {"x": "b1", "y": "b2"}[branch]
-        made = repo.git("commit-tree", tree, "-p", start, "-p", other, "-m", branch).stdout.strip()
-        repo.git("update-ref", f"refs/heads/{branch}", made)
-    assert surveyed(repo, "x", "y").more_bases
+def merge(repo: Repo, branch: str, parents: tuple[str, ...], content: str | None, **more: str) -> None:
+    """A branch that ends in a merge in which the model became this."""
+    grow(repo, branch, parents[0], {MODEL: content, **more})
+    made = repo.git(
+        "commit-tree", f"{branch}^{{tree}}", *(word for one in parents for word in ("-p", one)), "-m", branch
+    )
+    repo.git("update-ref", f"refs/heads/{branch}", made.stdout.strip())
+
+
+def undecided(metadata: Metadata | None) -> list[str]:
+    assert metadata is not None
+    return [entry.name for entry in metadata.entries if entry.merge is not None and entry.merge.method == "undecided"]
+
+
+def test_several_equally_good_ancestors_are_merged_with_each_other(repo: Repo) -> None:
+    merge(repo, "x", ("b1", "b2"), "b1")
+    merge(repo, "y", ("b2", "b1"), "b2")
+    found = surveyed(repo, "x", "y")
+    assert sorted(found.bases) == sorted([repo.rev("b1"), repo.rev("b2")])
+    (meeting,) = found.meetings
+    assert undecided(meeting.versions.ancestor) == ["h.0.attn", "h.1.attn", "h.2.attn"]
+
+
+def test_ancestors_that_merge_to_what_a_side_has_are_unchanged_there(repo: Repo) -> None:
+    grow(repo, "other", "main", {"other.txt": "other"})
+    merge(repo, "x", ("b1", "other"), "b1")
+    merge(repo, "y", ("other", "b1"), None)
+    found = surveyed(repo, "x", "y")
+    assert len(found.bases) == 2
+    assert (found.taken[MODEL], found.from_sides[MODEL], found.problems) == (None, 1, {})
+
+
+@pytest.mark.parametrize("kept", ["base", "b1"])
+def test_checkpoint_that_an_ancestor_removed_and_another_changed_is_decided_by_none(repo: Repo, kept: str) -> None:
+    """Whatever became of it on one side, it is not for the other side to overrule."""
+    grow(repo, "gone", "main", {MODEL: None})
+    merge(repo, "x", ("b1", "gone"), kept)
+    merge(repo, "y", ("gone", "b1"), None)
+    assert surveyed(repo, "x", "y").problems == {MODEL: "one side removed it, and another changed it"}
+    merge(repo, "z", ("gone", "b1"), "b2")
+    assert [meeting.path for meeting in surveyed(repo, "x", "z").meetings] == [MODEL]
+
+
+def test_what_two_of_three_sides_come_from_counts_between_them(repo: Repo) -> None:
+    """One of the two took back what they share. It is as in the ancestor of all, and a change all the same."""
+    grow(repo, "x", "b1", {"x.txt": "x"})
+    grow(repo, "y", "b1", {MODEL: "base"})
+    found = surveyed(repo, "x", "y", "b3")
+    (meeting,) = found.meetings
+    assert found.bases == (repo.rev("main"),)
+    assert meeting.versions.pairs.keys() == {(0, 1)}
+    grow(repo, "z", "main", {"z.txt": "z"})
+    taken = surveyed(repo, "x", "y", "z")
+    assert (taken.taken[MODEL], taken.from_sides[MODEL]) == (entry(repo, "main"), 1)
+    grow(repo, "v", "b1", {MODEL: None})
+    assert surveyed(repo, "x", "v", "b3").problems == {MODEL: "one side removed it, and another changed it"}
+
+
+def entry(repo: Repo, revision: str) -> FileEntry:
+    return FileEntry("100644", repo.rev(f"{revision}:{MODEL}"))
 
 
 def test_few_names_are_listed_and_many_counted() -> None:

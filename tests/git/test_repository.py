@@ -429,3 +429,47 @@ class TestRefresh:
         repository.refresh_index(["sub/a\nb"])
         assert repository.index_blobs("sub/a\nb") == {"sub/a\nb": [blob(repo, b"new!")]}
         assert repo.git("diff", "--name-only").stdout == "other\n"
+
+
+class TestAncestors:
+    @pytest.fixture
+    def forked(self, repo: Repo) -> Repo:
+        """ "late" and "later" start from the second commit, "early" from the first."""
+        repo.git("commit", "-q", "--allow-empty", "-m", "first")
+        repo.git("tag", "first")
+        repo.git("commit", "-q", "--allow-empty", "-m", "second")
+        repo.git("tag", "second")
+        for name, start in (("early", "first"), ("late", "second"), ("later", "second")):
+            repo.git("checkout", "-q", "-b", name, start)
+            repo.git("commit", "-q", "--allow-empty", "-m", name)
+        return repo
+
+    def test_of_all_commits(self, forked: Repo) -> None:
+        repository = Repository.discover(forked.path)
+        commits = [forked.rev(name) for name in ("late", "later", "early")]
+        assert repository.merge_bases(commits) == [forked.rev("first")]
+        assert repository.merge_bases(commits[:2]) == [forked.rev("second")]
+
+    def test_of_a_commit_and_a_merge_of_others(self, forked: Repo) -> None:
+        repository = Repository.discover(forked.path)
+        others = [forked.rev(name) for name in ("later", "early")]
+        assert repository.bases_with_any(forked.rev("late"), others) == [forked.rev("second")]
+
+    def test_of_strangers(self, forked: Repo) -> None:
+        forked.git("checkout", "-q", "--orphan", "island")
+        forked.git("commit", "-q", "--allow-empty", "-m", "island")
+        repository = Repository.discover(forked.path)
+        assert repository.merge_bases([forked.rev("island"), forked.rev("late")]) == []
+        assert repository.bases_with_any(forked.rev("island"), [forked.rev("late"), forked.rev("early")]) == []
+
+    def test_commit_that_is_none_is_an_error(self, forked: Repo) -> None:
+        repository = Repository.discover(forked.path)
+        with pytest.raises(GitError, match="git merge-base failed"):
+            repository.bases_with_any(forked.rev("late"), ["1" * 40])
+
+
+def test_name_of_a_blob_that_is_not_kept(repo: Repo) -> None:
+    repository = Repository.discover(repo.path)
+    name = repository.blob_name(b"content")
+    assert repo.git("cat-file", "-e", name, check=False).returncode != 0
+    assert repository.write_blob(b"content") == name

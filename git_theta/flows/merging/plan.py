@@ -6,9 +6,10 @@ counts as added. Of equal values ours are taken, however the other sides keep th
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+import itertools
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
 
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import UNDECIDED_METHOD, Entry, MergeRecord, Metadata
@@ -25,6 +26,8 @@ ADDED: Final = MergeRecord(UNDECIDED_METHOD, (("added", True),))
 OURS: Final = 0
 """The number of our side; theirs is 1, and so on."""
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Versions:
@@ -33,14 +36,53 @@ class Versions:
     Attributes:
         ancestor: what the sides come from; None if they have nothing in common.
         sides: ours, theirs, and further ones.
+        pairs: what two of three or more sides come from (None if it was not there), where that is something else: by
+            their numbers, the smaller one first.
     """
 
     ancestor: Metadata | None
     sides: tuple[Metadata, ...]
+    pairs: Mapping[tuple[int, int], Metadata | None] = field(default_factory=dict)
 
     def all(self) -> tuple[Metadata, ...]:
-        """Ours first, the ancestor last."""
-        return self.sides if self.ancestor is None else (*self.sides, self.ancestor)
+        """Ours first, behind the sides the ancestor, then those of pairs."""
+        ancestor = () if self.ancestor is None else (self.ancestor,)
+        return (*self.sides, *ancestor, *(old for old in self.pairs.values() if old is not None))
+
+    @property
+    def lineage(self) -> Lineage:
+        """What comes from what."""
+        count = len(self.sides)
+        ancestor = None if self.ancestor is None else count
+        following = itertools.count(count if ancestor is None else count + 1)
+        pairs = {pair: None if old is None else next(following) for pair, old in self.pairs.items()}
+        return Lineage(count, ancestor, pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What the sides of a merge come from, by number in `Versions.all`.
+
+    Attributes:
+        count: of the sides, which are the first.
+        ancestor: of all sides; None if there is none.
+        pairs: as in `Versions`.
+    """
+
+    count: int
+    ancestor: int | None
+    pairs: Mapping[tuple[int, int], int | None] = field(default_factory=dict)
+
+    def before(self, found: Sequence[T], one: int, two: int) -> T | None:
+        """What something was in what two sides come from, of what it is in all versions; None if it was not there."""
+        number = self.pairs.get((min(one, two), max(one, two)), self.ancestor)
+        return None if number is None else found[number]
+
+    def choose(self, found: Sequence[Hashable]) -> int | None:
+        """The side that a merge takes something from, by number, of what it is in all versions; None for a conflict."""
+        if self.pairs:
+            return pick(found[: self.count], lambda one, two: self.before(found, one, two))
+        return choose(None if self.ancestor is None else found[self.ancestor], found[: self.count])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +119,9 @@ def plan_groups(versions: Versions) -> tuple[Step, ...]:
         One step for each, in the order of our file; groups that others added stand behind those that they stand behind
         there.
     """
-    old = {} if versions.ancestor is None else versions.ancestor.by_name()
-    sides = [side.by_name() for side in versions.sides]
-    return tuple(_step(name, old.get(name), [side.get(name) for side in sides]) for name in _order([*sides, old]))
+    lineage, known = versions.lineage, [metadata.by_name() for metadata in versions.all()]
+    named = known[: lineage.count + (lineage.ancestor is not None)]
+    return tuple(_step(name, [groups.get(name) for groups in known], lineage) for name in _order(named))
 
 
 def choose(old: Hashable, sides: Sequence[Hashable]) -> int | None:
@@ -95,6 +137,21 @@ def choose(old: Hashable, sides: Sequence[Hashable]) -> int | None:
     return changed[0] if all(sides[side] == sides[changed[0]] for side in changed) else None
 
 
+def pick(sides: Sequence[Hashable], before: Callable[[int, int], Hashable]) -> int | None:
+    """As `choose`, where not all sides come from the same: what no other side changed since it parted from that side.
+
+    A side may have taken back what it shares with another one, and so be as the ancestor of all of them is.
+
+    Args:
+        sides: what it is on each side.
+        before: what it was in what two sides come from, by their numbers.
+    """
+    for one, side in enumerate(sides):
+        if all(two == one or other in (side, before(one, two)) for two, other in enumerate(sides)):
+            return one
+    return None
+
+
 def changes(old: Hashable, sides: Sequence[Hashable]) -> tuple[int, ...]:
     """The sides that differ from the ancestor, by number."""
     return tuple(number for number, side in enumerate(sides) if side != old)
@@ -105,38 +162,44 @@ def identity(entry: Entry | None) -> Hashable:
     return None if entry is None else (entry.dtype, entry.shape, entry.digest)
 
 
-def _step(name: str, old: Entry | None, sides: Sequence[Entry | None]) -> Step:
-    identities = [_seen(side, number) for number, side in enumerate(sides)]
-    mark = None if old is None else _mark(old)
-    before = identity(old) if mark is None else mark
-    changed = changes(before, identities)
-    side = choose(before, identities)
+def _step(name: str, found: Sequence[Entry | None], lineage: Lineage) -> Step:
+    seen = [_seen(entry, number) for number, entry in enumerate(found)]
+    sides = found[: lineage.count]
+    changed = changes(None if lineage.ancestor is None else seen[lineage.ancestor], seen[: lineage.count])
+    side = lineage.choose(seen)
     if side is not None:
         return Step(name, changed, side, sides[side])
-    ancestor = old if mark is None else _before(old, mark, identities)
-    return Step(name, changed, None, None, Conflict(name, _clash(old, sides), ancestor, tuple(sides)))
+    ancestor = _before(found, seen, lineage)
+    return Step(name, changed, None, None, Conflict(name, _clash(found, lineage), ancestor, tuple(sides)))
 
 
-def _seen(side: Entry | None, number: int) -> Hashable:
-    """What a side's group is: like nothing else if nobody decided about it, as on a side that is itself an ancestor."""
-    return identity(side) if side is None or _mark(side) is None else number
+def _seen(entry: Entry | None, number: int) -> Hashable:
+    """What a group of a version is: like nothing else if nobody decided about it."""
+    return identity(entry) if entry is None or _mark(entry) is None else number
 
 
-def _before(old: Entry | None, mark: MergeRecord, sides: Sequence[Hashable]) -> Entry | None:
-    """What a group that is marked has as its ancestor: nothing if a side would seem to have left that alone."""
-    return None if old is None or mark == ADDED or identity(old) in sides else replace(old, merge=None)
+def _before(found: Sequence[Entry | None], seen: Sequence[Hashable], lineage: Lineage) -> Entry | None:
+    """What a group has as its ancestor: nothing if a side would seem to have left that alone, and did not."""
+    old = None if lineage.ancestor is None else found[lineage.ancestor]
+    if old is None or _mark(old) == ADDED:
+        return None
+    numbers = range(lineage.count)
+    alike = [number for number in numbers if identity(found[number]) == identity(old)]
+    is_back = any(seen[one] != lineage.before(seen, one, two) for one in alike for two in numbers if two != one)
+    return None if is_back else old if _mark(old) is None else replace(old, merge=None)
 
 
 def _mark(entry: Entry) -> MergeRecord | None:
     return entry.merge if entry.merge in (UNDECIDED, ADDED) else None
 
 
-def _clash(old: Entry | None, sides: Iterable[Entry | None]) -> Clash:
+def _clash(found: Sequence[Entry | None], lineage: Lineage) -> Clash:
     """Why a group does not merge by itself."""
-    sides = list(sides)
-    present = [side for side in sides if side is not None]
-    if old is not None and len(present) < len(sides):
+    numbers = range(lineage.count)
+    missing = [number for number in numbers if found[number] is None]
+    if any(lineage.before(found, one, two) is not None for one in missing for two in numbers if two != one):
         return Clash.REMOVED
+    present = [side for side in found[: lineage.count] if side is not None]
     if len({side.dtype for side in present}) > 1:
         return Clash.DTYPE
     if len({side.shape for side in present}) > 1:

@@ -70,12 +70,10 @@ def _check_apart(paths: Sequence[tuple[str, ...]]) -> None:
 
 def _empty(versions: Versions, found: Sequence[Sequence[str]]) -> list[str]:
     """The dicts that hold nothing, merged like groups."""
-    count = len(versions.sides)
-    old = set(found[count]) if len(found) > count else set()
-    sides = [set(names) for names in found[:count]]
+    lineage, known = versions.lineage, [set(names) for names in found]
     merged = []
     for name in sorted(set().union(*found), key=tensors.split_name):
-        side = choose(name if name in old else None, [name if name in names else None for names in sides])
-        if side is not None and name in sides[side]:
+        side = lineage.choose([name if name in names else None for names in known])
+        if side is not None and name in known[side]:
             merged.append(name)
     return merged

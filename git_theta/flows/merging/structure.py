@@ -18,7 +18,7 @@ from git_theta.checkpoints.hollow import Shapes, write_hollow
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import MergeError, NotThisFormatError, PluginError
 from git_theta.flows.merging import stand_ins
-from git_theta.flows.merging.plan import OURS, STRUCTURE, Versions, choose, identity
+from git_theta.flows.merging.plan import OURS, STRUCTURE, Versions, identity
 from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
 from git_theta.layout import Layout
 from git_theta.merges.decisions import Clash, Conflict
@@ -136,10 +136,9 @@ class Structure:
         return bool(getattr(self._installed(name), "has_checksums", False))
 
     def _choose(self, found: Sequence[Hashable]) -> int | None:
-        """The side that is taken, of what the versions are; the ancestor's is the last, if there is one."""
-        count = len(self._versions.sides)
+        """The side that is taken, of what the versions are."""
         seen = [at if self._all[at].skeleton.undecided else what for at, what in enumerate(found)]
-        return choose(seen[count] if len(seen) > count else None, seen[:count])
+        return self._versions.lineage.choose(seen)
 
     def _conflict(self) -> Conflict:
         return Conflict(STRUCTURE, Clash.STRUCTURE, None, (None,) * len(self._versions.sides))
@@ -195,10 +194,8 @@ class Structure:
             if texts is None:
                 return None
             found.append(texts)
-        count, ancestor = len(self._versions.sides), self._versions.ancestor
-        if ancestor is None:
-            return merge_texts(None, found)
-        return merge_texts(found[count], found[:count], ancestor.skeleton.undecided)
+        undecided = [metadata.skeleton.undecided for metadata in self._all]
+        return merge_texts(found, self._versions.lineage, undecided)
 
     def _texts_of(self, metadata: Metadata) -> Texts | None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from git_theta.flows.merging.plan import OURS, STRUCTURE, UNDECIDED, choose
+from git_theta.flows.merging.plan import OURS, STRUCTURE, Lineage
 from git_theta.merges.decisions import Clash, Conflict
 
 Texts = Mapping[str, str]
@@ -24,22 +24,26 @@ class MergedTexts:
     conflicts: tuple[Conflict, ...]
 
 
-def merge_texts(ancestor: Texts | None, sides: Sequence[Texts], undecided: Collection[str] = ()) -> MergedTexts:
+def merge_texts(versions: Sequence[Texts], lineage: Lineage, undecided: Sequence[Collection[str]]) -> MergedTexts:
     """Merge value by value, by the same rule as groups; a value that a side lacks was removed there.
 
     Args:
-        ancestor: text by name; None if there is no ancestor.
-        sides: the same of each side.
-        undecided: what nobody decided about in the ancestor, by name: every side has changed it.
+        versions: text by name, of each version.
+        lineage: of the versions.
+        undecided: what nobody decided about in each, by name.
     """
-    old = ancestor or {}
-    is_open = STRUCTURE in undecided
     taken, conflicts = {}, []
-    for name in dict.fromkeys(name for texts in (*sides, old) for name in texts):
-        found = [texts.get(name) for texts in sides]
-        side = choose(UNDECIDED if is_open or name in undecided else old.get(name), found)
+    for name in dict.fromkeys(name for texts in versions for name in texts):
+        every = [texts.get(name) for texts in versions]
+        # What nobody decided about is like nothing else: its number stands for it.
+        seen = [
+            number if name in names or STRUCTURE in names else text
+            for number, (text, names) in enumerate(zip(every, undecided, strict=True))
+        ]
+        side, found = lineage.choose(seen), every[: lineage.count]
         if side is None:
-            conflicts.append(Conflict(name, Clash.TEXT, None, (None,) * len(sides), (old.get(name), *found)))
+            old = None if lineage.ancestor is None else every[lineage.ancestor]
+            conflicts.append(Conflict(name, Clash.TEXT, None, (None,) * lineage.count, (old, *found)))
         elif found[side] != found[OURS]:
             taken[name] = side
     return MergedTexts(taken, tuple(conflicts))

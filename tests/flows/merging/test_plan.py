@@ -216,6 +216,69 @@ def test_group_that_both_sides_reshaped_alike_is_a_conflict_of_values() -> None:
     assert conflict.clash == Clash.VALUES
 
 
+# --- sides that do not all come from the same ------------------------------------------------------------------------
+
+
+PAIRS = {
+    # in the ancestor of all, in what the first two come from, on three sides: what is taken
+    "neither of the two changed it": ("0", "1", ("1", "1", "0"), "1"),
+    "one of the two went on": ("0", "1", ("2", "1", "0"), "2"),
+    "one of the two took it back": ("0", "1", ("1", "0", "0"), "0"),
+    "the other one took it back": ("0", "1", ("0", "1", "0"), "0"),
+    "both of the two took it back": ("0", "1", ("0", "0", "2"), "2"),
+    "it was taken back, and changed elsewhere": ("0", "1", ("1", "0", "2"), None),
+    "the two went on in two ways": ("0", "1", ("2", "3", "0"), None),
+    "the third changed it, too": ("0", "1", ("1", "1", "2"), None),
+    "all are alike": ("0", "1", ("2", "2", "2"), "2"),
+    "the two had added it": ("", "1", ("2", "1", ""), "2"),
+    "the two had added it, and one removed it": ("", "1", ("", "1", ""), ""),
+    "the two had removed it, and one put it back": ("0", "", ("", "0", "0"), "0"),
+}
+
+
+def of(value: str) -> Metadata:
+    return model(a=value, b="1") if value else model(b="1")
+
+
+@pytest.mark.parametrize(("old", "shared", "sides", "value"), PAIRS.values(), ids=PAIRS.keys())
+def test_decision_where_two_of_three_sides_share_a_later_version(
+    old: str, shared: str, sides: tuple[str, ...], value: str | None
+) -> None:
+    versions = Versions(of(old), tuple(of(side) for side in sides), {(0, 1): of(shared)})
+    step = {found.name: found for found in plan_groups(versions)}["a"]
+    assert (step.conflict is not None) == (value is None)
+    assert (None if step.entry is None else step.entry.digest) == (digest(value) if value else None)
+    if value is not None:
+        assert step.side is not None
+        assert sides[step.side] == value
+
+
+@pytest.mark.parametrize(("sides", "ancestor"), [(("1", "0", "2"), None), (("1", "2", "3"), entry("a", "0"))])
+def test_side_that_took_a_group_back_is_not_one_that_left_it_alone(
+    sides: tuple[str, ...], ancestor: Entry | None
+) -> None:
+    """By the ancestor of all, a method would think so."""
+    versions = Versions(of("0"), tuple(of(side) for side in sides), {(0, 1): of("3")})
+    conflict = plan_groups(versions)[0].conflict
+    assert conflict is not None
+    assert conflict.ancestor == ancestor
+
+
+def test_group_that_two_sides_share_and_one_removed_and_one_changed_is_a_conflict() -> None:
+    versions = Versions(of(""), (of(""), of("2"), of("")), {(0, 1): of("1")})
+    found = {step.name: step for step in plan_groups(versions)}["a"]
+    assert found.conflict is not None
+    assert found.conflict.clash is Clash.REMOVED
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.sampled_from(["", "0", "1", "2"]), min_size=1, max_size=4), st.sampled_from(["", "0", "1"]))
+def test_pairs_that_share_what_all_share_change_nothing(sides: list[str], old: str) -> None:
+    pairs = {(one, two): of(old) for two in range(len(sides)) for one in range(two)}
+    found = tuple(of(side) for side in sides)
+    assert plan_groups(Versions(of(old), found, pairs)) == plan_groups(Versions(of(old), found))
+
+
 # --- size -----------------------------------------------------------------------------------------------------------
 
 
