@@ -15,8 +15,9 @@ from git_theta.git import command
 from git_theta.git.repository import FileEntry, Repository
 
 _NOBODY: Final = ("-c", "user.name=git-theta", "-c", "user.email=git-theta")
-# Checkpoints are not git's to merge here, also not those of several common ancestors.
-_OURS: Final = ("-c", "merge.theta.driver=true")
+# Checkpoints are not git's to merge here. What it meets all the same (a path that is a checkpoint in some commits
+# only) is a conflict; in ancestors that it merges with each other, that is as good as any.
+_CONFLICT: Final = ("-c", "merge.theta.driver=false")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Trees:
     def _merge(self, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
         arguments = ("merge-tree", "--write-tree", "--allow-unrelated-histories", "--no-messages", "--name-only", "-z")
         status, output, complaint = command.attempt(
-            [*_NOBODY, *_OURS, *arguments, ours, theirs], cwd=self.repository.cwd, variables=self.variables
+            [*_NOBODY, *_CONFLICT, *arguments, ours, theirs], cwd=self.repository.cwd, variables=self.variables
         )
         found = command.fields(output)
         if status > 1 or not found:

@@ -317,6 +317,19 @@ def test_conflict_of_another_file_changes_nothing(repo: Repo) -> None:
     assert state(repo) == before
 
 
+def test_file_that_became_a_checkpoint_on_several_sides_is_a_conflict_of_git(repo: Repo) -> None:
+    """It had been committed as it was, before Git-Theta came. None of the sides may win without a word."""
+    grow(repo, "raw", "main", {MODEL: "not a checkpoint yet"})
+    for number in (1, 2, 3):
+        grow(repo, f"x{number}", "raw", {MODEL: f"b{number}"})
+    repo.git("checkout", "-q", "x1")
+    before = state(repo)
+    done = repo.theta("merge", "x2", "x3", "--method", "average", check=False)
+    assert done.returncode == 2
+    assert f"git-theta: {MODEL}: git cannot merge it\n" in done.stderr
+    assert state(repo) == before
+
+
 def test_other_files_are_merged_line_by_line(repo: Repo) -> None:
     for name, text in (("b1", "ONE\ntwo\nthree\n"), ("b2", "one\ntwo\nTHREE\n")):
         grow(repo, name, name, {"notes.txt": text})
