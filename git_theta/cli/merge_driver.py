@@ -13,8 +13,8 @@ import click
 from git_theta.cli.boundary import complain
 from git_theta.cli.strategies import chosen
 from git_theta.cli.workspace import Workspace
-from git_theta.errors import MetadataError, StoreError, ThetaError
-from git_theta.flows.ancestors import merge_ancestors
+from git_theta.errors import MetadataError, StoreError
+from git_theta.flows.ancestors import merge_ancestors, unmerged_ancestor
 from git_theta.flows.merging.plan import Versions
 from git_theta.git import caller, drivers
 from git_theta.merges.decisions import Conflict
@@ -57,15 +57,16 @@ def command(ancestor: Path, ours: Path, theirs: Path, path: str, marker_size: in
 def _merge_ancestors(workspace: Workspace, files: tuple[Path, Path, Path], path: str) -> int:
     """Merge two ancestors of a merge. Nobody is asked, and nobody's decision is lost.
 
-    Where that fails, git would go on with one of them as the ancestor. With none, everything is asked for.
+    Where that fails, git would go on with one of them as the ancestor. With none, or one in which nothing is decided,
+    everything is asked for.
     """
+    merged = b""
     try:
         versions = _versions(files, path)
+        merged = serialize(unmerged_ancestor(versions))
         merged = serialize(merge_ancestors(workspace.merger, versions, path))
-    except ThetaError:
-        _replace(files[1], b"")
-        raise
-    _replace(files[1], merged)
+    finally:
+        _replace(files[1], merged)
     return 0
 
 

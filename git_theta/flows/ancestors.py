@@ -36,6 +36,11 @@ def merge_ancestors(merger: Merger, versions: Versions, path: str) -> Metadata:
     return undecided(outcome.metadata, outcome.plan.conflicts, versions.sides)
 
 
+def unmerged_ancestor(versions: Versions) -> Metadata:
+    """What stands for two ancestors of a merge that cannot be merged: of all that is there, every side decided."""
+    return all_undecided(versions.ancestor or versions.sides[0])
+
+
 @dataclass(frozen=True)
 class Ancestors:
     """What commits come from.
@@ -94,7 +99,7 @@ class Ancestors:
         try:
             return merge_ancestors(self.merger, versions, meeting.path)
         except ThetaError:
-            return all_undecided(versions.ancestor or versions.sides[0])
+            return unmerged_ancestor(versions)
 
     def _clashed(self, path: str, states: Sequence[State | None]) -> tuple[str, Metadata]:
         """A checkpoint that the first state which has it has, for git to be merged with none of what is there now."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from git_theta.metadata_file import parse
+from git_theta.flows.merging.plan import unmarked
+from git_theta.metadata import ObjectRef, Skeleton, Update
+from git_theta.metadata_file import parse, serialize
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
 
@@ -90,6 +93,23 @@ def test_ancestors_that_cannot_be_merged_are_none(
     assert code == 1
     assert ours == b""
     assert said.count("\n") == 1
+
+
+def test_ancestors_that_are_there_and_cannot_be_merged_decide_nothing(
+    in_merge_conflict: Repo, contents: dict[str, bytes]
+) -> None:
+    """With none, a group that one side of the merge removed would come back as added by the other one."""
+    old, lost = parse(contents["ancestor"]), dict(contents)
+    for digit, side in enumerate(("ours", "theirs"), 1):
+        skeleton = Skeleton(old.skeleton.size, str(digit) * 64, None, Update("dense", ObjectRef("3" * 64, 100)))
+        lost[side] = serialize(replace(parse(contents[side]), skeleton=skeleton))
+    code, ours, said = drive(in_merge_conflict, lost, 9)
+    assert code == 1
+    assert "3" * 64 in said
+    merged = parse(ours)
+    assert marked(merged) == [entry.name for entry in old.entries]
+    assert merged.skeleton.undecided == ("(structure)",)
+    assert unmarked(merged) == old
 
 
 def test_leftovers(in_merge_conflict: Repo, contents: dict[str, bytes]) -> None:
