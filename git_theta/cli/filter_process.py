@@ -14,12 +14,14 @@ from git_theta.cli.workspace import Workspace
 from git_theta.errors import GitError, ThetaError
 from git_theta.git.filter_protocol import Connection, Request
 from git_theta.git.pktline import EndOfInput
+from git_theta.memory import keep_freed
 
 
 @click.command("filter-process")
 @click.option("--skip", is_flag=True, help="Leave metadata files in the worktree.")
 def command(skip: bool) -> None:
     """Speak git's filter protocol on stdin and stdout, until git closes it."""
+    keep_freed()
     connection = Connection(sys.stdin.buffer, sys.stdout.fileno())
     try:
         connection.welcome(("clean", "smudge"))

@@ -60,6 +60,42 @@ def test_sum_is_rounded_once(scene: Scene) -> None:
     ]
 
 
+def awkward(dtype: str) -> Any:
+    """Numbers of every size, sums of which lie between two numbers, and the limits of the dtype."""
+    generator = np.random.default_rng(7)
+    bits = generator.integers(0, 256, (4000, tensors.itemsize(dtype)), np.uint8)
+    limits = [0.0, -0.0, 1e-45, -1e-45, 2e-38, 1.1754944e-38, 6e-8, 6.1e-5, 65504, 3.3895314e38, 3.4028235e38, 1.0]
+    small = np.array([-(2.0**-k) for k in range(160)])
+    with np.errstate(all="ignore"):
+        wanted = np.concatenate([limits, small, 1 + 2.0 ** -np.arange(60)]).astype(np.float64)
+    rows = np.empty((len(wanted), tensors.itemsize(dtype)), np.uint8)
+    narrow(wanted, dtype, rows)
+    return np.concatenate([bits, rows])
+
+
+@pytest.mark.parametrize("dtype", WORKING)
+@pytest.mark.parametrize("weight", [0.5, 1.0, 2.0**-16, 2.0**-17, 0.75], ids=str)
+@pytest.mark.parametrize("is_finite", [True, False])
+def test_mean_of_two_is_rounded_once_as_any_sum_is(dtype: str, weight: float, is_finite: bool) -> None:
+    one = awkward(dtype)
+    two = one[np.random.default_rng(8).permutation(len(one))]
+    if is_finite:
+        kept = np.ones(len(one), bool)
+        for rows in (one, two):
+            with np.errstate(all="ignore"):
+                sizes = np.abs(widen(rows, dtype).astype(np.float64))
+            kept &= (sizes < 1e37) & ((sizes == 0) | (sizes > 1e-20))
+        one, two = one[kept], two[kept]
+    out = np.empty_like(one)
+    weighted_sum([one, two], [weight, weight], dtype, out)
+    flat = [np.ascontiguousarray(rows).reshape(-1) for rows in (one, two)]
+    with np.errstate(all="ignore"):
+        total = widen(flat[0], dtype).astype(np.float64) * weight + widen(flat[1], dtype).astype(np.float64) * weight
+    wanted = np.empty_like(one)
+    narrow(total, dtype, wanted)
+    assert (out == wanted).all()
+
+
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_sum_is_the_same_however_it_is_split(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "_STEP", step)
