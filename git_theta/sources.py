@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import bisect
 import os
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from git_theta.errors import ChangedWhileReadingError
 
 BLOCK: Final = 1 << 20
+
+_TICK: Final = 100_000_000
+_COARSE_TICK: Final = 3_000_000_000
+"""Nanoseconds in which a file may change twice and have one time: more than the 10 ms of Linux, and the 2 s of FAT."""
+
+_FINE: Final = 1_000_000
+"""A time that is a multiple of this comes from a file system that may know no finer ones."""
 
 
 class Source(Protocol):
@@ -92,6 +101,32 @@ class FileSource:
                 raise ChangedWhileReadingError("the file was truncated while it was read")
             data += more
         return data
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What tells whether a file is still the one that was read, and has not been written to.
+
+    Attributes:
+        file: device, inode and size.
+        modified: when, in nanoseconds.
+        changed: when anything about it changed, in nanoseconds; programs cannot set this time.
+    """
+
+    file: tuple[int, int, int]
+    modified: int
+    changed: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileState:
+        """That of a file, from stat(2)."""
+        file = (status.st_dev, status.st_ino, status.st_size)
+        return cls(file, status.st_mtime_ns, status.st_ctime_ns)
+
+    def is_settled(self) -> bool:
+        """Whether it is so old that whatever is written from now on shows in it."""
+        tick = _TICK if self.modified % _FINE and self.changed % _FINE else _COARSE_TICK
+        return time.time_ns() - max(self.modified, self.changed) > tick
 
 
 def blocks(source: Source, start: int, stop: int, size: int = BLOCK) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from git_theta.errors import ChangedWhileReadingError
-from git_theta.sources import BLOCK, BytesSource, FileSource, Source, blocks
+from git_theta.sources import BLOCK, BytesSource, FileSource, FileState, Source, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,3 +108,40 @@ def test_no_bytes_are_no_blocks(any_source: Source) -> None:
 def test_blocks_are_of_a_megabyte_unless_told() -> None:
     data = bytes(BLOCK + 1)
     assert [len(block) for block in blocks(BytesSource(data), 0, len(data))] == [BLOCK, 1]
+
+
+def test_state_of_a_file_tells_what_was_written_since(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"one")
+    before = FileState.of(file.stat())
+    assert FileState.of(file.stat()) == before
+    os.utime(file, ns=(before.modified, before.modified))
+    assert FileState.of(file.stat()) != before
+    again = FileState.of(file.stat())
+    (tmp_path / "other").write_bytes(b"one")
+    (tmp_path / "other").replace(file)
+    assert FileState.of(file.stat()) != again
+
+
+@pytest.mark.parametrize(
+    ("modified", "changed", "is_settled"),
+    [
+        (-200_000_001, -200_000_001, True),
+        (-50_000_001, -200_000_001, False),
+        (-200_000_001, -50_000_001, False),
+        (10**9 + 1, -200_000_001, False),
+    ],
+)
+def test_state_is_settled_when_no_later_change_can_have_the_same_times(
+    monkeypatch: pytest.MonkeyPatch, modified: int, changed: int, is_settled: bool
+) -> None:
+    now = 1_800_000_000_000_000_000
+    monkeypatch.setattr("time.time_ns", lambda: now)
+    assert FileState((1, 2, 3), now + modified, now + changed).is_settled() == is_settled
+
+
+@pytest.mark.parametrize(("age", "is_settled"), [(2_000_000_000, False), (4_000_000_000, True)])
+def test_times_without_fractions_are_settled_later(monkeypatch: pytest.MonkeyPatch, age: int, is_settled: bool) -> None:
+    now = 1_800_000_000_000_000_000
+    monkeypatch.setattr("time.time_ns", lambda: now)
+    assert FileState((1, 2, 3), now - age, now - age).is_settled() == is_settled

@@ -14,6 +14,7 @@ from git_theta.cli.workspace import Workspace
 from git_theta.errors import UsageError
 from git_theta.flows import known
 from git_theta.flows.fetch import fetch
+from git_theta.git.staging import stage_as_cleaned
 from git_theta.metadata import Metadata, Update
 from git_theta.metadata_file import parse
 from git_theta.updates import update_types
@@ -62,8 +63,7 @@ def _stage(workspace: Workspace, path: str, kind: str, data: Path | None) -> Non
     if data is None:
         from git_theta.flows.keeping import Wish
 
-        with loader.taking(path) as intake:
-            written = loader.cleaner.decide_anew(intake, path, heads or staged, Wish(kind, anew=True))
+        kept = loader.decide(path, heads or staged, Wish(kind, anew=True))
         base = heads[0] if heads else None
     else:
         from git_theta.flows.sidefiles import read_changes
@@ -73,9 +73,11 @@ def _stage(workspace: Workspace, path: str, kind: str, data: Path | None) -> Non
         base = (heads or staged)[0]
         changes = read_changes(data, base, kind, loader.formats)
         fetch(workspace.transfer, base.objects(), None, verify=False)
-        written = loader.load(path, base, changes, kind)
-    repository.stage(path, written)
-    _tell(base, parse(written))
+        kept = loader.load(path, base, changes, kind)
+    repository.stage(path, kept.data)
+    if kept.state is not None:
+        stage_as_cleaned(repository, path, kept.data, kept.state, workspace.store.temporary_directory())
+    _tell(base, parse(kept.data))
 
 
 def _tell(base: Metadata | None, new: Metadata) -> None:

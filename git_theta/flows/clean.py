@@ -17,7 +17,7 @@ from git_theta.checkpoints.scan import Scan, scan
 from git_theta.diffs import plain
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError
 from git_theta.flows import by_value, known
-from git_theta.flows.intake import Intake, take
+from git_theta.flows.intake import Intake, take, take_file
 from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
 from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
@@ -86,9 +86,20 @@ class Cleaner:
     @contextmanager
     def taking(self, content: Iterator[bytes], path: str) -> Iterator[Intake]:
         """Take in a checkpoint; see `intake.take`."""
-        scratch = self.store.temporary_directory
-        with take(content, self.top / path, self._scanner(path), scratch) as taken:
-            yield taken if taken.scan.by_value is None else by_value.loaded(taken, path, self.formats, scratch)
+        with take(content, self.top / path, self._scanner(path), self.store.temporary_directory) as taken:
+            yield self._by_value(taken, path)
+
+    @contextmanager
+    def taking_file(self, path: str) -> Iterator[Intake]:
+        """Take in a checkpoint of the worktree that nobody pipes; see `intake.take_file`."""
+        with take_file(self.top / path, self._scanner(path)) as taken:
+            yield self._by_value(taken, path)
+
+    def _by_value(self, taken: Intake, path: str) -> Intake:
+        """The intake of the stand-in, if the file is kept by value."""
+        if taken.scan.by_value is None:
+            return taken
+        return by_value.loaded(taken, path, self.formats, self.store.temporary_directory)
 
     def decide_anew(self, intake: Intake, path: str, before: Sequence[Metadata], wish: Wish) -> bytes:
         """The metadata file of a checkpoint, decided anew whatever is in the index.

@@ -79,6 +79,26 @@ def take(content: Iterator[bytes], file: Path, scan: Scanner, scratch: Callable[
             yield _spool(itertools.chain(prefix, [odd], content), scan, scratch(), stack)
 
 
+@contextmanager
+def take_file(file: Path, scan: Scanner) -> Iterator[Intake]:
+    """Take in a file as it is; the source that is returned can be read until the context ends.
+
+    Args:
+        file: a regular file.
+        scan: finds the layout.
+
+    Raises:
+        ChangedWhileReadingError: the file changed while it was read.
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as stream:
+        source = FileSource(stream.fileno(), os.fstat(stream.fileno()).st_size)
+        scanned = scan(source)
+        digests = digest_again(source, scanned.layout)
+        _check_layout(source, scanned, digests, scan)
+        yield Intake(source, scanned, digests)
+
+
 def _open(file: Path, stack: ExitStack) -> FileSource | None:
     """The worktree file, unless it is something that git would not have piped (a link, a device)."""
     try:

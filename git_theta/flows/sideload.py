@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, Values
+from git_theta.checkpoints.digests import Digests
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import ChangedWhileReadingError, StoreError, UsageError
 from git_theta.flows import by_value
@@ -23,7 +26,7 @@ from git_theta.flows.keeping import Wish
 from git_theta.layout import Span
 from git_theta.metadata import Entry, Metadata
 from git_theta.registry import Family
-from git_theta.sources import BLOCK, FileSource, Source, blocks
+from git_theta.sources import FileSource, FileState, Source, blocks
 from git_theta.updates import Group, update_types
 from git_theta.updates.factors import LowRankOf, rounded
 from git_theta.updates.low_rank import matrix_shape
@@ -39,6 +42,22 @@ Bytes = npt.NDArray[np.uint8]
 Changes = Mapping[str, Sequence[Change]]
 """What changes, by group; several changes of one group follow one another."""
 
+_BACK: Final = 50_000_000
+"""Nanoseconds; longer than a tick of the clock that gives files their times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was decided about a worktree file.
+
+    Attributes:
+        data: its metadata file.
+        state: of the worktree file that has these values, if whatever is written to it later shows in that.
+    """
+
+    data: bytes
+    state: FileState | None
+
 
 @dataclass(frozen=True)
 class SideLoader:
@@ -47,7 +66,7 @@ class SideLoader:
     cleaner: Cleaner
     formats: Family[Format]
 
-    def load(self, path: str, base: Metadata, changes: Changes, kind: str) -> bytes:
+    def load(self, path: str, base: Metadata, changes: Changes, kind: str) -> Kept:
         """Make the worktree file hold the new values, unless it does, and keep them as what they were made from.
 
         Args:
@@ -56,9 +75,6 @@ class SideLoader:
             changes: that fit its groups.
             kind: of update to keep where there is a choice.
 
-        Returns:
-            The new metadata file.
-
         Raises:
             UsageError: the worktree holds neither the old nor the new values.
             ThetaError: the base's values cannot be had, or the file cannot be written.
@@ -66,29 +82,43 @@ class SideLoader:
         entries = base.by_name()
         told = {name: hint for name, parts in changes.items() if (hint := _told(parts, entries[name])) is not None}
         wish = Wish(kind, told, anew=True)
-        with self.taking(path) as intake:
+        with self._taking(path) as (intake, state):
             new = self._new_values(intake, base, changes)
             if new is None:
-                return self.cleaner.decide_anew(intake, path, [base], wish)
-            self._rewrite(path, new, intake)
-        with self.taking(path) as intake:
-            return self.cleaner.decide_anew(intake, path, [base], wish)
+                return Kept(self.cleaner.decide_anew(intake, path, [base], wish), state)
+            written = self._rewrite(path, new, intake, state)
+        if written is None:
+            return self.decide(path, [base], wish)
+        with (self.cleaner.top / path).open("rb") as stream:
+            source = FileSource(stream.fileno(), written.file[2])
+            rewritten = replace(intake, source=source, digests=_digests(intake, new))
+            return Kept(self.cleaner.decide_anew(rewritten, path, [base], wish), written)
+
+    def decide(self, path: str, before: Sequence[Metadata], wish: Wish) -> Kept:
+        """Keep the worktree file, decided anew whatever is in the index; see `Cleaner.decide_anew`.
+
+        Raises:
+            ThetaError: it cannot be read, or not be kept.
+        """
+        with self._taking(path) as (intake, state):
+            return Kept(self.cleaner.decide_anew(intake, path, before, wish), state)
 
     @contextmanager
-    def taking(self, path: str) -> Iterator[Intake]:
-        """Take in the worktree file.
+    def _taking(self, path: str) -> Iterator[tuple[Intake, FileState | None]]:
+        """Take in the worktree file. Its state is None if a change might not show in it.
 
         Raises:
             StoreError: it cannot be read.
         """
-        try:
-            stream = (self.cleaner.top / path).open("rb")
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error.strerror}") from error
-        with stream:
-            source = FileSource(stream.fileno(), os.fstat(stream.fileno()).st_size)
-            with self.cleaner.taking(blocks(source, 0, source.size, BLOCK), path) as intake:
-                yield intake
+        file = self.cleaner.top / path
+        with ExitStack() as stack:
+            try:
+                state = FileState.of(file.stat())
+                is_settled = state.is_settled()
+                intake = stack.enter_context(self.cleaner.taking_file(path))
+            except OSError as error:
+                raise StoreError(f"{path} cannot be read: {error.strerror}") from error
+            yield intake, state if is_settled else None
 
     def _new_values(self, intake: Intake, base: Metadata, changes: Changes) -> dict[str, Bytes] | None:
         """The values that the worktree file is to get; None if it has them, or what is as good, already."""
@@ -121,10 +151,15 @@ class SideLoader:
             "version that the update data is for, and try again"
         )
 
-    def _rewrite(self, path: str, new: Mapping[str, Bytes], intake: Intake) -> None:
+    def _rewrite(
+        self, path: str, new: Mapping[str, Bytes], intake: Intake, state: FileState | None
+    ) -> FileState | None:
         """Put new values into the worktree file, which is replaced when it is whole, if it is still the one taken in.
 
         It is not forced to the disk, as git's files are not: the store has the old values, and soon the new ones.
+
+        Returns:
+            The state of the new file if it is like the old but for the values; None if it has to be taken in.
         """
         file = self.cleaner.top / path
         temporary = file.with_name(f".{secrets.token_hex(8)}.theta")
@@ -133,32 +168,62 @@ class SideLoader:
             with temporary.open("xb") as stream:
                 for piece in self._content(intake, new, file):
                     stream.write(piece)
-            with self.taking(path) as again:
-                if again.digests != intake.digests:
-                    raise ChangedWhileReadingError(f"{path} changed while it was read: try again")
+            self._check_unchanged(path, intake, state)
             temporary.chmod(mode & 0o777)
+            modified = _age(temporary)
             temporary.replace(file)
+            written = FileState.of(file.stat())
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
         finally:
             temporary.unlink(missing_ok=True)
+        return written if written.modified == modified and self._is_spliced(intake) else None
+
+    def _check_unchanged(self, path: str, intake: Intake, state: FileState | None) -> None:
+        """Make sure that the worktree file is the one that was taken in, by its bytes if its times cannot tell.
+
+        Raises:
+            ChangedWhileReadingError: it is not.
+        """
+        if state is not None and FileState.of((self.cleaner.top / path).stat()) == state:
+            return
+        with self._taking(path) as (again, _):
+            if again.digests != intake.digests:
+                raise ChangedWhileReadingError(f"{path} changed while it was read: try again")
 
     def _content(self, intake: Intake, new: Mapping[str, Bytes], file: Path) -> Iterator[bytes | memoryview]:
         """The bytes of a file that is like the one taken in, but for the new values."""
         layout = intake.scan.layout
-        if plugin_of(layout.format) is not None:
+        if self._is_spliced(intake):
+            yield from _spliced(intake, new)
+        elif plugin_of(layout.format) is not None:
             path, scratch = file.name, self.cleaner.store.temporary_directory
             yield from by_value.saved(layout, _spliced(intake, new), self.formats, path, scratch)
-            return
-        member = self.formats.get(layout.format) if layout.format in self.formats.names() else None
-        if member is not None and getattr(member, "has_checksums", False):
+        else:
             groups = {
                 span.name: Values(span.dtype, span.shape, new.get(span.name, _values(intake.source, span)).data)
                 for span in layout.spans
             }
-            yield from member.write(groups, intake.digests.skeleton)
-            return
-        yield from _spliced(intake, new)
+            yield from self.formats.get(layout.format).write(groups, intake.digests.skeleton)
+
+    def _is_spliced(self, intake: Intake) -> bool:
+        """Whether new values change nothing else in the file: there are no checksums, and no program has to save it."""
+        name = intake.scan.layout.format
+        is_known = plugin_of(name) is None and name in self.formats.names()
+        return plugin_of(name) is None and not (is_known and getattr(self.formats.get(name), "has_checksums", False))
+
+
+def _age(file: Path) -> int:
+    """Date a file back a little, so that whatever is written to it from now on shows in its time; returns the time."""
+    modified = time.time_ns() - _BACK
+    os.utime(file, ns=(modified, modified))
+    return modified
+
+
+def _digests(intake: Intake, new: Mapping[str, Bytes]) -> Digests:
+    """Those of the file that was taken in, but for the new values."""
+    groups = (tensors.digest(new[span.name].data) if span.name in new else digest for span, digest in _spanned(intake))
+    return Digests(intake.digests.skeleton, tuple(groups))
 
 
 def _spliced(intake: Intake, new: Mapping[str, Bytes]) -> Iterator[bytes | memoryview]:

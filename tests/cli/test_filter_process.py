@@ -251,7 +251,7 @@ def test_unknown_command_is_refused_and_the_next_one_is_served(tracked: Repo) ->
 
 def test_bug_with_one_file_is_logged_and_the_next_one_is_served(tracked: Repo) -> None:
     code = (
-        "import sys, git_theta.cli.filter_process as verb; from git_theta.cli.main import main\n"
+        "import sys, git_theta.cli.filtering as verb; from git_theta.cli.main import main\n"
         "real = verb.cleaned\n"
         "verb.cleaned = lambda content, path, workspace: real(content, None if path == 'bug' else path, workspace)\n"
         "sys.argv[1:] = ['filter-process']; main()"

@@ -17,8 +17,10 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from git_theta.flows.clean import Cleaner
 from git_theta.flows.sideload import SideLoader
 from git_theta.metadata_file import parse
+from git_theta.sources import FileState
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
 
@@ -389,15 +391,19 @@ def test_group_without_elements_is_no_trouble(tracked: Repo, merged: bool) -> No
     assert tracked.read(CHECKPOINT) == wanted
 
 
-def test_file_that_changes_meanwhile_is_not_overwritten(tracked: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_settled", [True, False])
+def test_file_that_changes_meanwhile_is_not_overwritten(
+    tracked: Repo, monkeypatch: pytest.MonkeyPatch, is_settled: bool
+) -> None:
+    monkeypatch.setattr(FileState, "is_settled", lambda _: is_settled)
     data, _ = lora(16, "embed_weight", 160, 128)
     tracked.write("data.safetensors", safetensors_bytes(data))
     index = tracked.git("ls-files", "--stage").stdout
     rewrite = SideLoader._rewrite
 
-    def late(*arguments: Any) -> None:
+    def late(*arguments: Any) -> FileState | None:
         tracked.write(CHECKPOINT, safetensors_bytes(model(3)))
-        rewrite(*arguments)
+        return rewrite(*arguments)
 
     monkeypatch.setattr(SideLoader, "_rewrite", late)
     done = tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors", check=False)
@@ -405,6 +411,45 @@ def test_file_that_changes_meanwhile_is_not_overwritten(tracked: Repo, monkeypat
     assert done.stderr == f"git-theta: {CHECKPOINT} changed while it was read: try again\n"
     assert tracked.read(CHECKPOINT) == safetensors_bytes(model(3))
     assert tracked.git("ls-files", "--stage").stdout == index
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+@pytest.mark.parametrize("name", [CHECKPOINT, "model.npz"])
+def test_index_knows_the_rewritten_file_as_a_clean_would_find_it(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch, is_settled: bool, name: str
+) -> None:
+    start(repo, name, safetensors_bytes(model(0)) if name == CHECKPOINT else npz(model(0)))
+    monkeypatch.setattr(FileState, "is_settled", lambda _: is_settled)
+    data, product = lora(18, "embed_weight", 160, 128)
+    repo.write("data.safetensors", safetensors_bytes(data))
+    repo.verb("add", name, "--update-data", "data.safetensors")
+    staged = repo.rev(f":{name}")
+    assert repo.git("diff-files", "--name-only").stdout == ""
+    repo.git("config", "filter.theta.process", "git-theta filter-process")
+    os.utime(repo.path / name, (1, 1))
+    repo.git("add", name)
+    assert repo.rev(f":{name}") == staged
+    wanted = model(0) | {"embed_weight": model(0)["embed_weight"] + product}
+    if name == CHECKPOINT:
+        assert repo.read(name) == safetensors_bytes(wanted)
+
+
+def test_file_that_changes_after_it_was_rewritten_is_what_is_staged(
+    tracked: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = Cleaner.decide_anew
+
+    def late(*arguments: Any) -> bytes:
+        written = decide(*arguments)
+        tracked.write(CHECKPOINT, safetensors_bytes(model(3)))
+        return written
+
+    monkeypatch.setattr(Cleaner, "decide_anew", late)
+    data, _ = lora(19, "embed_weight", 160, 128)
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+    assert tracked.read(CHECKPOINT) == safetensors_bytes(model(3))
+    assert tracked.rev(f":{CHECKPOINT}") == tracked.git("hash-object", "--path", CHECKPOINT, CHECKPOINT).stdout.strip()
 
 
 def test_torch_checkpoint_keeps_what_is_no_group_and_what_is_tied(repo: Repo) -> None:
