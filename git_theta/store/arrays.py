@@ -19,7 +19,8 @@ SHARED_BYTES: Final = 1 << 22
 AHEAD: Final = 4
 """Blocks that may be asked for before the first of them is used; a block's rows are lost when more are."""
 
-_KEPT: Final = 4
+_KEPT_BYTES: Final = 12 * SHARED_BYTES
+"""Such objects that stay in memory: each group of a chain of updates is read from as many as the chain is long."""
 
 
 class Block(Protocol):
@@ -80,6 +81,7 @@ class Arrays:
         self.store = store
         self._idle: list[Buffers] = []
         self._shared: OrderedDict[str, Rows] = OrderedDict()
+        self._shared_nbytes = 0
 
     def lease(self) -> Lease:
         """Buffers for one reading of a group."""
@@ -107,10 +109,16 @@ class Arrays:
                 yield from _large(reader, ref.start, nbytes, lease)
                 return
             array = np.concatenate([block.result().copy() for block in reader.blocks(0, reader.rows, Buffers(1))])
-        self._shared[ref.oid] = array
-        if len(self._shared) > _KEPT:
-            self._shared.popitem(last=False)
+        self._remember(ref.oid, array)
         yield Ready(_rows(array, ref.start, nbytes))
+
+    def _remember(self, oid: str, array: Rows) -> None:
+        """Keep the array of an object in memory; those that have been there for longest make room for it."""
+        self._shared[oid] = array
+        self._shared_nbytes += array.nbytes
+        while self._shared_nbytes > _KEPT_BYTES:
+            _, oldest = self._shared.popitem(last=False)
+            self._shared_nbytes -= oldest.nbytes
 
 
 def _large(reader: Reader, start: int, nbytes: int, lease: Lease) -> Iterator[Block]:

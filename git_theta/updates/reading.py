@@ -119,6 +119,10 @@ class Reader:
         shared = self._shared.get(repr(update)) if self._shared else None
         return self._begun(update, group) if shared is None else shared.branch()
 
+    def is_shared(self, update: Update) -> bool:
+        """Whether the values of an update are read once for several, of which this is one."""
+        return bool(self._shared) and repr(update) in self._shared
+
     def _begun(self, update: Update, group: Group) -> Iterator[Block]:
         kind = self._types.get(update.type)
         reader = self if kind.is_in_step else self._with({})

@@ -6,7 +6,7 @@ the zigzag code of its difference to the base.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ MAX_GAP: Final = (1 << 32) - 1
 _GAP: Final = 4
 
 Places = npt.NDArray[np.int64]
+Changes = tuple[Places, Numbers]
+"""The places of changed words, ascending, and their codes."""
 
 
 class Sparse:
@@ -38,19 +40,22 @@ class Sparse:
     is_in_step = True
 
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
-        """The group's values, block by block; see `updates.UpdateType`."""
+        """The group's values, block by block; see `updates.UpdateType`.
+
+        Of sparse updates on top of each other, all are applied to one copy of a block of what lies below them.
+        """
         words, itemsize = words_of(group.dtype), tensors.itemsize(group.dtype)
-        count = count_parameter(update, "count", MAX_COUNT)
-        places, codes = unpack(reader.whole(update.object, row_nbytes(words) * count), words)
-        if places[-1] >= group.nbytes // words.size:
-            raise CorruptObjectError("the sparse update changes values past the end")
+        changes = [_changes(update, group, words, reader)]
+        below = base_of(update)
+        while below.type == self.name and not reader.is_shared(below):
+            changes.append(_changes(below, group, words, reader))
+            below = base_of(below)
         start = 0
         compute = reader.computing()
-        for base in reader.values(base_of(update), group):
+        for base in reader.values(below, group):
             stop = start + base.nbytes // words.size
-            first, last = np.searchsorted(places, (start, stop))
-            changes = places[first:last] - start, codes[first:last]
-            yield compute(partial(_apply, base, changes, words), base.nbytes, itemsize)
+            here = [_between(places, codes, start, stop) for places, codes in reversed(changes)]
+            yield compute(partial(_apply, base, here, words), base.nbytes, itemsize)
             start = stop
 
     def payload_nbytes(self, update: Update, group: Group) -> int:
@@ -89,10 +94,29 @@ def unpack(data: bytes, words: Words) -> tuple[Places, Numbers]:
     return places, np.ascontiguousarray(rows[:, _GAP:]).view(words.dtype).reshape(-1)
 
 
-def _apply(base: Block, changes: tuple[Places, Numbers], words: Words, out: Rows) -> None:
-    places, codes = changes
+def _changes(update: Update, group: Group, words: Words, reader: Reader) -> Changes:
+    """What an update changes.
+
+    Raises:
+        ObjectError: its object is missing or damaged, or does not fit the group.
+    """
+    count = count_parameter(update, "count", MAX_COUNT)
+    places, codes = unpack(reader.whole(update.object, row_nbytes(words) * count), words)
+    if places[-1] >= group.nbytes // words.size:
+        raise CorruptObjectError("the sparse update changes values past the end")
+    return places, codes
+
+
+def _between(places: Places, codes: Numbers, start: int, stop: int) -> Changes:
+    """The changes of the words from start up to stop, which are counted anew."""
+    first, last = np.searchsorted(places, (start, stop))
+    return places[first:last] - start, codes[first:last]
+
+
+def _apply(base: Block, changes: Sequence[Changes], words: Words, out: Rows) -> None:
     np.copyto(out, base.result().reshape(out.shape))
     numbers = words.view(out)
-    changed = numbers[places]
-    add(changed, codes, words, changed)
-    numbers[places] = changed
+    for places, codes in changes:
+        changed = numbers[places]
+        add(changed, codes, words, changed)
+        numbers[places] = changed

@@ -14,6 +14,7 @@ from git_theta import tensors
 from git_theta.errors import CorruptObjectError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.sources import BytesSource
+from git_theta.store import arrays
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import Group, choose, update_types
 from git_theta.updates.choose import Limits
@@ -202,6 +203,7 @@ def test_small_groups_keep_no_files_open_and_no_memory_until_they_are_written(
     opening = ObjectStore.open
     monkeypatch.setattr(ObjectStore, "open", counting)
     monkeypatch.setattr(choose, "keep_payloads", written)
+    monkeypatch.setattr(arrays, "_KEPT_BYTES", 1 << 17)
     updates = choose.keep(changes, store, Readers(store, update_types()), Limits())
     assert {update.type for update in updates.values()} == {"delta"}
     assert len(opened) > 80

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from contextlib import AbstractContextManager
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
+from git_theta.metadata import ObjectRef
+from git_theta.store.objects import ObjectStore
 from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates import Group
 from git_theta.updates.sparse import MAX_COUNT, pack, row_nbytes, unpack
@@ -90,6 +94,32 @@ def test_eight_sparse_updates_on_top_of_each_other_come_back(scene: Scene) -> No
     assert types(bases[-1].update) == ["sparse"] * 8 + ["dense"]
     for version, base in zip(versions, bases, strict=True):
         assert scene.read(base.update, version.group) == version.data
+
+
+def test_sum_of_two_sparse_updates_of_one_chain_reads_what_they_share_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = [Values.of(normal((LARGE // 100, 100)))]
+    bases = [scene.base(versions[0])]
+    for number in range(3):
+        versions.append(edited(versions[-1], np.random.default_rng(number).choice(LARGE, 3, replace=False)))
+        bases.append(scene.base(versions[-1], scene.keep(versions[-1], bases[-1])[0]))
+    middle, last = bases[2].update, bases[3].update
+    opened: Counter[str] = Counter()
+    opening = ObjectStore.open
+
+    def counting(self: ObjectStore, ref: ObjectRef) -> AbstractContextManager[BinaryIO]:
+        opened[ref.oid] += 1
+        return opening(self, ref)
+
+    monkeypatch.setattr(ObjectStore, "open", counting)
+    made = update("linear", None, last, middle, weights=(0.5, 0.5))
+    with np.errstate(all="ignore"):
+        wanted = (versions[3].array.astype(np.float64) + versions[2].array) / 2
+    found = np.frombuffer(scene.read(made, versions[3].group), np.float32)
+    np.testing.assert_array_equal(found.reshape(wanted.shape), wanted.astype(np.float32))
+    assert len(opened) == 4
+    assert set(opened.values()) == {1}
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
