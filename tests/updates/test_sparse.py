@@ -99,7 +99,7 @@ def test_eight_sparse_updates_on_top_of_each_other_come_back(scene: Scene) -> No
 def test_sum_of_two_sparse_updates_of_one_chain_reads_what_they_share_once(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    versions = [Values.of(normal((LARGE // 100, 100)))]
+    versions = [Values.of(normal((LARGE // 100, 100), "float64"))]
     bases = [scene.base(versions[0])]
     for number in range(3):
         versions.append(edited(versions[-1], np.random.default_rng(number).choice(LARGE, 3, replace=False)))
@@ -115,9 +115,9 @@ def test_sum_of_two_sparse_updates_of_one_chain_reads_what_they_share_once(
     monkeypatch.setattr(ObjectStore, "open", counting)
     made = update("linear", None, last, middle, weights=(0.5, 0.5))
     with np.errstate(all="ignore"):
-        wanted = (versions[3].array.astype(np.float64) + versions[2].array) / 2
-    found = np.frombuffer(scene.read(made, versions[3].group), np.float32)
-    np.testing.assert_array_equal(found.reshape(wanted.shape), wanted.astype(np.float32))
+        wanted = versions[3].array * 0.5 + versions[2].array * 0.5
+    found = np.frombuffer(scene.read(made, versions[3].group), np.float64)
+    np.testing.assert_array_equal(found.reshape(wanted.shape), wanted)
     assert len(opened) == 4
     assert set(opened.values()) == {1}
 
