@@ -25,6 +25,7 @@ from git_theta.git.changed_files import FILE_MODES, NO_FILE, ChangedFile, change
 if TYPE_CHECKING:
     from git_theta.cli.workspace import Workspace
     from git_theta.diffs.changes import CheckpointDiff
+    from git_theta.diffs.look import Look
     from git_theta.flows.diff import Differ, Selection
     from git_theta.flows.versions import Opener, Version
 
@@ -102,7 +103,9 @@ def command(
         comparing = Comparing.here()
         with ExitStack() as stack:
             opener = comparing.opener(stack)
+            words = ["diff", *(["--cached"] if cached else []), *arguments]
             if comparing.workspace is None or no_index or _reach_outside(arguments, paths, comparing.workspace):
+                words.insert(1, "--no-index")
                 pairs = _files([*arguments, *(paths or ())], comparing, opener)
             else:
                 files = changed_files(Path.cwd(), arguments, paths, cached=cached)
@@ -115,7 +118,7 @@ def command(
                 _show_whole(listed, page, differ)
                 count = len(listed)
             else:
-                count = _show(found, comparing, stat=stat)
+                count = _show(found, look(comparing.settings, os.environ, words), stat=stat)
     except UsageError:
         raise
     except ThetaError as error:
@@ -228,8 +231,7 @@ def _show_whole(listed: Sequence[tuple[_Pair, CheckpointDiff | None]], page: Pat
         diff_page.write(page, diffs, differ)
 
 
-def _show(found: Iterable[tuple[_Pair, CheckpointDiff | None]], comparing: Comparing, *, stat: bool) -> int:
-    style = look(comparing.settings, os.environ)
+def _show(found: Iterable[tuple[_Pair, CheckpointDiff | None]], style: Look, *, stat: bool) -> int:
     count = 0
     for pair, diff in found:
         count += 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from git_theta.git import command
 USUAL: Final = ("a/", "b/")
 
 _NONE: Final = ("", "")
-_KEYS: Final = r"^diff\.(noprefix|srcprefix|dstprefix)$"
+_KEYS: Final = r"^diff\.(noprefix|mnemonicprefix|srcprefix|dstprefix)$"
 _FALSE: Final = ("false", "no", "off", "0", "")
 _OWN: Final = {"--no-prefix": _NONE, "--default-prefix": USUAL}
 _SIDES: Final = ("--src-prefix", "--dst-prefix")
@@ -20,21 +21,26 @@ _SIDES: Final = ("--src-prefix", "--dst-prefix")
 def prefixes(words: Sequence[str], cwd: Path) -> tuple[str, str]:
     """The prefixes of the old and the new side.
 
-    Git tells its diff drivers neither what is set nor what its own command line says. Prefixes that name what is
-    compared (diff.mnemonicPrefix) are not followed: which two things those are, no driver can know.
+    Git tells its diff drivers neither what is set nor what its own command line says.
 
     Args:
-        words: the arguments of the git command that shows the diff, as far as they are known.
+        words: the verb and the arguments of the git command that shows the diff, as far as they are known.
         cwd: a directory whose configuration counts.
     """
-    return from_options(words, from_settings(_configured(cwd)))
+    return from_options(words, from_settings(_configured(cwd), partial(_mnemonic, words, cwd)))
 
 
-def from_settings(configured: dict[str, str | None]) -> tuple[str, str]:
-    """What the configuration says: values by key, None for a key without one."""
-    no_prefix = configured.get("diff.noprefix", "false")
-    if no_prefix is None or no_prefix.lower() not in _FALSE:
+def from_settings(configured: dict[str, str | None], mnemonic: Callable[[], tuple[str, str]]) -> tuple[str, str]:
+    """What the configuration says.
+
+    Args:
+        configured: values by key, None for a key without one.
+        mnemonic: finds the prefixes that name what is compared (diff.mnemonicPrefix).
+    """
+    if _is_on(configured, "diff.noprefix"):
         return _NONE
+    if _is_on(configured, "diff.mnemonicprefix"):
+        return mnemonic()
     source, target = configured.get("diff.srcprefix"), configured.get("diff.dstprefix")
     return (USUAL[0] if source is None else source, USUAL[1] if target is None else target)
 
@@ -53,6 +59,38 @@ def from_options(words: Sequence[str], found: tuple[str, str]) -> tuple[str, str
         elif name == "-R":
             is_reversed = not is_reversed
     return (found[1], found[0]) if is_reversed else found
+
+
+def from_comparison(words: Sequence[str], revisions: int) -> tuple[str, str]:
+    """The prefixes that name what is compared: a commit, the index, the worktree, or files beside the repository.
+
+    Args:
+        words: the verb and the arguments of the git command that shows the diff.
+        revisions: how many of the arguments name commits, ends of ranges included.
+    """
+    if not words or words[0] != "diff":
+        return USUAL
+    options = set(_before_paths(words))
+    if "--no-index" in options:
+        return ("1/", "2/")
+    if options & {"--cached", "--staged"}:
+        return ("c/", "i/")
+    return {0: ("i/", "w/"), 1: ("c/", "w/")}.get(revisions, USUAL)
+
+
+def _mnemonic(words: Sequence[str], cwd: Path) -> tuple[str, str]:
+    named = ["rev-parse", "--revs-only", "--no-flags", *_before_paths(words)[1:]]
+    status, output, _ = command.attempt(named, cwd=cwd)
+    return from_comparison(words, len(command.lines(output)) if status == 0 else 0)
+
+
+def _before_paths(words: Sequence[str]) -> Sequence[str]:
+    return words[: words.index("--")] if "--" in words else words
+
+
+def _is_on(configured: dict[str, str | None], key: str) -> bool:
+    value = configured.get(key, "false")
+    return value is None or value.lower() not in _FALSE
 
 
 def _configured(cwd: Path) -> dict[str, str | None]:

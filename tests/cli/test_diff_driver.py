@@ -325,3 +325,18 @@ def test_paths_have_the_prefixes_that_git_itself_writes(tracked: Repo, options: 
     heads = [line for line in diff(tracked, *options.split(), "HEAD~1", "HEAD") if line.startswith("diff ")]
     (plain,) = (line for line in heads if "plain.txt" in line)
     assert plain.replace("plain.txt", CHECKPOINT) in heads
+
+
+@pytest.mark.parametrize("arguments", ["", "HEAD", "--cached", "--cached HEAD~1", "HEAD~1 HEAD", "HEAD~1..", "-R HEAD"])
+def test_prefixes_that_name_what_is_compared_are_those_that_git_itself_writes(tracked: Repo, arguments: str) -> None:
+    tracked.git("config", "diff.mnemonicPrefix", "true")
+    for step, add in enumerate((["commit", "-aqm", "both"], ["add", "-A"], ["status"])):
+        tracked.write(CHECKPOINT, safetensors_bytes(model(step + 1)))
+        tracked.write("plain.txt", f"{step}")
+        tracked.git("add", "-N", "plain.txt")
+        tracked.git(*add)
+    heads = [line for line in diff(tracked, *arguments.split()) if line.startswith("diff ")]
+    (plain,) = (line for line in heads if "plain.txt" in line)
+    assert plain.replace("plain.txt", CHECKPOINT) in heads
+    if not arguments.startswith("-R"):
+        assert plain.replace("plain.txt", CHECKPOINT) in tracked.theta("diff", *arguments.split()).stdout

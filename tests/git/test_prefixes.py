@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from git_theta.git.prefixes import USUAL, from_options, from_settings
+from git_theta.git.prefixes import USUAL, from_comparison, from_options, from_settings
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,13 @@ from git_theta.git.prefixes import USUAL, from_options, from_settings
         ({"diff.srcprefix": "old/"}, ("old/", "b/")),
         ({"diff.srcprefix": "", "diff.dstprefix": "new/"}, ("", "new/")),
         ({"diff.noprefix": "1", "diff.dstprefix": "new/"}, ("", "")),
+        ({"diff.mnemonicprefix": "true", "diff.dstprefix": "new/"}, ("c/", "w/")),
+        ({"diff.mnemonicprefix": "true", "diff.noprefix": "true"}, ("", "")),
+        ({"diff.mnemonicprefix": "no"}, ("a/", "b/")),
     ],
 )
 def test_settings_say_what_stands_before_paths(configured: dict[str, str | None], wanted: tuple[str, str]) -> None:
-    assert from_settings(configured) == wanted
+    assert from_settings(configured, lambda: ("c/", "w/")) == wanted
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,21 @@ def test_settings_say_what_stands_before_paths(configured: dict[str, str | None]
 )
 def test_options_say_what_stands_before_paths(words: str, wanted: tuple[str, str]) -> None:
     assert from_options(words.split(), USUAL) == wanted
+
+
+@pytest.mark.parametrize(
+    ("words", "revisions", "wanted"),
+    [
+        ("diff", 0, ("i/", "w/")),
+        ("diff HEAD", 1, ("c/", "w/")),
+        ("diff --cached", 0, ("c/", "i/")),
+        ("diff --staged HEAD~1", 1, ("c/", "i/")),
+        ("diff -- --cached", 0, ("i/", "w/")),
+        ("diff main..work", 2, ("a/", "b/")),
+        ("diff --no-index one two", 0, ("1/", "2/")),
+        ("show --cached", 0, ("a/", "b/")),
+        ("", 0, ("a/", "b/")),
+    ],
+)
+def test_what_is_compared_has_prefixes_of_its_own(words: str, revisions: int, wanted: tuple[str, str]) -> None:
+    assert from_comparison(words.split(), revisions) == wanted
