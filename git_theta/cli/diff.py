@@ -16,6 +16,7 @@ import click
 from git_theta.cli.boundary import complain, printable
 from git_theta.cli.comparing import Comparing, named
 from git_theta.cli.display import look
+from git_theta.cli.pager import paged
 from git_theta.cli.terminal import say
 from git_theta.diffs.heads import FileSide, rename_lines
 from git_theta.diffs.table import patch, summary_line
@@ -113,6 +114,7 @@ def command(
             differ = comparing.differ
             differ = differ.quick() if stat else differ if page is None else differ.thorough()
             found = _compared(pairs, differ, only)
+            stack.enter_context(paged(wanted=page is None and not exit_code))
             if as_json or page is not None:
                 listed = list(found)
                 _show_whole(listed, page, differ)

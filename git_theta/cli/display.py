@@ -14,6 +14,7 @@ from git_theta.git import command as git
 from git_theta.git.prefixes import prefixes
 from git_theta.settings import Settings
 
+_IN_PAGER: Final = "GIT_PAGER_IN_USE"
 _COLOURS: Final = {
     "head": ("color.diff.meta", "bold"),
     "title": ("color.diff.frag", "cyan"),
@@ -55,14 +56,20 @@ def _columns(environment: Mapping[str, str]) -> int | None:
 
 def _colours(environment: Mapping[str, str]) -> dict[str, str]:
     """Escape sequences by word, if git itself would write a diff in colours here (it knows of its pager)."""
-    if environment.get("NO_COLOR") or not _wants_colours():
+    if environment.get("NO_COLOR") or not _wants_colours(environment):
         return {}
     return {word: _colour(key, default) for word, (key, default) in _COLOURS.items()}
 
 
-def _wants_colours() -> bool:
+def _wants_colours(environment: Mapping[str, str]) -> bool:
     is_terminal = "true" if sys.stdout.isatty() else "false"
-    status, output, _ = git.attempt(["config", "--get-colorbool", "color.diff", is_terminal], cwd=Path.cwd())
+    variables = {}
+    if environment.get(_IN_PAGER):
+        # Of color.pager, `git config --get-colorbool` knows nothing.
+        _, output, _ = git.attempt(["config", "--type=bool", "--get", "color.pager"], cwd=Path.cwd())
+        variables = {_IN_PAGER: "false"} if output.strip() == b"false" else {}
+    question = ["config", "--get-colorbool", "color.diff", is_terminal]
+    status, output, _ = git.attempt(question, cwd=Path.cwd(), variables=variables)
     return status == 0 and output.strip() == b"true"
 
 

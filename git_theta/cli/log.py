@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from git_theta.cli.display import look
+from git_theta.cli.pager import paged
 from git_theta.cli.terminal import say
 from git_theta.cli.workspace import Workspace
 from git_theta.diffs import as_json, table
@@ -81,14 +82,15 @@ def command(
     differ = replace(workspace.differ, how=how, affordable=_MOST_BYTES)
     logged = flow.log(repository, commits, flow.Followed(patterns), differ, all_files=bool(paths))
     shown = itertools.islice(logged, limit)
-    if in_json:
-        say(json.dumps({"version": as_json.VERSION, "commits": [_described(entry) for entry in shown]}, indent=1))
-        return
-    style = look(workspace.settings, os.environ)
-    style = replace(style, width=style.width and max(1, style.width - len(_INDENT)))
-    for entry in shown:
-        for line in _lines(entry, style, whole=not patterns):
-            say(line)
+    with paged():
+        if in_json:
+            say(json.dumps({"version": as_json.VERSION, "commits": [_described(entry) for entry in shown]}, indent=1))
+            return
+        style = look(workspace.settings, os.environ)
+        style = replace(style, width=style.width and max(1, style.width - len(_INDENT)))
+        for entry in shown:
+            for line in _lines(entry, style, whole=not patterns):
+                say(line)
 
 
 def _sorted(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from git_theta.cli.comparing import Comparing
+from git_theta.cli.pager import paged
 from git_theta.cli.terminal import say, shows_unicode
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import MetadataError, UsageError
@@ -40,7 +41,7 @@ def command(checkpoint: str, group: str | None, in_json: bool) -> None:
     pattern (h.*.bias); if it fits several groups, they are listed. Only a group's values need objects; those that are
     missing are fetched.
     """
-    with _opened(checkpoint) as shown:
+    with _opened(checkpoint) as shown, paged():
         entries = _matching(shown, group)
         tell = _groups if group is None or len(entries) > 1 else _group
         for line in tell(shown, entries, in_json=in_json):

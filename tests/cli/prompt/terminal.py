@@ -62,6 +62,11 @@ class Terminal:
         """The line that the cursor is in."""
         return self.display[self.screen.cursor.y]
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the program has not ended."""
+        return bool(self._child.isalive())
+
     def press(self, keys: str) -> None:
         """Press keys."""
         self._child.send(keys)
