@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _ABSENT: Final = "/dev/null"
 _EXTERNAL: Final = "GIT_EXTERNAL_DIFF"
+_FOR_PEOPLE: Final = "(this cannot be applied: git format-patch without --ext-diff makes a patch that can)"
 
 
 @click.command(
@@ -70,7 +71,8 @@ def _lines(arguments: Sequence[str]) -> Iterator[str]:
     more = arguments[8].splitlines() if len(arguments) == 9 else None
     old, new = _side(old_path, *arguments[1:4]), _side(new_path, *arguments[4:7])
     comparing = Comparing.here()
-    style = look(comparing.settings, os.environ, caller.arguments(lambda _name: None))
+    words = caller.arguments(lambda _name: None)
+    style = look(comparing.settings, os.environ, words)
     with ExitStack() as stack:
         diff = None
         if old.oid != new.oid or not old.is_named:
@@ -79,6 +81,8 @@ def _lines(arguments: Sequence[str]) -> Iterator[str]:
                 old, new = (named(side, version) for side, version in zip((old, new), versions, strict=True))
                 diff = comparing.differ.diff(*versions, old.path, new.path)
         yield from patch(old, new, more, diff, style)
+    if words[:1] == ("format-patch",):
+        yield _FOR_PEOPLE
 
 
 def _side(path: str, file: str, oid: str, mode: str) -> FileSide:

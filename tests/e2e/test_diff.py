@@ -286,6 +286,12 @@ class TestOtherCommands:
         assert story.read(CHECKPOINT) == VERSIONS["headed"]
         assert "embed_weight" in told(shown(story, "stash", "show", "-p"))
         assert CHECKPOINT in shown(story, "stash", "show")
+        for options in (["-p", "--ext-diff"], ["--ext-diff"]):
+            table = shown(story, "-c", "stash.showPatch=true", "stash", "show", *options)
+            assert told(table) == {"embed_weight"}
+            assert "1 of 8 groups modified" in table
+        assert marked(shown(story, "stash", "show", "-p", "--textconv")) == {"embed_weight"}
+        assert "1 of 8 groups modified" in shown(story, "diff", "stash^", "stash")
         story.git("stash", "pop", "-q")
         assert story.read(CHECKPOINT) == EDITED
 
@@ -324,6 +330,26 @@ class TestPatches:
         story.git("am", "-q", stdin=patch)
         assert (story.read(CHECKPOINT), story.status()) == (VERSIONS["headed"], "")
         assert story.rev(f"HEAD:{CHECKPOINT}") == story.rev(f"headed:{CHECKPOINT}")
+
+    def test_can_say_in_its_last_lines_what_changed(self, story: Repo) -> None:
+        summary = story.theta("diff", "--stat", "tuned", "headed").stdout
+        patch = story.git("format-patch", "-1", "--stdout", f"--signature={summary}", "headed").stdout
+        assert "1 of 8 groups modified" in patch
+        story.git("checkout", "-q", "-b", "other", "tuned")
+        story.git("am", "-q", stdin=patch)
+        assert (story.read(CHECKPOINT), story.status()) == (VERSIONS["headed"], "")
+
+    def test_for_people_says_that_it_cannot_be_applied_and_is_refused(self, story: Repo) -> None:
+        patch = shown(story, "format-patch", "-1", "--stdout", "--ext-diff", "headed")
+        assert f"From {story.rev('headed')}" in patch
+        assert "1 of 8 groups modified" in patch
+        assert "\n(this cannot be applied: git format-patch without --ext-diff makes a patch that can)\n" in patch
+        story.git("checkout", "-q", "-b", "other", "tuned")
+        for options in ([], ["-3"]):
+            done = story.git("am", *options, stdin=patch, check=False)
+            assert done.returncode != 0
+            story.git("am", "--abort")
+            assert (story.read(CHECKPOINT), story.status()) == (VERSIONS["tuned"], "")
 
     def test_is_merged_with_other_changes(self, story: Repo) -> None:
         patch = story.git("format-patch", "-1", "--stdout", "headed", "--", CHECKPOINT).stdout
