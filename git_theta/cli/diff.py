@@ -21,7 +21,7 @@ from git_theta.cli.terminal import say
 from git_theta.diffs.heads import FileSide, rename_lines
 from git_theta.diffs.table import patch, summary_line
 from git_theta.errors import CompareError, NotThisFormatError, ThetaError, UsageError
-from git_theta.git.changed_files import FILE_MODES, NO_FILE, ChangedFile, changed_files
+from git_theta.git.changed_files import FILE_MODES, ChangedFile, changed_files
 
 if TYPE_CHECKING:
     from git_theta.cli.workspace import Workspace
@@ -131,7 +131,7 @@ def command(
 def _reach_outside(arguments: Sequence[str], paths: Sequence[str] | None, workspace: Workspace) -> bool:
     """Whether two files are named of which one is not in the worktree: git diff compares these with each other, too."""
     files = [Path(argument) for argument in arguments]
-    if len(files) != 2 or paths is not None or not all(file.is_file() for file in files):
+    if len(files) != 2 or paths is not None or not all(file.is_file() or str(file) == os.devnull for file in files):
         return False
     top = workspace.repository.worktree.resolve()
     return not all(file.resolve().is_relative_to(top) for file in files)
@@ -142,10 +142,12 @@ def _files(names: Sequence[str], comparing: Comparing, opener: Opener) -> Iterat
     if len(names) != 2:
         raise UsageError("outside of a repository, two files are compared: git theta diff OLD NEW")
     sides = []
-    for name in names:
-        if not Path(name).is_file():
+    for name, other in zip(names, reversed(names), strict=True):
+        is_absent = name == os.devnull
+        if not is_absent and not Path(name).is_file():
             raise CompareError(f"there is no file {name}")
-        sides.append((FileSide(name.lstrip("/"), FILE_MODES[0]), Path(name)))
+        path = other if is_absent else name
+        sides.append((FileSide(path.lstrip("/"), None if is_absent else FILE_MODES[0]), Path(name)))
     try:
         old, new = comparing.versions(opener, sides)
     except NotThisFormatError:
@@ -153,7 +155,8 @@ def _files(names: Sequence[str], comparing: Comparing, opener: Opener) -> Iterat
             with _blaming(file):
                 comparing.versions(opener, [(side, file)])
         raise
-    yield _Pair(named(sides[0][0], old), named(sides[1][0], new), None, (old, new))
+    if any(side.mode is not None for side, _ in sides):
+        yield _Pair(named(sides[0][0], old), named(sides[1][0], new), None, (old, new))
 
 
 @contextmanager
@@ -178,13 +181,14 @@ def _changed(
             continue
         if file.status == "U":
             yield _Pair(FileSide(file.old_path, None), FileSide(file.new_path, None), is_unmerged=True)
-        elif {file.old_mode, file.new_mode} <= {*FILE_MODES, NO_FILE}:
+        elif {file.old_mode, file.new_mode} & set(FILE_MODES):
             yield _pair(file, comparing, workspace, opener)
 
 
 def _pair(file: ChangedFile, comparing: Comparing, workspace: Workspace, opener: Opener) -> _Pair:
-    old = FileSide(file.old_path, None if file.old_mode == NO_FILE else file.old_mode, file.old_oid)
-    new = FileSide(file.new_path, None if file.new_mode == NO_FILE else file.new_mode, file.new_oid)
+    # A checkpoint that became a link or a submodule is gone.
+    old = FileSide(file.old_path, file.old_mode if file.old_mode in FILE_MODES else None, file.old_oid)
+    new = FileSide(file.new_path, file.new_mode if file.new_mode in FILE_MODES else None, file.new_oid)
     places = [
         workspace.repository.worktree / side.path if side.mode is not None and not side.is_named else None
         for side in (old, new)

@@ -35,7 +35,7 @@ class Logged:
     Attributes:
         commit: the commit.
         diffs: what changed in each, compared with the first parent.
-        problems: lines about checkpoints of which that cannot be told.
+        problems: lines about checkpoints of which that cannot be told, or only in part.
     """
 
     commit: Commit
@@ -93,6 +93,15 @@ class Versions:
             return []
         return [compare(old, new, side.path, change.new.path) for old, side in zip(olds, change.olds, strict=True)]
 
+    def remark(self, change: FileChange) -> str | None:
+        """What to say of groups that seem to come or go, but only begin or cease to be kept."""
+        new, old = self._metadata(change.new), self._metadata(change.olds[0])
+        if old is not None and new is None and change.new.oid is not None:
+            return f"{change.new.path}: git-theta no longer keeps this file; what is in it now is not looked at"
+        if new is not None and old is None and change.olds[0].oid is not None:
+            return f"{change.new.path}: git-theta did not keep this file before; what was in it is not looked at"
+        return None
+
     def is_passed(self, change: FileChange) -> bool:
         """Whether a newer version of a file at this path was no checkpoint."""
         return change.new.path in self._passed
@@ -147,6 +156,7 @@ def log(
             wanted = None if found is None else followed.choose(found)
             if wanted is not None and (wanted.changes or followed.is_all):
                 diffs.append(_measured(differ, wanted, whole=followed.is_all and len(commit.parents) < 2))
+                problems += [remark for remark in [versions.remark(change)] if remark is not None]
         if diffs or (problems and followed.is_all):
             yield Logged(commit, tuple(diffs), tuple(problems))
 

@@ -187,7 +187,21 @@ def test_links_are_not_followed(changed: Repo, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.safetensors").write_bytes(OLD)
     (changed.path / CHECKPOINT).unlink()
     (changed.path / CHECKPOINT).symlink_to(tmp_path / "elsewhere.safetensors")
-    assert changed.verb("diff").stdout == ""
+    assert changed.verb("diff", "--stat").stdout == f" {CHECKPOINT} | 8 groups removed, 245.5 kB\n"
+
+
+def test_checkpoint_that_became_a_link_is_gone_and_comes_again(changed: Repo) -> None:
+    (changed.path / CHECKPOINT).unlink()
+    (changed.path / CHECKPOINT).symlink_to("elsewhere")
+    changed.commit("link")
+    for revisions, kind, line in ((["HEAD~1", "HEAD"], "removed", "deleted"), (["HEAD", "HEAD~1"], "added", "new")):
+        assert set(kinds(changed, *revisions).values()) == {kind}
+        done = changed.verb("diff", "--exit-code", *revisions, check=False)
+        assert done.returncode == 1
+        lines = changed.git("diff", *revisions).stdout.splitlines()
+        ours = done.stdout.splitlines()
+        assert f"{line} file mode 100644" in ours
+        assert set(ours) <= set(lines)
 
 
 # --- two files --------------------------------------------------------------------------------------------------------
@@ -215,6 +229,14 @@ def test_files_that_are_the_same_say_nothing(files: Repo) -> None:
     files.write("copy.safetensors", OLD)
     done = files.verb("diff", "--exit-code", "old.safetensors", "copy.safetensors")
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_file_against_none(files: Repo) -> None:
+    assert set(kinds(files, "/dev/null", "old.safetensors").values()) == {"added"}
+    assert set(kinds(files, "old.safetensors", "/dev/null").values()) == {"removed"}
+    said = files.verb("diff", "/dev/null", "old.safetensors").stdout.splitlines()
+    assert said[:2] == ["diff --git a/old.safetensors b/old.safetensors", "new file mode 100644"]
+    assert files.verb("diff", "--exit-code", "/dev/null", "/dev/null").stdout == ""
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,9 @@ def test_a_file_that_became_tracked_and_was_untracked(repo: Repo) -> None:
     expected = [("untracked", {"a": "removed"}), ("tuned", {"a": "modified"}), ("tracked", {"a": "added"})]
     assert told(logged(repo)) == expected
     assert told(logged(repo, paths=(PATH,))) == expected
+    (untracked,), (), (tracked,) = (found.problems for found in logged(repo))
+    assert untracked == f"{PATH}: git-theta no longer keeps this file; what is in it now is not looked at"
+    assert tracked == f"{PATH}: git-theta did not keep this file before; what was in it is not looked at"
 
 
 def test_files_that_are_no_checkpoints_are_passed_over(repo: Repo) -> None:
