@@ -51,14 +51,14 @@ class _Pair:
     Attributes:
         old: what it was.
         new: what it is.
-        more: what git says of a rename.
+        similarity: of a renamed file, in percent.
         versions: the checkpoints; None if they cannot be compared.
         is_unmerged: it is in conflict, so there are more than two versions.
     """
 
     old: FileSide
     new: FileSide
-    more: Sequence[str] | None = None
+    similarity: int | None = None
     versions: tuple[Version, Version] | None = None
     is_unmerged: bool = False
 
@@ -201,8 +201,7 @@ def _pair(file: ChangedFile, comparing: Comparing, workspace: Workspace, opener:
         pass
     except ThetaError as error:
         complain(f"warning: {new.path}: {error}")
-    more = None if file.similarity is None else list(rename_lines(old, new, file.similarity))
-    return _Pair(old, new, more, versions)
+    return _Pair(old, new, file.similarity, versions)
 
 
 def _compared(
@@ -249,6 +248,8 @@ def _show(found: Iterable[tuple[_Pair, CheckpointDiff | None]], style: Look, *, 
             moved = "" if pair.old.path == pair.new.path else f"{printable(pair.old.path)} => "
             say(f" {moved}{printable(pair.new.path)} | {what}")
             continue
-        for line in patch(pair.old, pair.new, pair.more, diff, style):
+        renamed = pair.similarity
+        more = None if renamed is None else rename_lines(pair.old, pair.new, renamed, style.digits)
+        for line in patch(pair.old, pair.new, more, diff, style):
             say(line)
     return count

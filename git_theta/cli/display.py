@@ -11,6 +11,7 @@ from typing import Final
 from git_theta.cli.terminal import shows_unicode
 from git_theta.diffs.look import Look
 from git_theta.git import command as git
+from git_theta.git.abbreviations import digits
 from git_theta.git.prefixes import prefixes
 from git_theta.settings import Settings
 
@@ -39,6 +40,7 @@ def look(settings: Settings, environment: Mapping[str, str], words: Sequence[str
         fold=settings.fold,
         is_unicode=shows_unicode(environment),
         prefixes=prefixes(words, Path.cwd()),
+        digits=digits(words, Path.cwd()),
         colours=_colours(environment),
     )
 

@@ -11,8 +11,10 @@ from typing import Final
 PREFIXES: Final = ("a/", "b/")
 """What git puts before the paths of the old and the new side."""
 
+DIGITS: Final = 7
+"""How many digits of a blob's name git shows in a small repository."""
+
 _ABSENT: Final = "/dev/null"
-_SHORT: Final = 7
 _PLAIN: Final = re.compile(rb"[ !#-\[\]-~]+")
 _ESCAPES: Final = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 34: '"', 92: "\\"}
 
@@ -38,7 +40,11 @@ class FileSide:
 
 
 def head_lines(
-    old: FileSide, new: FileSide, more: Iterable[str] | None = None, prefixes: tuple[str, str] = PREFIXES
+    old: FileSide,
+    new: FileSide,
+    more: Iterable[str] | None = None,
+    prefixes: tuple[str, str] = PREFIXES,
+    digits: int = DIGITS,
 ) -> Iterator[str]:
     """The lines from "diff --git" to "index"; without line breaks.
 
@@ -47,6 +53,7 @@ def head_lines(
         new: the side after.
         more: what comes after the modes, if git said it: that a file was renamed, and the names of the blobs.
         prefixes: what stands before the paths.
+        digits: how many of the blobs' names are shown.
     """
     yield f"diff --git {quoted(prefixes[0] + old.path)} {quoted(prefixes[1] + new.path)}"
     if old.mode is None:
@@ -56,22 +63,23 @@ def head_lines(
     elif old.mode != new.mode:
         yield f"old mode {old.mode}"
         yield f"new mode {new.mode}"
-    yield from [*index_lines(old, new)] if more is None else more
+    yield from [*index_lines(old, new, digits)] if more is None else more
 
 
-def rename_lines(old: FileSide, new: FileSide, similarity: int) -> Iterator[str]:
+def rename_lines(old: FileSide, new: FileSide, similarity: int, digits: int = DIGITS) -> Iterator[str]:
     """What git says of a renamed file; similarity in percent."""
     yield f"similarity index {similarity}%"
     yield f"rename from {quoted(old.path)}"
     yield f"rename to {quoted(new.path)}"
-    yield from index_lines(old, new)
+    yield from index_lines(old, new, digits)
 
 
-def index_lines(old: FileSide, new: FileSide) -> Iterator[str]:
+def index_lines(old: FileSide, new: FileSide, digits: int) -> Iterator[str]:
     """The line that names the blobs, if they differ."""
     if old.oid != new.oid:
         kept = f" {new.mode}" if old.mode == new.mode else ""
-        yield f"index {_short(old)}..{_short(new)}{kept}"
+        length = min(digits, max(len(old.oid), len(new.oid), DIGITS))
+        yield f"index {_short(old, length)}..{_short(new, length)}{kept}"
 
 
 def differ_line(old: FileSide, new: FileSide, prefixes: tuple[str, str] = PREFIXES) -> str:
@@ -95,6 +103,6 @@ def _escaped(byte: int) -> str:
     return chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}"
 
 
-def _short(side: FileSide) -> str:
+def _short(side: FileSide, length: int) -> str:
     """The beginning of the blob's name; zeros if there is none."""
-    return (side.oid if side.mode is not None else "").ljust(_SHORT, "0")[:_SHORT]
+    return (side.oid if side.mode is not None else "").ljust(length, "0")[:length]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from git_theta.diffs.heads import PREFIXES
+from git_theta.diffs.heads import DIGITS, PREFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Look:
         fold: whether groups whose names differ in numbers only are put together.
         is_unicode: whether the text may have characters beyond ASCII.
         prefixes: what stands before the paths of the old and the new side.
+        digits: how many of a blob's name are shown.
         colours: escape sequences by word: "old", "new", "changed", "title", "head", and "end" which ends each.
     """
 
@@ -24,6 +25,7 @@ class Look:
     fold: bool = True
     is_unicode: bool = True
     prefixes: tuple[str, str] = PREFIXES
+    digits: int = DIGITS
     colours: Mapping[str, str] = field(default_factory=dict)
 
     def coloured(self, text: str, word: str) -> str:

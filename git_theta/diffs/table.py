@@ -65,7 +65,8 @@ def patch(
         diff: what changed; None if the files cannot be compared.
         look: how it shall look.
     """
-    yield from (look.coloured(printable(line), "head") for line in head_lines(old, new, more, look.prefixes))
+    head = head_lines(old, new, more, look.prefixes, look.digits)
+    yield from (look.coloured(printable(line), "head") for line in head)
     if old.oid != new.oid or not old.is_named:
         yield differ_line(old, new, look.prefixes)
         if diff is not None:

@@ -340,3 +340,15 @@ def test_prefixes_that_name_what_is_compared_are_those_that_git_itself_writes(tr
     assert plain.replace("plain.txt", CHECKPOINT) in heads
     if not arguments.startswith("-R"):
         assert plain.replace("plain.txt", CHECKPOINT) in tracked.theta("diff", *arguments.split()).stdout
+
+
+@pytest.mark.parametrize("options", ["-c core.abbrev=12 diff", "diff --abbrev=20", "diff --full-index", "diff"])
+def test_names_of_blobs_are_as_long_as_git_itself_writes_them(changed: Repo, options: str) -> None:
+    ours = changed.git(*options.split(), "HEAD~1", "HEAD").stdout
+    gits = changed.git(*options.split(), "--no-ext-diff", "HEAD~1", "HEAD").stdout
+    (line,) = (line for line in gits.splitlines() if line.startswith("index "))
+    assert line in ours.splitlines()
+    changed.git("rm", "-q", "--cached", CHECKPOINT)
+    gits = changed.git(*options.split(), "--no-ext-diff", "--cached").stdout
+    (line,) = (line for line in gits.splitlines() if line.startswith("index "))
+    assert line in changed.git(*options.split(), "--cached").stdout.splitlines()
