@@ -86,6 +86,7 @@ class CheckpointDiff:
         old, new: what it was and is; None where there was or is none.
         changes: of groups, in file order of the new version, what was removed at the place where it stood.
         values: changes of values that are no groups.
+        left_out: names of groups of the new version that nobody asked about, changed or not.
     """
 
     old_path: str
@@ -94,3 +95,4 @@ class CheckpointDiff:
     new: Metadata | None
     changes: tuple[GroupChange, ...]
     values: tuple[ValueChange, ...] = ()
+    left_out: frozenset[str] = frozenset()

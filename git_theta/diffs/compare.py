@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Kind, ValueChange
@@ -23,7 +23,8 @@ class Summary:
         groups: of the new version and, besides, those that were removed.
         bytes_changed: bytes of the values of the groups that differ; a group that was only renamed has none.
         bytes: of all values of those groups.
-        kept_bytes: of the objects that the new version needs and the old one did not.
+        kept_bytes: of the objects that the new version needs and the old one did not; if groups were left out, the
+            part that the others have in them.
     """
 
     groups_changed: int
@@ -59,6 +60,22 @@ def compare(old: Metadata | None, new: Metadata | None, old_path: str, new_path:
     return CheckpointDiff(old_path, new_path, old, new, tuple(changes))
 
 
+def part(diff: CheckpointDiff, wanted: Callable[[str], bool]) -> CheckpointDiff:
+    """What a diff says of some groups. One that was renamed counts if either of its names is wanted.
+
+    Both versions stay whole, so that it can be told where in the file the groups are, and with whom they share objects.
+    """
+    changes = tuple(
+        change
+        for change in diff.changes
+        if any(entry is not None and wanted(entry.name) for entry in (change.old, change.new))
+    )
+    chosen = {change.name for change in changes}
+    entries = () if diff.new is None else diff.new.entries
+    left_out = frozenset(entry.name for entry in entries if entry.name not in chosen and not wanted(entry.name))
+    return replace(diff, changes=changes, values=(), left_out=left_out)
+
+
 def changed_values(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[ValueChange, ...]:
     """What differs between the values that are no groups.
 
@@ -75,10 +92,10 @@ def changed_values(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Valu
 
 
 def unchanged(diff: CheckpointDiff) -> Iterator[Entry]:
-    """The groups of the new version that did not change, in file order."""
+    """The groups of the new version that did not change, in file order; none that were left out."""
     changed = {change.new.name for change in diff.changes if change.new is not None}
     entries = () if diff.new is None or diff.old is None else diff.new.entries
-    return (entry for entry in entries if entry.name not in changed)
+    return (entry for entry in entries if entry.name not in changed and entry.name not in diff.left_out)
 
 
 def summary(diff: CheckpointDiff) -> Summary:
@@ -90,7 +107,7 @@ def summary(diff: CheckpointDiff) -> Summary:
         groups=len(entries),
         bytes_changed=sum(change.entry.nbytes for change in diff.changes if change.kind is not Kind.RENAMED),
         bytes=sum(entry.nbytes for entry in entries),
-        kept_bytes=sum(ref.size for ref in _new_objects(diff)),
+        kept_bytes=sum(kept_bytes(diff).values() if diff.left_out else (ref.size for ref in _new_objects(diff))),
     )
 
 

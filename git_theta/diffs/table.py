@@ -82,7 +82,7 @@ def summary_line(diff: CheckpointDiff) -> str:
         return f"none of {counted.groups} {groups} changed"
     total = size_text(counted.bytes)
     what = str(diff.changes[0].kind)
-    if diff.old is None or diff.new is None:
+    if counted.groups_changed == counted.groups and (diff.old is None or diff.new is None):
         return f"{counted.groups} {groups} {what}, {total}"
     if len(kinds) > 1:
         what = f"changed ({', '.join(f'{kinds[kind]} {kind}' for kind in Kind if kinds[kind])})"

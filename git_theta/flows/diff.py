@@ -18,12 +18,12 @@ from typing import Final, TypeVar
 
 from git_theta.checkpoints import Format
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Statistics, ValueChange
-from git_theta.diffs.compare import changed_values, compare
+from git_theta.diffs.compare import changed_values, compare, part
 from git_theta.diffs.numbers import is_numeric
 from git_theta.diffs.statistics import Histogram, Values, are_comparable, estimate, histogram, measure
 from git_theta.errors import ChangedWhileReadingError
 from git_theta.flows.versions import Version
-from git_theta.metadata import Entry, Metadata
+from git_theta.metadata import Entry
 from git_theta.registry import Family
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import update_types
@@ -94,8 +94,8 @@ class Differ:
             only: leaves out groups, and with them the values that are no groups.
         """
         readers = self._readers()
-        before, after = (_selected(version.metadata, only) for version in (old, new))
-        found = compare(before, after, old_path, new_path)
+        found = compare(old.metadata, new.metadata, old_path, new_path)
+        found = found if only is None else part(found, only)
         changes = self._measured(found.changes, old, new, readers, new_path)
         values = self._values(old, new, readers) if only is None else ()
         return replace(found, changes=changes, values=values)
@@ -221,10 +221,3 @@ def _comparable(change: GroupChange) -> tuple[Entry, Entry] | None:
     if old is None or new is None or (old.dtype, old.digest) == (new.dtype, new.digest):
         return None
     return (old, new) if are_comparable(old, new) else None
-
-
-def _selected(metadata: Metadata | None, only: Selection | None) -> Metadata | None:
-    """A checkpoint with some of its groups."""
-    if metadata is None or only is None:
-        return metadata
-    return replace(metadata, entries=tuple(entry for entry in metadata.entries if only(entry.name)))

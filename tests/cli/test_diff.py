@@ -122,6 +122,7 @@ def test_groups_can_be_chosen(changed: Repo) -> None:
     assert kinds(changed, "--groups", "nothing", "HEAD~1") == {}
     done = changed.verb("diff", "--groups", "attn_*", "--exit-code", "HEAD~1")
     assert (done.returncode, done.stdout) == (0, "")
+    assert changed.verb("diff", "--groups", "head_*", "--stat", "HEAD~1", "HEAD").stdout == STAT
 
 
 @pytest.mark.parametrize("form", [[], ["--stat"], ["--json"]])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_theta.diffs.changes import Kind, ValueChange
-from git_theta.diffs.compare import changed_values, compare, kept_bytes, summary, unchanged, update_text
+from git_theta.diffs.compare import changed_values, compare, kept_bytes, part, summary, unchanged, update_text
 from git_theta.metadata import ObjectRef, Update
 from tests.diffs.samples import checkpoint, dense, digest, entry, model
 
@@ -153,6 +153,30 @@ def test_objects_that_groups_share_are_shared_out_by_their_bytes() -> None:
     shared = Update("dense", ObjectRef(digest("shared"), 90))
     new = checkpoint(entry("a", "1", (1,), update=shared), entry("b", "2", (2,), update=shared))
     assert kept_bytes(compare(None, new, "a", "b")) == {"a": 30, "b": 60}
+
+
+def test_part_of_a_diff_says_of_its_groups_what_the_whole_says() -> None:
+    shared = Update("dense", ObjectRef(digest("shared"), 90))
+    old = checkpoint(entry("a", "1"), entry("b", "2"), entry("was", "3"), entry("gone", "4"), entry("same", "5"))
+    new = checkpoint(
+        entry("a", "6", (1,), update=shared), entry("b", "7", (2,), update=shared), entry("is", "3"), entry("same", "5")
+    )
+    whole = compare(old, new, "a", "b")
+    for name in ("a", "b", "gone"):
+        found = part(whole, lambda other, name=name: other == name)  # type: ignore[misc]
+        assert found.changes == tuple(change for change in whole.changes if change.name == name)
+        assert (found.old, found.new) == (old, new)
+        assert kept_bytes(found).items() <= kept_bytes(whole).items()
+        assert summary(found).kept_bytes == kept_bytes(whole).get(name, 0)
+        assert list(unchanged(found)) == []
+    assert [item.name for item in unchanged(part(whole, lambda name: "a" in name))] == ["same"]
+
+
+@pytest.mark.parametrize("name", ["was", "is"])
+def test_renamed_group_is_found_by_either_name(name: str) -> None:
+    diff = part(compare(model(was="1", a="2"), model(a="3", **{"is": "1"}), "a", "b"), lambda other: other == name)
+    assert [(change.kind, change.name) for change in diff.changes] == [(Kind.RENAMED, "is")]
+    assert diff.left_out == {"a"}
 
 
 def test_update_is_named_with_what_it_corrects() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Kind, Statistics, ValueChange
-from git_theta.diffs.compare import compare
+from git_theta.diffs.compare import compare, part
 from git_theta.diffs.heads import FileSide
 from git_theta.diffs.look import Look
 from git_theta.diffs.table import lines, patch, summary_line
@@ -25,9 +25,9 @@ def gpt(version: str, *layers: int, depth: int = 12) -> Metadata:
     parts = {"attn.weight": (64, 192), "mlp.weight": (64, 256)}
     entries = [entry("wte.weight", "w", (500, 64))]
     for layer in range(depth):
-        for part, shape in parts.items():
-            values = f"{layer} {part} {version if layer in layers else ''}"
-            entries.append(entry(f"h.{layer}.{part}", values, shape, update=dense(values, 1000)))
+        for piece, shape in parts.items():
+            values = f"{layer} {piece} {version if layer in layers else ''}"
+            entries.append(entry(f"h.{layer}.{piece}", values, shape, update=dense(values, 1000)))
     return checkpoint(*entries)
 
 
@@ -132,6 +132,11 @@ def test_renamed_layers_are_folded_with_their_old_names() -> None:
 )
 def test_summary(old: Metadata | None, new: Metadata | None, expected: str) -> None:
     assert summary_line(compare(old, new, "a", "b")) == expected
+
+
+def test_summary_of_a_part_of_a_new_checkpoint_tells_the_part() -> None:
+    diff = part(compare(None, model(a="1", b="2"), "a", "b"), lambda name: name == "a")
+    assert summary_line(diff) == "1 of 2 groups added, 24 bytes of 48 bytes"
 
 
 def test_values_beside_the_groups() -> None:
