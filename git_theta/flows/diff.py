@@ -160,7 +160,7 @@ class Differ:
                     return measure(rows[0], rows[1], pair[0].dtype, pair[1].dtype)
             except (UnusableBaseError, ChangedWhileReadingError) as error:
                 failures.append((pair[1].name, str(error)))
-                return None
+                return estimate(*pair)
 
         found = _mapped(look, range(len(changes)), len(chosen))
         measured = tuple(

@@ -276,4 +276,4 @@ def _as_corrupt() -> Iterator[None]:
         yield
     except (ValueError, KeyError, TypeError, RecursionError, msgpack.UnpackException, zstandard.ZstdError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise CorruptObjectError(reason) from error
+        raise CorruptObjectError(f"the object is damaged ({reason})") from error
