@@ -10,6 +10,7 @@ from typing import Final
 
 from git_theta.cli.terminal import shows_unicode
 from git_theta.diffs.look import Look
+from git_theta.git import colours
 from git_theta.git import command as git
 from git_theta.git.abbreviations import digits
 from git_theta.git.prefixes import prefixes
@@ -41,7 +42,7 @@ def look(settings: Settings, environment: Mapping[str, str], words: Sequence[str
         is_unicode=shows_unicode(environment),
         prefixes=prefixes(words, Path.cwd()),
         digits=digits(words, Path.cwd()),
-        colours=_colours(environment),
+        colours=_colours(environment, colours.asked(words)),
     )
 
 
@@ -56,21 +57,29 @@ def _columns(environment: Mapping[str, str]) -> int | None:
         return None
 
 
-def _colours(environment: Mapping[str, str]) -> dict[str, str]:
-    """Escape sequences by word, if git itself would write a diff in colours here (it knows of its pager)."""
-    if environment.get("NO_COLOR") or not _wants_colours(environment):
+def _colours(environment: Mapping[str, str], asked: str | None) -> dict[str, str]:
+    """Escape sequences by word, if git itself would write a diff in colours here (it knows of its pager).
+
+    Args:
+        environment: of the process.
+        asked: what the options of the git command say, which counts more than any setting.
+    """
+    if asked != colours.ALWAYS and (environment.get("NO_COLOR") or not _wants_colours(environment, asked)):
         return {}
     return {word: _colour(key, default) for word, (key, default) in _COLOURS.items()}
 
 
-def _wants_colours(environment: Mapping[str, str]) -> bool:
+def _wants_colours(environment: Mapping[str, str], asked: str | None) -> bool:
+    if asked == colours.NEVER:
+        return False
     is_terminal = "true" if sys.stdout.isatty() else "false"
     variables = {}
     if environment.get(_IN_PAGER):
         # Of color.pager, `git config --get-colorbool` knows nothing.
         _, output, _ = git.attempt(["config", "--type=bool", "--get", "color.pager"], cwd=Path.cwd())
         variables = {_IN_PAGER: "false"} if output.strip() == b"false" else {}
-    question = ["config", "--get-colorbool", "color.diff", is_terminal]
+    overruled = [] if asked is None else ["-c", f"color.diff={asked}"]
+    question = [*overruled, "config", "--get-colorbool", "color.diff", is_terminal]
     status, output, _ = git.attempt(question, cwd=Path.cwd(), variables=variables)
     return status == 0 and output.strip() == b"true"
 

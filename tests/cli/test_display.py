@@ -98,6 +98,18 @@ def test_colours_of_the_user_are_taken_also_in_a_pipe_if_always(changed: Repo) -
     assert "\x1b" not in changed.git("diff", env={"NO_COLOR": "1"}).stdout
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [("--color", (True, True)), ("--no-color", (False, False)), ("--color=auto", (False, True))],
+)
+def test_what_the_command_line_says_of_colours_counts_most(
+    changed: Repo, option: str, expected: tuple[bool, bool]
+) -> None:
+    changed.git("config", "color.ui", "false" if option == "--color" else "always")
+    piped, shown = changed.git("diff", option).stdout, on_terminal(changed, "git", "--no-pager", "diff", option)
+    assert ("\x1b[33mmodified" in piped, "\x1b[33mmodified" in shown) == expected
+
+
 @pytest.mark.parametrize(("columns", "width"), [("100", 100), ("0", None), ("", None), ("many", None), ("-5", None)])
 def test_columns_of_the_environment(changed: Repo, columns: str, width: int | None) -> None:
     assert changed
