@@ -101,7 +101,8 @@ def unchanged(diff: CheckpointDiff) -> Iterator[Entry]:
 def summary(diff: CheckpointDiff) -> Summary:
     """A diff in five numbers."""
     removed = [change.entry for change in diff.changes if change.new is None]
-    entries = [*(() if diff.new is None else diff.new.entries), *removed]
+    # Of a checkpoint that is gone all groups were removed, be they looked at or not.
+    entries = [*diff.new.entries, *removed] if diff.new is not None else list(diff.old.entries) if diff.old else []
     return Summary(
         groups_changed=len(diff.changes),
         groups=len(entries),

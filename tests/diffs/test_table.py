@@ -134,9 +134,14 @@ def test_summary(old: Metadata | None, new: Metadata | None, expected: str) -> N
     assert summary_line(compare(old, new, "a", "b")) == expected
 
 
-def test_summary_of_a_part_of_a_new_checkpoint_tells_the_part() -> None:
-    diff = part(compare(None, model(a="1", b="2"), "a", "b"), lambda name: name == "a")
-    assert summary_line(diff) == "1 of 2 groups added, 24 bytes of 48 bytes"
+@pytest.mark.parametrize(
+    ("old", "new", "what"), [(None, model(a="1", b="2"), "added"), (model(a="1", b="2"), None, "removed")]
+)
+def test_summary_of_a_part_of_a_checkpoint_that_is_new_or_gone(
+    old: Metadata | None, new: Metadata | None, what: str
+) -> None:
+    diff = part(compare(old, new, "a", "b"), lambda name: name == "a")
+    assert summary_line(diff) == f"1 of 2 groups {what}, 24 bytes of 48 bytes"
 
 
 def test_values_beside_the_groups() -> None:
