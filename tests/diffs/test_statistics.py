@@ -154,6 +154,22 @@ def test_large_integers_have_exact_differences(dtype: str) -> None:
     assert lowest.largest == 2.0**64
 
 
+@pytest.mark.parametrize("factor", [2.0, 0.5, -1.0])
+@pytest.mark.parametrize("count", [10, 1000, 16384, 1 << 20])
+def test_values_that_were_only_scaled_have_the_same_direction(factor: float, count: int) -> None:
+    for seed in range(3):
+        values = np.random.default_rng(seed).standard_normal(count).astype(np.float32)
+        found = measure([raw(values)], [raw(values * np.float32(factor))], *["float32"] * 2)
+        assert found.cosine == math.copysign(1, factor)
+
+
+def test_values_that_were_turned_a_little_have_another_direction() -> None:
+    one, two = np.array([1.0, 0.0]), np.array([1.0, 1e-7])
+    found = measure([raw(one)], [raw(two)], *["float64"] * 2)
+    assert found.cosine is not None
+    assert found.cosine < 1
+
+
 @pytest.mark.parametrize(("old", "new"), [("float32", "bfloat16"), ("float32", "float64"), ("int32", "float16")])
 def test_retyped_values_are_compared_as_numbers(old: str, new: str) -> None:
     values = normals(1, 5000, "int8")
