@@ -674,3 +674,37 @@ class TestBlame:
     def test_of_lines(self, story: Repo) -> None:
         text = shown(story, "blame", "-L", "/attn_weight/,+1", "--", CHECKPOINT)
         assert told(text) == {"attn_weight"}
+
+
+class TestHunks:
+    """What git asks hunk by hunk are questions about groups: the lines of metadata files are theirs."""
+
+    ONE = safetensors_bytes({**HEADED, "head_weight": BASE["head_weight"]})
+    BOTH = safetensors_bytes({**HEADED, "attn_weight": BASE["attn_weight"], "head_weight": BASE["head_weight"]})
+    FIRST, SECOND = "s\ny\nn\n", "s\nn\ny\n"
+    """Split the hunk, and say yes to head_weight, which comes first in the file, or to attn_weight."""
+
+    def test_one_of_two_groups_is_added(self, story: Repo) -> None:
+        story.write(CHECKPOINT, self.BOTH)
+        story.git("add", "-p", stdin=self.FIRST)
+        assert told(shown(story, "diff", "--cached")) == {"head_weight"}
+        assert told(shown(story, "diff")) == {"attn_weight"}
+        assert (story.path / CHECKPOINT).read_bytes() == self.BOTH
+        story.git("commit", "-m", "one of two")
+        story.git("checkout", "--", CHECKPOINT)
+        assert (story.path / CHECKPOINT).read_bytes() == self.ONE
+
+    @pytest.mark.parametrize("verb", [["checkout", "-p"], ["restore", "-p"]])
+    def test_one_of_two_groups_is_put_back(self, story: Repo, verb: list[str]) -> None:
+        story.write(CHECKPOINT, self.BOTH)
+        story.git(*verb, stdin=self.SECOND)
+        assert (story.path / CHECKPOINT).read_bytes() == self.ONE
+        assert told(shown(story, "diff")) == {"head_weight"}
+
+    def test_one_of_two_groups_is_stashed(self, story: Repo) -> None:
+        story.write(CHECKPOINT, self.BOTH)
+        story.git("stash", "-p", stdin=self.SECOND)
+        assert (story.path / CHECKPOINT).read_bytes() == self.ONE
+        story.git("checkout", "--", CHECKPOINT)
+        story.git("stash", "pop")
+        assert told(shown(story, "diff")) == {"attn_weight"}
