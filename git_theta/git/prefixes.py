@@ -14,6 +14,9 @@ USUAL: Final = ("a/", "b/")
 _NONE: Final = ("", "")
 _KEYS: Final = r"^diff\.(noprefix|mnemonicprefix|srcprefix|dstprefix)$"
 _FALSE: Final = ("false", "no", "off", "0", "")
+_FOR_SCRIPTS: Final = ("diff-files", "diff-index", "diff-tree")
+"""Git does not follow these settings there."""
+
 _OWN: Final = {"--no-prefix": _NONE, "--default-prefix": USUAL}
 _SIDES: Final = ("--src-prefix", "--dst-prefix")
 
@@ -27,6 +30,8 @@ def prefixes(words: Sequence[str], cwd: Path) -> tuple[str, str]:
         words: the verb and the arguments of the git command that shows the diff, as far as they are known.
         cwd: a directory whose configuration counts.
     """
+    if words and words[0] in _FOR_SCRIPTS:
+        return from_options(words, USUAL)
     return from_options(words, from_settings(_configured(cwd), partial(_mnemonic, words, cwd)))
 
 

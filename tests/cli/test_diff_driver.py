@@ -327,6 +327,15 @@ def test_paths_have_the_prefixes_that_git_itself_writes(tracked: Repo, options: 
     assert plain.replace("plain.txt", CHECKPOINT) in heads
 
 
+@pytest.mark.parametrize("options", ["", "-R --no-prefix"])
+def test_commands_for_scripts_do_not_follow_the_settings(tracked: Repo, options: str) -> None:
+    tracked.git("config", "diff.noprefix", "true")
+    tracked.write(CHECKPOINT, NEW)
+    arguments = ["diff-index", "-p", *options.split(), "HEAD"]
+    ours, gits = (tracked.git(*arguments[:2], kind, *arguments[2:]).stdout for kind in ("--ext-diff", "--no-ext-diff"))
+    assert ours.splitlines()[0] == gits.splitlines()[0]
+
+
 @pytest.mark.parametrize("arguments", ["", "HEAD", "--cached", "--cached HEAD~1", "HEAD~1 HEAD", "HEAD~1..", "-R HEAD"])
 def test_prefixes_that_name_what_is_compared_are_those_that_git_itself_writes(tracked: Repo, arguments: str) -> None:
     tracked.git("config", "diff.mnemonicPrefix", "true")
