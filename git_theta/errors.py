@@ -25,6 +25,12 @@ class CompareError(ThetaError):
     exit_code = 128
 
 
+class CompareUsageError(UsageError):
+    """`git theta diff` was called in a way that makes no sense. Its exit code is git's, too."""
+
+    exit_code = 129
+
+
 class MetadataError(ThetaError):
     """A metadata file is malformed, or was written by a newer git-theta."""
 

@@ -15,10 +15,12 @@ import click
 from git_theta.errors import ThetaError
 from git_theta.printing import printable
 
-__all__ = ["BUG", "INTERRUPTED", "complain", "printable", "report_bug", "run"]
+__all__ = ["BUG", "INTERRUPTED", "NOBODY_READS", "complain", "printable", "report_bug", "run"]
 
 BUG: Final = 3
 INTERRUPTED: Final = 130
+NOBODY_READS: Final = 141
+"""What a shell says of a program that SIGPIPE ended, as it ends git where the pager was left early."""
 
 
 def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
@@ -40,7 +42,7 @@ def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
     except BrokenPipeError:
         # The reader has gone away; Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
+        return NOBODY_READS
     except ThetaError as error:
         complain(str(error))
         return error.exit_code
@@ -50,7 +52,7 @@ def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code == 1:
             # Click's way to end where the reader has gone away.
-            return 1
+            return NOBODY_READS
         # A plug-in's exit with 0 would tell git that all went well.
         report_bug(error, environment)
         return BUG

@@ -20,7 +20,7 @@ from git_theta.cli.pager import paged
 from git_theta.cli.terminal import say
 from git_theta.diffs.heads import FileSide, rename_lines
 from git_theta.diffs.table import patch, summary_line
-from git_theta.errors import CompareError, NotThisFormatError, ThetaError, UsageError
+from git_theta.errors import CompareError, CompareUsageError, NotThisFormatError, ThetaError
 from git_theta.git.changed_files import FILE_MODES, ChangedFile, changed_files
 
 if TYPE_CHECKING:
@@ -33,15 +33,18 @@ if TYPE_CHECKING:
 _PATHS: Final = "git_theta.paths"
 
 
-class _Separated(click.Command):
-    """A command that knows which of its arguments come after "--"."""
+class _LikeGit(click.Command):
+    """A command that knows which of its arguments come after "--", and that exits as git does if they make no sense."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep what comes after "--" apart."""
         if "--" in args:
             place = args.index("--")
             args, ctx.meta[_PATHS] = args[:place], args[place + 1 :]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            raise CompareUsageError(f"{error.format_message()} Try 'git theta diff -h'.") from error
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class _Pair:
     is_unmerged: bool = False
 
 
-@click.command("diff", cls=_Separated)
+@click.command("diff", cls=_LikeGit)
 @click.option("--cached", "--staged", is_flag=True, help="Compare the index with REVISION (by default HEAD).")
 @click.option("--stat", is_flag=True, help="Show a line for each checkpoint; reads no values.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/diff.md).")
@@ -93,11 +96,11 @@ def command(
     """Show what changed in checkpoints, group by group.
 
     As with git diff, the worktree is compared with the index or with a REVISION, or two revisions with each other.
-    Outside of a repository, or with --no-index, two files are compared, which may have different formats. Exits with
-    128 if that is not possible.
+    Outside of a repository, or with --no-index, two files are compared, which may have different formats; the exit code
+    then is 1 if they differ, with no need of --exit-code, save with --html. It is 128 if they cannot be compared.
     """
     if page is not None and (stat or as_json):
-        raise UsageError("--html goes without --stat and --json")
+        raise CompareUsageError("--html goes without --stat and --json")
     paths: list[str] | None = ctx.meta.get(_PATHS)
     only: Selection | None = None if pattern is None else partial(fnmatch.fnmatchcase, pat=pattern)
     try:
@@ -105,12 +108,15 @@ def command(
         with ExitStack() as stack:
             opener = comparing.opener(stack)
             words = ["diff", *(["--cached"] if cached else []), *arguments]
-            if comparing.workspace is None or no_index or _reach_outside(arguments, paths, comparing.workspace):
+            workspace = comparing.workspace
+            if workspace is None or no_index or _reach_outside(arguments, paths, workspace):
                 words.insert(1, "--no-index")
                 pairs = _files([*arguments, *(paths or ())], comparing, opener)
+                tells = exit_code or page is None  # git diff, too, tells of two files without being asked
             else:
                 files = changed_files(Path.cwd(), arguments, paths, cached=cached)
-                pairs = _changed(files, comparing, comparing.workspace, opener)
+                pairs = _changed(files, comparing, workspace, opener)
+                tells = exit_code
             differ = comparing.differ
             differ = differ.quick() if stat else differ if page is None else differ.thorough()
             found = _compared(pairs, differ, only)
@@ -121,11 +127,11 @@ def command(
                 count = len(listed)
             else:
                 count = _show(found, look(comparing.settings, os.environ, words), stat=stat)
-    except UsageError:
+    except CompareUsageError:
         raise
     except ThetaError as error:
         raise CompareError(str(error)) from error
-    return int(exit_code and count > 0)
+    return int(tells and count > 0)
 
 
 def _reach_outside(arguments: Sequence[str], paths: Sequence[str] | None, workspace: Workspace) -> bool:
@@ -140,7 +146,7 @@ def _reach_outside(arguments: Sequence[str], paths: Sequence[str] | None, worksp
 def _files(names: Sequence[str], comparing: Comparing, opener: Opener) -> Iterator[_Pair]:
     """Two files, which need not be of one format."""
     if len(names) != 2:
-        raise UsageError("outside of a repository, two files are compared: git theta diff OLD NEW")
+        raise CompareUsageError("outside of a repository, two files are compared: git theta diff OLD NEW")
     sides = []
     for name, other in zip(names, reversed(names), strict=True):
         is_absent = name == os.devnull

@@ -51,9 +51,7 @@ def paged(*, wanted: bool = True) -> Iterator[None]:
 
 
 def _pager(environment: Mapping[str, str]) -> str | None:
-    """The pager as git has it; None if nothing is to be paged, or is in one already."""
-    if environment.get(_IN_USE):
-        return None
+    """The pager as git has it; None if nothing is to be paged."""
     status, output, _ = git.attempt(["config", "--get", "pager.theta"], cwd=Path.cwd())
     configured = os.fsdecode(output).removesuffix("\n") if status == 0 else ""
     status, output, _ = git.attempt(["config", "--type=bool", "--get", "pager.theta"], cwd=Path.cwd())
@@ -68,7 +66,7 @@ def _pager(environment: Mapping[str, str]) -> str | None:
 def _started(name: str) -> subprocess.Popen[bytes] | None:
     """The pager, running; None, with a warning, if it cannot be started."""
     # Git has it so: a shell takes apart what is more than the name of a program.
-    words = ["sh", "-c", name] if _FOR_A_SHELL.search(name) else [name]
+    words = ["sh", "-c", name, name] if _FOR_A_SHELL.search(name) else [name]
     environment = {**_DEFAULTS, **os.environ}
     try:
         return subprocess.Popen(words, stdin=subprocess.PIPE, env=environment)

@@ -56,7 +56,8 @@ def files(tmp_path: Path) -> Repo:
 
 
 def kinds(repo: Repo, *arguments: str) -> dict[str, str]:
-    done = repo.verb("diff", "--json", *arguments)
+    done = repo.verb("diff", "--json", *arguments, check=False)
+    assert done.returncode in (0, 1), done.stderr
     found = json.loads(done.stdout)["checkpoints"]
     return {change["group"]: change["kind"] for checkpoint in found for change in checkpoint["changes"]}
 
@@ -208,51 +209,78 @@ def test_checkpoint_that_became_a_link_is_gone_and_comes_again(changed: Repo) ->
 # --- two files --------------------------------------------------------------------------------------------------------
 
 
+def differing(repo: Repo, *arguments: str) -> str:
+    """What is said of two files that differ; git's exit code says so, too, without being asked."""
+    done = repo.verb("diff", *arguments, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    return done.stdout
+
+
 def test_two_files_outside_of_a_repository(files: Repo) -> None:
-    said = files.verb("diff", "old.safetensors", "new.safetensors").stdout.splitlines()
+    said = differing(files, "old.safetensors", "new.safetensors").splitlines()
     assert said[0] == "diff --git a/old.safetensors b/new.safetensors"
     assert said[-1] == "1 of 8 groups modified, 81.9 kB of 245.5 kB"
-    assert files.verb("diff", "--exit-code", "old.safetensors", "new.safetensors", check=False).returncode == 1
-    assert files.verb("diff", "--stat", "--", "old.safetensors", "new.safetensors").stdout.startswith(" old.safet")
+    assert differing(files, "--stat", "--", "old.safetensors", "new.safetensors").startswith(" old.safet")
+
+
+@pytest.mark.parametrize("form", [[], ["--stat"], ["--json"], ["--exit-code"]])
+@pytest.mark.parametrize("other", ["old.safetensors", "new.safetensors"])
+def test_exit_codes_of_two_files_are_those_of_git_diff(files: Repo, form: list[str], other: str) -> None:
+    gits = files.git("diff", "old.safetensors", other, check=False)
+    assert files.verb("diff", *form, "old.safetensors", other, check=False).returncode == gits.returncode
 
 
 def test_two_files_of_different_formats(files: Repo) -> None:
-    same = files.verb("diff", "--json", "old.pt", "old.safetensors")
-    (checkpoint,) = json.loads(same.stdout)["checkpoints"]
+    (checkpoint,) = json.loads(differing(files, "--json", "old.pt", "old.safetensors"))["checkpoints"]
     assert checkpoint["changes"] == []
     assert {"name": "epoch", "old": "7", "new": None} in checkpoint["values"]
     assert (checkpoint["old"]["format"], checkpoint["new"]["format"]) == ("torch", "safetensors")
     assert kinds(files, "old.pt", "new.safetensors") == {"head_weight": "modified"}
-    assert "  format: torch -> safetensors" in files.verb("diff", "old.pt", "new.safetensors").stdout
+    assert "  format: torch -> safetensors" in differing(files, "old.pt", "new.safetensors")
 
 
 def test_files_that_are_the_same_say_nothing(files: Repo) -> None:
     files.write("copy.safetensors", OLD)
-    done = files.verb("diff", "--exit-code", "old.safetensors", "copy.safetensors")
+    done = files.verb("diff", "old.safetensors", "copy.safetensors")
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_a_file_against_none(files: Repo) -> None:
     assert set(kinds(files, "/dev/null", "old.safetensors").values()) == {"added"}
     assert set(kinds(files, "old.safetensors", "/dev/null").values()) == {"removed"}
-    said = files.verb("diff", "/dev/null", "old.safetensors").stdout.splitlines()
+    said = differing(files, "/dev/null", "old.safetensors").splitlines()
     assert said[:2] == ["diff --git a/old.safetensors b/old.safetensors", "new file mode 100644"]
-    assert files.verb("diff", "--exit-code", "/dev/null", "/dev/null").stdout == ""
+    assert files.verb("diff", "/dev/null", "/dev/null").stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "reason"),
+    ("arguments", "reason"),
     [
-        ([], 2, "two files are compared"),
-        (["old.safetensors"], 2, "two files are compared"),
-        (["old.safetensors", "nowhere"], 128, "there is no file nowhere"),
-        (["old.safetensors", "noise"], 128, "noise is no checkpoint that can be compared: not safetensors"),
+        ([], "two files are compared"),
+        (["old.safetensors"], "two files are compared"),
+        (["--nonsense", "old.safetensors", "new.safetensors"], "Try 'git theta diff -h'."),
     ],
 )
-def test_files_that_cannot_be_compared(files: Repo, arguments: list[str], code: int, reason: str) -> None:
+def test_call_that_makes_no_sense_is_told_with_the_exit_code_of_git(
+    files: Repo, arguments: list[str], reason: str
+) -> None:
+    done = files.verb("diff", *arguments, check=False)
+    assert done.returncode == files.git("diff", *arguments, check=False).returncode == 129
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["old.safetensors", "nowhere"], "there is no file nowhere"),
+        (["old.safetensors", "noise"], "noise is no checkpoint that can be compared: not safetensors"),
+    ],
+)
+def test_files_that_cannot_be_compared(files: Repo, arguments: list[str], reason: str) -> None:
     files.write("noise", b"noise" * 99)
     done = files.verb("diff", *arguments, check=False)
-    assert done.returncode == code
+    assert done.returncode == 128
     assert reason in done.stderr
     assert done.stderr.count("\n") == 1
 
@@ -267,7 +295,7 @@ def test_files_in_and_outside_of_a_repository(changed: Repo, files: Repo) -> Non
 
 def test_metadata_files_can_be_compared_as_files(changed: Repo, files: Repo) -> None:
     files.write("stored", changed.git_bytes("cat-file", "blob", f"HEAD~1:{CHECKPOINT}"))
-    found: dict[str, Any] = json.loads(files.verb("diff", "--json", "stored", "new.safetensors").stdout)
+    found: dict[str, Any] = json.loads(differing(files, "--json", "stored", "new.safetensors"))
     (change,) = found["checkpoints"][0]["changes"]
     assert (change["group"], change["exact"]) == ("head_weight", None)
 
@@ -278,5 +306,5 @@ def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
     for seed in (1, 2):
         repo.write(f"{seed}{bad}", safetensors_bytes({bad: model(seed)["norm_bias"]}))
     for form in ([], ["--stat"], ["--json"]):
-        said = repo.verb("diff", *form, "--no-index", f"1{bad}", f"2{bad}").stdout
+        said = differing(repo, *form, "--no-index", f"1{bad}", f"2{bad}")
         assert all(char.isprintable() or char == "\n" for char in said)

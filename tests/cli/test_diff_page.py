@@ -116,6 +116,6 @@ def test_page_that_cannot_be_written_is_one_line(retrained: Repo) -> None:
 @pytest.mark.parametrize("other", ["--stat", "--json"])
 def test_page_goes_with_no_other_output(retrained: Repo, other: str) -> None:
     done = retrained.verb("diff", other, "--html", "report.html", check=False)
-    assert done.returncode == 2
+    assert done.returncode == 129
     assert "--html goes without --stat and --json" in done.stderr
     assert not (retrained.path / "report.html").exists()

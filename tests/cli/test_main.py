@@ -112,7 +112,7 @@ class TestExpectedErrors:
     def test_one_line_and_the_exit_code_of_the_class(
         self, capsys: pytest.CaptureFixture[str], kind: type[errors.ThetaError]
     ) -> None:
-        codes = {errors.UsageError: 2, errors.CompareError: 128}
+        codes = {errors.UsageError: 2, errors.CompareError: 128, errors.CompareUsageError: 129}
         assert fail_with(kind("what is wrong")) == codes.get(kind, 1)
         assert capsys.readouterr() == ("", "git-theta: what is wrong\n")
 
@@ -319,5 +319,5 @@ class TestOtherEnds:
             os.close(writing)
             _, said = process.communicate(timeout=TIMEOUT)
         assert said == b""
-        assert process.returncode == 1
+        assert process.returncode == 141
         assert not (tracked.path / ".git/theta/log").exists()

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from tests.cli.prompt.terminal import CTRL_C, Terminal
@@ -113,9 +114,20 @@ def test_less_waits_for_keys_and_an_interruption_is_not_its_end(changed: Repo, p
     assert terminal.end() in (0, 130)
 
 
-def test_a_pager_that_is_left_early_ends_the_verb_without_a_word(changed: Repo) -> None:
-    said = shown(changed, "git-theta", "diff", "--json", "HEAD~1", env={"PAGER": "head -n 1"}, status=0)
-    assert said == "{\n"
+@pytest.mark.parametrize("verb", [["git-theta", "diff"], ["git", "theta", "diff"], ["git", "diff", "--no-ext-diff"]])
+def test_a_pager_that_is_left_early_ends_the_verb_without_a_word_as_it_ends_git(repo: Repo, verb: list[str]) -> None:
+    repo.theta("track", "*.safetensors")
+    for seed in (1, 2):  # more than a pipe takes without a reader
+        values = np.random.default_rng(seed).random((1000, 2), np.float32)
+        repo.write(CHECKPOINT, safetensors_bytes({f"a{'b' * place}": two for place, two in enumerate(values)}))
+        repo.commit(str(seed))
+    repo.git("config", "theta.diff.fold", "false")
+    assert shown(repo, *verb, "HEAD~1", "HEAD", env={"PAGER": "head -n 1"}, status=141).startswith("\x1b[1mdiff --git")
+
+
+def test_a_pager_that_is_in_use_elsewhere_does_not_keep_ours_away(changed: Repo) -> None:
+    said = shown(changed, "git-theta", "log", env={"GIT_PAGER": MARK, "GIT_PAGER_IN_USE": "true"})
+    assert said.startswith("paged:")
 
 
 def test_a_pager_that_is_not_there_is_said_and_done_without(changed: Repo) -> None:
