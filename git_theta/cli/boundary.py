@@ -15,7 +15,7 @@ import click
 from git_theta.errors import ThetaError
 from git_theta.printing import printable
 
-__all__ = ["BUG", "INTERRUPTED", "NOBODY_READS", "complain", "printable", "report_bug", "run"]
+__all__ = ["BUG", "INTERRUPTED", "NOBODY_READS", "complain", "printable", "report_bug", "run", "silence"]
 
 BUG: Final = 3
 INTERRUPTED: Final = 130
@@ -40,8 +40,7 @@ def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
         complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone away; Python would complain once more when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        silence()
         return NOBODY_READS
     except ThetaError as error:
         complain(str(error))
@@ -56,6 +55,11 @@ def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
         # A plug-in's exit with 0 would tell git that all went well.
         report_bug(error, environment)
         return BUG
+
+
+def silence() -> None:
+    """Write to nowhere, as the reader has gone away: Python would complain once more when it flushes stdout at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def complain(message: str) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from git_theta.cli.boundary import complain, printable
+from git_theta.cli.boundary import complain, printable, silence
 from git_theta.cli.comparing import Comparing, named
 from git_theta.cli.display import look
-from git_theta.cli.terminal import say
+from git_theta.cli.terminal import IN_PAGER, is_read, say
 from git_theta.diffs.heads import FileSide
 from git_theta.diffs.table import patch
 from git_theta.errors import NotThisFormatError, ThetaError, UsageError
@@ -50,8 +50,18 @@ def command(ctx: click.Context, arguments: tuple[str, ...]) -> int:
         return 0
     if len(arguments) not in (7, 9):
         raise UsageError("diff-driver is for git to call, with 1, 7 or 9 arguments (gitattributes(5))")
-    for line in _lines(arguments):
-        say(line)
+    is_paged = bool(os.environ.get(IN_PAGER))
+    if not is_paged and not is_read():
+        return 0
+    try:
+        for line in _lines(arguments):
+            say(line)
+    except BrokenPipeError:
+        # If we fail, git ends at once, and says that we died. In the pager that was left, nobody sees that; others who
+        # only read no more (head) would.
+        if is_paged:
+            raise
+        silence()
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from git_theta.cli.terminal import shows_unicode
+from git_theta.cli.terminal import IN_PAGER, shows_unicode
 from git_theta.diffs.look import Look
 from git_theta.git import colours
 from git_theta.git import command as git
@@ -16,7 +16,6 @@ from git_theta.git.abbreviations import digits
 from git_theta.git.prefixes import prefixes
 from git_theta.settings import Settings
 
-_IN_PAGER: Final = "GIT_PAGER_IN_USE"
 _COLOURS: Final = {
     "head": ("color.diff.meta", "bold"),
     "title": ("color.diff.frag", "cyan"),
@@ -74,10 +73,10 @@ def _wants_colours(environment: Mapping[str, str], asked: str | None) -> bool:
         return False
     is_terminal = "true" if sys.stdout.isatty() else "false"
     variables = {}
-    if environment.get(_IN_PAGER):
+    if environment.get(IN_PAGER):
         # Of color.pager, `git config --get-colorbool` knows nothing.
         _, output, _ = git.attempt(["config", "--type=bool", "--get", "color.pager"], cwd=Path.cwd())
-        variables = {_IN_PAGER: "false"} if output.strip() == b"false" else {}
+        variables = {IN_PAGER: "false"} if output.strip() == b"false" else {}
     overruled = [] if asked is None else ["-c", f"color.diff={asked}"]
     question = [*overruled, "config", "--get-colorbool", "color.diff", is_terminal]
     status, output, _ = git.attempt(question, cwd=Path.cwd(), variables=variables)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Final
 
 from git_theta.cli.boundary import complain
+from git_theta.cli.terminal import IN_PAGER
 from git_theta.git import command as git
 
-_IN_USE: Final = "GIT_PAGER_IN_USE"
 _DEFAULTS: Final = {"LESS": "FRX", "LV": "-c"}
 """What git gives its pager if the user has not set it: quit if all fits, show colours, leave the screen as it is."""
 
@@ -39,9 +39,9 @@ def paged(*, wanted: bool = True) -> Iterator[None]:
     if process is None:
         yield
         return
-    before = {name: os.environ.get(name) for name in (_IN_USE, "COLUMNS")}
+    before = {name: os.environ.get(name) for name in (IN_PAGER, "COLUMNS")}
     # Git has to know when it is asked about colours, and whoever lays out the lines how wide the terminal is.
-    os.environ[_IN_USE] = "true"
+    os.environ[IN_PAGER] = "true"
     os.environ.setdefault("COLUMNS", str(os.get_terminal_size(1).columns))
     try:
         with _into(process):

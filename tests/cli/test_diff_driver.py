@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from git_theta import tensors
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update
 from git_theta.metadata_file import parse, serialize
 from tests.conftest import CHECKPOINT
-from tests.helpers import Repo, model, safetensors_bytes
+from tests.helpers import TIMEOUT, Repo, model, safetensors_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -301,6 +304,29 @@ def test_metadata_that_only_keeps_values_in_another_way(changed: Repo, tmp_path:
     (tmp_path / "new").write_bytes(serialize(replace(metadata, entries=entries)))
     shown = call(changed, tmp_path / "old", tmp_path / "new")
     assert shown[-2:] == ["  the same values, kept in another way", "none of 8 groups changed"]
+
+
+def test_who_reads_nothing_is_told_nothing(changed: Repo) -> None:
+    changed.write("other.safetensors", NEW)
+    changed.commit("two of them")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with subprocess.Popen(
+        ["git", "diff", "HEAD~2", "HEAD"], cwd=changed.path, stdout=writing, stderr=subprocess.PIPE
+    ) as git:
+        os.close(writing)
+        assert git.communicate(timeout=TIMEOUT)[1] == b""
+    assert git.returncode == 0
+
+
+def test_who_reads_only_the_beginning_is_told_no_more(repo: Repo) -> None:
+    repo.theta("track", "*.safetensors")
+    for seed in (1, 2):  # more than a pipe takes without a reader
+        values = np.random.default_rng(seed).random((1000, 2), np.float32)
+        put(repo, safetensors_bytes({f"a{'b' * place}": two for place, two in enumerate(values)}))
+    command = "git -c theta.diff.fold=false diff HEAD~1 HEAD | head -n 1"
+    done = repo.run("sh", "-c", command, cwd=repo.path)
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
 def test_an_external_program_that_is_the_driver_itself_ends(changed: Repo) -> None:
