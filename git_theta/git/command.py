@@ -14,6 +14,8 @@ from typing import IO, BinaryIO, Final, cast
 from git_theta.errors import GitError
 
 _NONE: Final[Mapping[str, str]] = {}
+_OURS: Final = "git-theta: "
+_WARNING: Final = f"{_OURS}warning: "
 _PIPE_BYTES: Final = 1 << 16
 
 
@@ -94,7 +96,9 @@ def reason(complaint: str) -> str:
     """The one line of what git wrote to standard error that says what was wrong."""
     said = [line.strip() for line in complaint.splitlines() if line.strip()]
     fatal = [line.removeprefix("fatal: ") for line in said if line.startswith("fatal: ")]
-    return (fatal or said[-1:] or [""])[0]
+    # Of our filter, git says no more than that it failed.
+    ours = [line.removeprefix(_OURS) for line in said if line.startswith(_OURS) and not line.startswith(_WARNING)]
+    return (ours[-1:] or fatal or said[-1:] or [""])[0]
 
 
 def lines(output: bytes) -> list[str]:

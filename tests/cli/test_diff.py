@@ -142,6 +142,15 @@ def test_error_is_a_line(changed: Repo) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_error_of_the_filter_is_told_instead_of_that_it_failed(changed: Repo) -> None:
+    stored = changed.git_bytes("cat-file", "blob", f"HEAD:{CHECKPOINT}")
+    changed.write(CHECKPOINT, stored[: len(stored) // 2])
+    done = changed.verb("diff", check=False)
+    assert (done.returncode, done.stdout) == (128, "")
+    assert done.stderr.startswith(f"git-theta: git diff failed: {CHECKPOINT}: the metadata file is incomplete")
+    assert done.stderr.count("\n") == 1
+
+
 def test_files_that_became_tracked_or_untracked_are_compared(repo: Repo) -> None:
     repo.write(CHECKPOINT, OLD)
     repo.commit("raw")
