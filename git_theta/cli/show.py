@@ -41,10 +41,13 @@ def command(checkpoint: str, group: str | None, in_json: bool) -> None:
     pattern (h.*.bias); if it fits several groups, they are listed. Only a group's values need objects; those that are
     missing are fetched.
     """
-    with _opened(checkpoint) as shown, paged():
+    with _opened(checkpoint) as shown:
         entries = _matching(shown, group)
         tell = _groups if group is None or len(entries) > 1 else _group
-        for line in tell(shown, entries, in_json=in_json):
+        # What fetches may ask for a password, so it comes before the pager, whose the terminal is.
+        lines = list(tell(shown, entries, in_json=in_json))
+    with paged():
+        for line in lines:
             say(line)
 
 

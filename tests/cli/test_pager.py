@@ -136,6 +136,14 @@ def test_a_pager_that_is_not_there_is_said_and_done_without(changed: Repo) -> No
     assert "another head" in said
 
 
+def test_what_is_missing_is_fetched_before_the_pager_has_the_terminal(changed: Repo) -> None:
+    for path in changed.objects().values():
+        path.unlink()
+    verb = ["git-theta", "show", f"HEAD:{CHECKPOINT}", "head_weight"]
+    assert "it is not in the local store" in shown(changed, *verb, env={"PAGER": "touch started; cat"}, status=1)
+    assert not (changed.path / "started").exists()
+
+
 def test_no_pager_where_the_exit_code_is_asked_for_or_a_page_is_written(changed: Repo) -> None:
     assert "paged:" not in shown(
         changed, "git", "theta", "diff", "--exit-code", "HEAD~1", env={"PAGER": MARK}, status=1
