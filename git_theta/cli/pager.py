@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Final
+from types import FrameType
+from typing import IO, Final, NoReturn
 
 from git_theta.cli.boundary import complain
 from git_theta.cli.terminal import IN_PAGER
@@ -85,17 +86,26 @@ def _into(pager: subprocess.Popen[bytes]) -> Iterator[None]:
     for stream in kept:
         os.dup2(pipe.fileno(), stream)
     pipe.close()
+    before = signal.signal(signal.SIGINT, _interrupt_once)
     try:
         yield
         sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     finally:
         _leave(pager, kept, sys.stdout)
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt_once(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """A key that interrupts comes twice below git: from the terminal, and from git, which passes it on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _leave(pager: subprocess.Popen[bytes], kept: Mapping[int, int], stdout: IO[str]) -> None:
     """Let the pager have its end of input, wait until it is left, and have the terminal again."""
     # Keys that interrupt are the pager's as long as it runs: it may have a use for them.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with suppress(BrokenPipeError):
             stdout.flush()
@@ -106,7 +116,6 @@ def _leave(pager: subprocess.Popen[bytes], kept: Mapping[int, int], stdout: IO[s
         stdout.flush()  # what the pager did not want must not come to the terminal after it
         pager.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
         for stream, place in kept.items():
             os.dup2(place, stream)
             os.close(place)
