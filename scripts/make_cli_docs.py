@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from git_theta.cli.main import cli
+from git_theta.cli.verbs import cli
 
 TARGET = Path(__file__).parents[1] / "docs" / "cli.md"
 

@@ -17,7 +17,7 @@ import pytest
 import safetensors.numpy
 
 from git_theta.cli import boundary
-from git_theta.cli.main import cli
+from git_theta.cli.verbs import cli
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-
-import click
 
 from git_theta.errors import ThetaError
 from git_theta.printing import printable
@@ -28,33 +24,41 @@ def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
     try:
         result = command()
         return result if isinstance(result, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return error.exit_code
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
-    except click.ClickException as error:
-        complain(f"{error.format_message()} Try 'git theta -h'.")
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        complain("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        silence()
-        return NOBODY_READS
-    except ThetaError as error:
-        complain(str(error))
-        return error.exit_code
-    except OSError as error:
-        complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
-        return 1
-    except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and error.code == 1:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        return _code(error, environment)
+
+
+def _code(error: BaseException, environment: Mapping[str, str]) -> int:
+    """The exit code for an error, which is complained of."""
+    import click  # Not before it is needed: a filter has no options, and would start a tenth later with it.
+
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            return error.exit_code
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.ClickException():
+            complain(f"{error.format_message()} Try 'git theta -h'.")
+            return error.exit_code
+        case KeyboardInterrupt() | click.Abort():
+            complain("interrupted")
+            return INTERRUPTED
+        case BrokenPipeError():
+            silence()
+            return NOBODY_READS
+        case ThetaError():
+            complain(str(error))
+            return error.exit_code
+        case OSError():
+            complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
+            return 1
+        case SystemExit(code=1):
             # Click's way to end where the reader has gone away.
             return NOBODY_READS
-        # A plug-in's exit with 0 would tell git that all went well.
-        report_bug(error, environment)
-        return BUG
+    # A plug-in's exit with 0 would tell git that all went well.
+    report_bug(error, environment)
+    return BUG
 
 
 def silence() -> None:
@@ -64,19 +68,30 @@ def silence() -> None:
 
 def complain(message: str) -> None:
     """One line on standard error, safe for a terminal whatever the message quotes."""
-    click.echo(f"git-theta: {printable(message)}", err=True)
+    _write(f"git-theta: {printable(message)}")
+
+
+def _write(text: str) -> None:
+    """Lines on standard error, if there is one."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def report_bug(error: BaseException, environment: Mapping[str, str]) -> None:
     """Say that this is a bug, and where its trace was written."""
+    import traceback
+
     trace = "".join(traceback.format_exception(error))
     if environment.get("GIT_THETA_TRACE", "0") not in ("", "0", "false"):
-        click.echo(trace, err=True)
+        _write(trace)
     place = _log(trace)
     complain(f"a bug in git-theta: {type(error).__name__}: {error}; please report it with {place}")
 
 
 def _log(trace: str) -> str:
+    from datetime import UTC, datetime
+
     from git_theta.git.repository import Repository
 
     try:

@@ -18,7 +18,6 @@ from git_theta.metadata import ObjectRef
 from git_theta.settings import MAX_CHAIN, Settings
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
-from git_theta.store.transfer import Transfer
 
 if TYPE_CHECKING:
     from git_theta.flows.clean import Cleaner
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from git_theta.flows.sideload import SideLoader
     from git_theta.flows.smudge import Smudger
     from git_theta.store.handover import HandOver
+    from git_theta.store.transfer import Transfer
 
 _STATISTICS = ("auto", "exact", "estimate", "none")
 _TRUE = ("1", "true", "yes", "on")
@@ -69,6 +69,8 @@ class Workspace:
     @cached_property
     def transfer(self) -> Transfer:
         """What moves objects to and from remotes."""
+        from git_theta.store.transfer import Transfer
+
         return Transfer(self.repository, self.store)
 
     @cached_property

@@ -317,10 +317,9 @@ class TestImports:
     def modules(repo: Repo, frameworks: Path, *requests: tuple[str, str, bytes]) -> set[str]:
         """The modules that are loaded at the end of a filter that has answered the requests."""
         code = (
-            "import json, os, sys; from git_theta.cli import boundary, main\n"
-            "run = lambda: main.cli.main(['filter-process'], standalone_mode=False)\n"
-            "status = boundary.run(run, os.environ)\n"
-            "print(json.dumps(list(sys.modules)), file=sys.stderr); sys.exit(status)"
+            "import json, os, sys; from git_theta.cli.main import main\n"
+            "os._exit = lambda status: print(json.dumps(list(sys.modules)), file=sys.stderr) or sys.exit(status)\n"
+            "sys.argv[1:] = ['filter-process']; main()"
         )
         path = os.pathsep.join([str(frameworks), *filter(None, [os.environ.get("PYTHONPATH")])])
         child = Filter(repo, command=[sys.executable, "-c", code], env={"PYTHONPATH": path})
@@ -337,7 +336,7 @@ class TestImports:
 
     def test_checkout_needs_no_framework(self, tracked: Repo, frameworks: Path) -> None:
         found = self.modules(tracked, frameworks, ("smudge", FILE, stored(tracked)))
-        assert found.isdisjoint({*FRAMEWORKS, "safetensors", "tensorstore", "git"})
+        assert found.isdisjoint({*FRAMEWORKS, "safetensors", "tensorstore", "git", "click"})
 
     def test_unchanged_data_needs_neither(self, tracked: Repo, frameworks: Path) -> None:
         shutil.rmtree(tracked.path / ".git/theta/cache")
@@ -347,4 +346,4 @@ class TestImports:
 
     def test_nothing_asked_needs_nothing(self, tracked: Repo, frameworks: Path) -> None:
         found = self.modules(tracked, frameworks)
-        assert found.isdisjoint({*FRAMEWORKS, "safetensors", "tensorstore", "git", "numpy"})
+        assert found.isdisjoint({*FRAMEWORKS, "safetensors", "tensorstore", "git", "numpy", "click"})

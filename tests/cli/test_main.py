@@ -13,7 +13,7 @@ import pytest
 
 from git_theta import __version__, errors
 from git_theta.cli import boundary
-from git_theta.cli.main import cli
+from git_theta.cli.verbs import cli
 from tests.helpers import TIMEOUT, Repo
 
 if TYPE_CHECKING:
