@@ -138,12 +138,21 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a metadata file says: the whole checkpoint, but for the objects' bytes."""
+    """What a metadata file says: the whole checkpoint, but for the objects' bytes.
+
+    Attributes:
+        format: that found the groups.
+        size: bytes of the checkpoint.
+        skeleton: what is no group.
+        entries: the groups, in file order.
+        has_checksums: whether the skeleton holds checksums of the groups' values, and so belongs to these alone.
+    """
 
     format: str
     size: int
     skeleton: Skeleton
     entries: tuple[Entry, ...]
+    has_checksums: bool = False
 
     def objects(self) -> Iterator[ObjectRef]:
         """Every object that the checkpoint is made of, each once, in file order."""
@@ -172,6 +181,14 @@ class Metadata:
             spans.append(Span(entry.name, entry.dtype, entry.shape, start))
             position = start + entry.nbytes
         return Layout(self.format, self.size, tuple(spans))
+
+
+def layout_key(metadata: Metadata) -> str:
+    """A digest of the skeleton and of what lies where in it: a name is told to a group by its place alone."""
+    hasher = blake3(f"{metadata.format}\n{metadata.skeleton.digest}\n".encode())
+    for entry in metadata.entries:
+        hasher.update(f"{quote(entry.name)} {entry.dtype} {entry.shape} {entry.lead}\n".encode())
+    return hasher.hexdigest()
 
 
 def content_key(layout: Layout, skeleton_digest: str, digests: tuple[str, ...]) -> str:

@@ -10,12 +10,23 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final, TypeVar
 
 from git_theta import signatures, tensors
 from git_theta.errors import MetadataError
-from git_theta.metadata import Entry, MergeRecord, Metadata, ObjectRef, Parameter, Skeleton, Update
+from git_theta.metadata import (
+    Entry,
+    MergeRecord,
+    Metadata,
+    ObjectRef,
+    Parameter,
+    Skeleton,
+    Update,
+    content_key,
+    layout_key,
+)
 
 VERSION: Final = 1
 PREFIX: Final = b'{"git-theta":'
@@ -32,6 +43,8 @@ _ABOUT: Final = (
 _HEAD: Final = f'{{"git-theta":{VERSION},"about":{quote(_ABOUT)},'
 _SHOWN: Final = 200
 _GROUPS: Final = '"groups":['
+_LAYOUT: Final = "layout"
+_CONTENT: Final = "content"
 _END: Final = "]}"
 _VERSION: Final = re.compile(rb'\{"git-theta":(\d{1,9})[,}]')
 _HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -53,7 +66,7 @@ def serialize(metadata: Metadata) -> bytes:
     Raises:
         MetadataError: it is larger than what `parse` reads.
     """
-    lines = [_HEAD, _file_text((metadata.format, metadata.size)), _skeleton_text(metadata.skeleton), _GROUPS]
+    lines = [_HEAD, _file_text(_file(metadata)), _skeleton_text(metadata.skeleton), _GROUPS]
     last = len(metadata.entries) - 1
     lines += [_entry_line(entry) + ("," if number < last else "") for number, entry in enumerate(metadata.entries)]
     data = "\n".join([*lines, _END, ""]).encode("ascii")
@@ -86,15 +99,20 @@ def parse(data: bytes, known: dict[str, Entry] | None = None) -> Metadata:
             raise MetadataError(f"line {number} of the metadata file is a conflict marker: settle the conflict first")
     if len(lines) < 6 or lines[0] != _HEAD or lines[3] != _GROUPS or lines[-2:] != [_END, ""]:
         raise MetadataError("the metadata file is incomplete or was edited: check out the file again")
-    format_name, size = _checked(lines[1], 2, _read_file, _file_text)
+    file = _checked(lines[1], 2, _read_file, _file_text)
     skeleton = _checked(lines[2], 3, _read_skeleton, _skeleton_text)
     texts = lines[4:-2]
     commas = [text[-1:] == "," for text in texts]
     if commas != [True] * (len(texts) - 1) + [False] * min(len(texts), 1):
         raise MetadataError("the metadata file lacks or repeats a comma between two groups")
     entries = tuple(_entry(text.removesuffix(","), number, known) for number, text in enumerate(texts, 5))
-    metadata = Metadata(format_name, size, skeleton, entries)
+    metadata = Metadata(file.format, file.size, skeleton, entries, file.has_checksums)
     _check_whole(metadata)
+    if _file(metadata) != file:
+        raise MetadataError(
+            "the metadata file has lines of several versions that do not belong together: "
+            "check out one version of the file, or add the checkpoint as a whole"
+        )
     return metadata
 
 
@@ -168,12 +186,40 @@ def _string(value: object, pattern: re.Pattern[str], what: str) -> str:
     return value
 
 
-def _read_file(value: Mapping[str, Any]) -> tuple[str, int]:
-    return _string(value["format"], _FORMAT, "the name of a format"), _integer(value["size"])
+@dataclass(frozen=True, slots=True)
+class _File:
+    """Line 2.
+
+    Attributes:
+        format, size, has_checksums: as in `Metadata`.
+        key: what ties this line and the skeleton to the lines of the groups; with checksums, to their values as well.
+    """
+
+    format: str
+    size: int
+    has_checksums: bool
+    key: str
 
 
-def _file_text(file: tuple[str, int]) -> str:
-    return f'"format":{quote(file[0])},"size":{file[1]},'
+def _file(metadata: Metadata) -> _File:
+    digests = tuple(entry.digest for entry in metadata.entries)
+    if metadata.has_checksums:
+        key = content_key(metadata.layout(), metadata.skeleton.digest, digests)
+    else:
+        key = layout_key(metadata)
+    return _File(metadata.format, metadata.size, metadata.has_checksums, key)
+
+
+def _read_file(value: Mapping[str, Any]) -> _File:
+    has_checksums = _CONTENT in value
+    key = value[_CONTENT if has_checksums else _LAYOUT]
+    name, size = _string(value["format"], _FORMAT, "the name of a format"), _integer(value["size"])
+    return _File(name, size, has_checksums, _string(key, _HEX, "a digest"))
+
+
+def _file_text(file: _File) -> str:
+    word = _CONTENT if file.has_checksums else _LAYOUT
+    return f'"format":{quote(file.format)},"size":{file.size},"{word}":"{file.key}",'
 
 
 def _read_skeleton(members: Mapping[str, Any]) -> Skeleton:

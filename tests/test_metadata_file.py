@@ -90,7 +90,7 @@ def checkpoints(draw: st.DrawFn) -> Metadata:
         size = sum(leads) + draw(st.integers(1, 2**40))
         skeleton = Skeleton(size, draw(hexes), None, Update(draw(words), draw(refs)), undecided)
     size = skeleton.size + sum(group.nbytes for group in groups)
-    return Metadata(draw(words), size, skeleton, groups)
+    return Metadata(draw(words), size, skeleton, groups, draw(st.booleans()))
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
@@ -620,3 +620,38 @@ def test_lines_that_are_known_give_the_same_groups_and_no_other_file_is_taken_fo
     ):
         with pytest.raises(MetadataError, match=said):
             parse(damaged, known)
+
+
+def versions(*, has_checksums: bool = False) -> list[list[bytes]]:
+    """The lines of three: two groups of one shape, the same in another order, and one with other values."""
+    text = b"skeleton"
+    one, two = (replace(EXAMPLE.entries[0], name=name, digest=digit * 64, lead=0) for name, digit in ("a1", "b2"))
+    size = len(text) + one.nbytes + two.nbytes
+    found = []
+    for entries, data in (([one, two], text), ([two, one], text[::-1]), ([one, replace(two, digest="3" * 64)], text)):
+        skeleton = Skeleton(len(data), tensors.digest(data), data, None)
+        metadata = Metadata("safetensors", size, skeleton, tuple(entries), has_checksums)
+        assert parse(serialize(metadata)) == metadata
+        found.append(serialize(metadata).split(b"\n"))
+    return found
+
+
+@pytest.mark.parametrize("has_checksums", [True, False])
+@pytest.mark.parametrize("kept", [[1], [2], [1, 2], [4, 5]], ids=str)
+def test_lines_of_a_version_with_the_groups_in_another_order_are_refused(kept: list[int], has_checksums: bool) -> None:
+    """Line 1 is that of the file, and 2 that of the skeleton; the groups begin with 4."""
+    one, other, _ = versions(has_checksums=has_checksums)
+    mixed = [one[number] if number in kept else line for number, line in enumerate(other)]
+    with pytest.raises(MetadataError, match="lines of several versions that do not belong together"):
+        parse(b"\n".join(mixed))
+
+
+def test_lines_of_groups_may_come_from_versions_with_other_values() -> None:
+    one, _, tuned = versions()
+    assert parse(b"\n".join([*one[:5], tuned[5], *one[6:]])).entries[1].digest == "3" * 64
+
+
+def test_lines_of_groups_may_not_come_from_versions_with_other_checksums() -> None:
+    one, _, tuned = versions(has_checksums=True)
+    with pytest.raises(MetadataError, match="lines of several versions that do not belong together"):
+        parse(b"\n".join([*one[:5], tuned[5], *one[6:]]))

@@ -123,6 +123,11 @@ def formats() -> Family[Format]:
     return Family("checkpoint format", "git_theta.plugins.checkpoints", _BUILTINS)
 
 
+def has_checksums(known: Family[Format], name: str) -> bool:
+    """Whether files of a format hold checksums of their values, as far as the format is known here."""
+    return name in known.names() and bool(getattr(known.get(name), "has_checksums", False))
+
+
 _BUILTINS: Final = {
     "safetensors": "git_theta.checkpoints.safetensors:Safetensors",
     "torch": "git_theta.checkpoints.torch_zip:TorchZip",

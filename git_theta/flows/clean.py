@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from git_theta import tensors
-from git_theta.checkpoints import Format
+from git_theta.checkpoints import Format, has_checksums
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
 from git_theta.diffs import plain
@@ -193,7 +193,8 @@ class Cleaner:
             inline=None if is_large else skeleton,
             update=kept[skeleton_digest].update if is_large else None,
         )
-        return serialize(Metadata(layout.format, layout.size, kept_skeleton, entries))
+        is_checked = has_checksums(self.formats, layout.format)
+        return serialize(Metadata(layout.format, layout.size, kept_skeleton, entries, is_checked))
 
     def _kind(self, path: str) -> str:
         """The type of update that the attribute theta-update asks for.

@@ -155,11 +155,12 @@ class _Merge:
             if outside.is_whole:
                 return self._whole(outside.version)
             checksums: dict[str, int] = {}
-            entries = self._entries(plan, decided, checksums if self._structure.has_checksums(outside) else None)
+            has_checksums = self._structure.has_checksums(outside)
+            entries = self._entries(plan, decided, checksums if has_checksums else None)
             placed = self._structure.place(outside, entries, lambda entry: self._checksum(entry, checksums))
         except (MergeError, PluginError) as error:
             raise type(error)(f"{self._path}: {error}") from error
-        metadata = self._known(self._built(placed, entries))
+        metadata = self._known(self._built(placed, entries, has_checksums=has_checksums))
         self._merger.cache.put(_content_key(metadata), serialize(metadata))
         return metadata
 
@@ -208,13 +209,13 @@ class _Merge:
         except (MergeError, PluginError) as error:
             raise type(error)(f"group {conflict.name!r}: {error}") from error
 
-    def _built(self, placed: Placed, entries: Sequence[Entry]) -> Metadata:
+    def _built(self, placed: Placed, entries: Sequence[Entry], *, has_checksums: bool) -> Metadata:
         by_name = {entry.name: entry for entry in entries}
         layout = placed.layout
         groups = tuple(
             replace(by_name[span.name], lead=lead) for span, lead in zip(layout.spans, layout.leads(), strict=True)
         )
-        return Metadata(layout.format, layout.size, self._skeleton(placed), groups)
+        return Metadata(layout.format, layout.size, self._skeleton(placed), groups, has_checksums)
 
     def _skeleton(self, placed: Placed) -> Skeleton:
         """How a skeleton is kept: as a version has it, or anew."""

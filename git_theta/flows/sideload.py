@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
-from git_theta.checkpoints import Format, Values
+from git_theta.checkpoints import Format, Values, has_checksums
 from git_theta.checkpoints.digests import Digests
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import ChangedWhileReadingError, StoreError, UsageError
@@ -209,8 +209,7 @@ class SideLoader:
     def _is_spliced(self, intake: Intake) -> bool:
         """Whether new values change nothing else in the file: there are no checksums, and no program has to save it."""
         name = intake.scan.layout.format
-        is_known = plugin_of(name) is None and name in self.formats.names()
-        return plugin_of(name) is None and not (is_known and getattr(self.formats.get(name), "has_checksums", False))
+        return plugin_of(name) is None and not has_checksums(self.formats, name)
 
 
 def _age(file: Path) -> int:

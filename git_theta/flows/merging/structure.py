@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from git_theta import tensors
-from git_theta.checkpoints import Checksummed, Format, Mixing, opaque, plugins
+from git_theta.checkpoints import Checksummed, Format, Mixing, has_checksums, opaque, plugins
 from git_theta.checkpoints.hollow import Shapes, write_hollow
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import MergeError, NotThisFormatError, PluginError
@@ -133,7 +133,7 @@ class Structure:
     def has_checksums(self, outside: Outside) -> bool:
         """Whether the merged file holds checksums of its groups' values."""
         name = self._all[OURS if outside.version is None else outside.version].format
-        return bool(getattr(self._installed(name), "has_checksums", False))
+        return has_checksums(self._formats, name)
 
     def _choose(self, found: Sequence[Hashable]) -> int | None:
         """The side that is taken, of what the versions are."""
@@ -258,7 +258,7 @@ class Structure:
         if not changed or is_free or (like is not None and alike):
             return skeleton
         member = self._formats.get(name)
-        if not getattr(member, "has_checksums", False):
+        if not has_checksums(self._formats, name):
             return skeleton
         if not isinstance(member, Checksummed):
             raise PluginError(f"files of the format {name} have checksums, and it cannot tell where: take one side")
