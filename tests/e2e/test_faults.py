@@ -7,11 +7,13 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
 import pytest
 
+from git_theta.metadata_file import parse, serialize
 from tests.helpers import Repo, safetensors_bytes
 
 FILE = "model.safetensors"
@@ -216,16 +218,15 @@ def test_metadata_file_that_asks_for_terabytes_takes_no_memory(tracking: Repo) -
     """The object is too small for what the metadata file promises: an error, long before memory runs out."""
     tracking.write(FILE, large(0, 1))
     tracking.commit("good")
-    good = tracking.git_bytes("cat-file", "blob", f"HEAD:{FILE}").decode()
-    nbytes, huge = 512 * 1024 * 4, 512 * 1024 * 4 * 1_000_000
-    size = (tracking.path / FILE).stat().st_size
-    bad = good.replace(f'"size":{size},\n', f'"size":{size - nbytes + huge},\n').replace(
-        '"shape":[512,1024]', '"shape":[512000000,1024]'
-    )
+    good = parse(tracking.git_bytes("cat-file", "blob", f"HEAD:{FILE}"))
+    first, *others = good.entries
+    huge = replace(first, shape=(512_000_000, 1024))
+    assert (first.name, first.shape) == ("layer.0.weight", (512, 1024))
+    bad = replace(good, size=good.size - first.nbytes + huge.nbytes, entries=(huge, *others))
     smudged = subprocess.run(
         ["sh", "-c", "ulimit -v 4000000; git theta smudge -- model.safetensors | wc -c"],
         cwd=tracking.path,
-        input=bad.encode(),
+        input=serialize(bad),
         capture_output=True,
         check=False,
     )
