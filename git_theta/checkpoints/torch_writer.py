@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,8 @@ from git_theta.layout import Span
 _TOP: Final = "archive"
 _ALIGNMENT: Final = 64
 _MAX_WRAPPED: Final = 8
+_DROPPED: Final = "dropped "
+"""Before the key of a storage that is taken out, which is like no new key then."""
 _MAX_DIGITS: Final = 19
 _CLASSES: Final = {dtype: name for name, dtype in STORAGE_TYPES.items()}
 _UNTYPED: Final = {
@@ -88,20 +90,21 @@ class _Plan:
     """
 
     def __init__(self, groups: Mapping[str, Values], old: Old | None) -> None:
-        self.keys: dict[str, str] = {}
+        # As torch numbers them, and not as in the old file: of two files with the same groups and values, it does not
+        # show what other groups they had before.
+        self.keys = {name: str(number) for number, name in enumerate(groups)}
         self._dropped: set[str] = set()
         self._used: set[str] = set()
         self._indexed: dict[int, dict[str, object]] = {}
         self._numbered: dict[int, bool] = {}
         self.root: object = Record(Global("collections", "OrderedDict"), (), b"R")
+        known: set[str] = set()
         if old is not None:
             self.root = old.root
+            known = {span.name for span in old.spans}
             self._keep(groups, old)
-        # Beyond the keys of what is taken out, too: these stand for nothing from here on.
-        fresh = (str(number) for number in range(_next_key({*self.keys.values(), *self._dropped}), 2**62))
         for name, values in groups.items():
-            if name not in self.keys:
-                self.keys[name] = next(fresh)
+            if name not in known:
                 self._insert(list(tensors.split_name(name)), _tensor(values, self.keys[name]))
 
     def replacement(self, part: object) -> object:
@@ -128,15 +131,18 @@ class _Plan:
 
     def _keep(self, groups: Mapping[str, Values], old: Old) -> None:
         changed: dict[str, Values] = {}
+        renamed: dict[str, str] = {}
         for span in old.spans:
             key = old.keys[span.start]
             values = groups.get(span.name)
             if values is None:
-                self._dropped.add(key)
+                renamed[key] = f"{_DROPPED}{key}"
+                self._dropped.add(renamed[key])
                 continue
-            self.keys[span.name] = key
+            renamed[key] = self.keys[span.name]
             if (values.dtype, values.shape) != (span.dtype, span.shape):
-                changed[key] = values
+                changed[renamed[key]] = values
+        _rename(old.persistents, renamed)
         everything = [value for _, value in walk(old.root)]
         for value in everything:
             if isinstance(value, Record):
@@ -218,10 +224,6 @@ class _Plan:
         return int(text) if self._numbered[id(node)] else text
 
 
-def _next_key(keys: Iterable[str]) -> int:
-    return max((int(key) for key in keys if key.isdecimal()), default=-1) + 1
-
-
 def _is_dictionary(value: object) -> bool:
     return isinstance(value, Dict) or maker_of(value) in _DICTIONARIES
 
@@ -279,6 +281,14 @@ def _class(maker: object) -> object:
             return found
         case _:
             return maker
+
+
+def _rename(persistents: Sequence[Persistent], keys: Mapping[str, str]) -> None:
+    """Give storages other keys."""
+    for persistent in {id(persistent): persistent for persistent in persistents}.values():
+        storage = storage_id(persistent)
+        if storage is not None and storage.key in keys and isinstance(persistent.id, tuple):
+            persistent.id = (*persistent.id[:2], keys[storage.key], *persistent.id[3:])
 
 
 def _new_id(persistent: Persistent, changed: Mapping[str, Values]) -> object:

@@ -95,8 +95,7 @@ class Structure:
             return Outside(OURS)
         texts = self._texts()
         if len(names) > 1:
-            # Ours is the format that wins. What others say in theirs besides the groups could not be put there.
-            return Outside(OURS) if texts is not None and not (texts.sides or texts.conflicts) else self._open()
+            return self._converted(texts)
         version = self._choose([self._content(number) for number in range(len(self._all))])
         if version is not None:
             return Outside(version)
@@ -145,6 +144,24 @@ class Structure:
 
     def _open(self) -> Outside:
         return Outside(None, conflicts=(self._conflict(),))
+
+    def _converted(self, texts: MergedTexts | None) -> Outside:
+        """Follow the side that made it a file of another format.
+
+        What others changed besides the groups has no place there.
+
+        Args:
+            texts: the values that are no groups, merged; None if a format cannot tell them.
+        """
+        version = self._choose([metadata.format for metadata in self._all])
+        contents = {(metadata.format, self._content(number)) for number, metadata in enumerate(self._all)}
+        is_same = len(contents) == len({metadata.format for metadata in self._all})
+        if version is None or texts is None or texts.conflicts or not is_same:
+            return self._open()
+        known = [self._texts_of(metadata) or {} for metadata in self._all]
+        names = {name for found in known for name in found}
+        is_said = all(known[texts.sides.get(name, OURS)].get(name) == known[version].get(name) for name in names)
+        return Outside(version) if is_said else self._open()
 
     def _frames(self) -> list[Hashable]:
         """All of each version but its values."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from git_theta import tensors
 from git_theta.errors import MergeError
 from git_theta.flows.merging.plan import STRUCTURE
 from git_theta.merges.decisions import Clash, Conflict
@@ -264,6 +265,23 @@ def test_torch_groups_of_both_sides_come_into_one_file(torch_world: World) -> No
     assert world.asked == ()
 
 
+def test_plain_values_merge_beside_a_group_that_one_side_added_in_between(torch_world: World) -> None:
+    """Torch numbers the storages of a file in their order, so those behind the new one have other numbers."""
+    world = torch_world
+    a, b, c = tensor(40, 30, seed=1), tensor(50, seed=2), tensor(60, seed=3)
+    base = world.clean(torch_bytes({"a": a, "b": b, "epoch": 3, "lr": 0.1}))
+    ours = world.clean(torch_bytes({"a": a, "between": c, "b": b, "epoch": 4, "lr": 0.1}))
+    theirs = world.clean(torch_bytes({"a": a, "b": b + 1, "epoch": 3, "lr": 0.2}))
+    for sides in ((ours, theirs), (theirs, ours)):
+        found = loaded(world.smudge(world.merged(base, *sides)))
+        assert world.asked == ()
+        assert (found["epoch"], found["lr"]) == (4, 0.2)
+        wanted = {"a": a, "between": c, "b": b + 1}
+        assert {name: found[name].numpy().tobytes() for name in wanted} == {
+            name: part.numpy().tobytes() for name, part in wanted.items()
+        }
+
+
 def test_tie_that_one_side_made_stays_beside_a_group_that_the_other_added(torch_world: World) -> None:
     world = torch_world
     a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
@@ -447,26 +465,63 @@ def test_converted_file_takes_the_changes_of_the_other_side(torch_world: World) 
     assert safetensors.numpy.load(world.smudge(merged))["a"].tobytes() == (a + 1).numpy().tobytes()
 
 
-def test_of_two_formats_ours_wins_and_groups_are_matched_by_name(torch_world: World) -> None:
+def test_converted_file_takes_the_groups_that_the_other_side_added(torch_world: World) -> None:
     world = torch_world
     a, b, c = tensor(40, 30, seed=1), tensor(50, seed=2), tensor(60, seed=3)
     base = world.clean(torch_bytes({"a": a, "b": b}))
     ours = world.clean(torch_bytes({"a": a + 1, "b": b, "mine": c}))
     theirs = world.model(a=a.numpy(), b=(b + 1).numpy(), new=(c + 1).numpy())
-    found = loaded(world.smudge(world.merged(base, ours, theirs)))
-    assert {name: part.numpy().tobytes() for name, part in found.items()} == {
-        name: part.numpy().tobytes() for name, part in (("a", a + 1), ("b", b + 1), ("mine", c), ("new", c + 1))
-    }
-    assert world.asked == ()
-    back = safetensors.numpy.load(world.smudge(world.merged(base, theirs, ours)))
-    assert sorted(back) == ["a", "b", "mine", "new"]
+    wanted = {"a": a + 1, "b": b + 1, "mine": c, "new": c + 1}
+    for sides in ((ours, theirs), (theirs, ours)):
+        merged = world.merged(base, *sides)
+        assert merged.format == "safetensors"
+        found = safetensors.numpy.load(world.smudge(merged))
+        assert {name: part.tobytes() for name, part in found.items()} == {
+            name: part.numpy().tobytes() for name, part in wanted.items()
+        }
+        assert world.asked == ()
+
+
+def test_file_that_both_converted_is_a_conflict_of_the_structure(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    base = world.clean(torch_bytes({"a": a, "b": b}))
+    ours, theirs = world.model(a=(a + 1).numpy(), b=b.numpy()), world.clean(npz_bytes(a=a.numpy(), b=(b + 1).numpy()))
+    assert world.merge(base, ours, theirs).metadata is None
+    assert [conflict.clash for conflict in world.asked] == [Clash.STRUCTURE]
+    for by, name in (("ours", "safetensors"), ("theirs", "npz")):
+        merged = world.merged(base, ours, theirs, by=by)
+        assert merged.format == name
+        wanted = {"a": tensors.digest((a + 1).numpy().tobytes()), "b": tensors.digest((b + 1).numpy().tobytes())}
+        assert {entry.name: entry.digest for entry in merged.entries} == wanted
+
+
+def test_what_both_say_besides_the_groups_is_in_the_converted_file(torch_world: World) -> None:
+    world = torch_world
+    a = tensor(40, 30, seed=1)
+    base, ours = (world.clean(torch_bytes(groups)) for groups in ({"a": a}, {"a": a, "mine": a + 1}))
+    merged = world.merged(base, ours, world.model({"note": "x"}, a=a.numpy()))
+    data = world.smudge(merged)
+    assert sorted(safetensors.numpy.load(data)) == ["a", "mine"]
+    assert b'"note":"x"' in data
+
+
+def test_tie_of_one_side_is_not_lost_in_the_file_that_the_other_converted(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    base = world.clean(torch_bytes({"emb": a, "head": a.clone(), "b": b}))
+    tied = world.clean(torch_bytes({"emb": a, "head": a, "b": b}))
+    converted = world.model(emb=a.numpy(), head=a.numpy(), b=b.numpy())
+    for sides in ((tied, converted), (converted, tied)):
+        assert world.merge(base, *sides).metadata is None
+        assert [conflict.clash for conflict in world.asked] == [Clash.STRUCTURE]
 
 
 def test_what_another_format_says_besides_the_groups_is_not_lost_silently(torch_world: World) -> None:
     world = torch_world
     a = tensor(40, 30, seed=1)
-    base = world.clean(torch_bytes({"a": a}))
-    ours = world.clean(torch_bytes({"a": a, "mine": a + 1}))
+    base = world.clean(torch_bytes({"a": a, "epoch": 3}))
+    ours = world.clean(torch_bytes({"a": a, "mine": a + 1, "epoch": 4}))
     theirs = world.model({"note": "x"}, a=a.numpy())
     assert world.merge(base, ours, theirs).metadata is None
     assert [conflict.clash for conflict in world.asked] == [Clash.STRUCTURE]
