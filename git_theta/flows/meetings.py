@@ -134,7 +134,7 @@ def meet(repository: Repository, sides: Sequence[State], past: Past) -> Met:
     mixed = _mixed([*sides, *past.states()])
     sides = [side.following({}, mixed) for side in sides]
     ancestor = None if past.ancestor is None else past.ancestor.following({}, mixed)
-    moves, problems = ({}, {}) if ancestor is None else _moves(repository, ancestor, sides)
+    moves, problems = ({}, {}) if ancestor is None else _moves(repository, ancestor, sides, past)
     sides = [side.following(moves, set()) for side in sides]
     past = Past(
         None if ancestor is None else ancestor.following(moves, set()),
@@ -180,26 +180,56 @@ def _mixed(states: Iterable[State]) -> set[str]:
     return {path for state in listed for path in checkpoints & state.others}
 
 
-def _moves(repository: Repository, old: State, sides: Sequence[State]) -> tuple[dict[str, str], dict[str, str]]:
-    """The new paths of checkpoints that a side renamed, by the old path; and problems, by path."""
-    found: dict[str, set[str]] = {}
-    for side in sides:
-        renames = [repository.renames(base, commit) for base in old.commits for commit in side.commits]
-        for before, after in (pair for found_here in renames for pair in found_here.items()):
-            if before in old.checkpoints and after in side.checkpoints and after not in old.checkpoints:
-                found.setdefault(before, set()).add(after)
+def _moves(
+    repository: Repository, old: State, sides: Sequence[State], past: Past
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The paths of checkpoints that a side renamed, by what else they are called anywhere; and problems, by path."""
+    renamed = [_renamed(repository, old, side) for side in sides]
+    targets: dict[str, set[str]] = {}
+    for before, after in (pair for found in renamed for pair in found.items()):
+        targets.setdefault(before, set()).add(after)
+    wanted = Counter(after for names in targets.values() for after in names)
     moves: dict[str, str] = {}
     problems: dict[str, str] = {}
-    wanted = Counter(after for targets in found.values() for after in targets)
-    for before, targets in found.items():
-        if len(targets) == 1 and max(wanted[after] for after in targets) > 1:
-            problems |= dict.fromkeys((before, *targets), f"several checkpoints are now called {min(targets)}")
-        elif len(targets) > 1:
-            problems[before] = f"it has other names on several sides: {' and '.join(sorted(targets))}"
-            problems |= dict.fromkeys(targets, f"it was {before} before, and has another name on another side")
-        elif not any(before in side.checkpoints and targets & side.checkpoints.keys() for side in sides):
-            moves[before] = targets.pop()
+    for before, names in targets.items():
+        called = [
+            before if before in side.checkpoints else found.get(before)
+            for side, found in zip(sides, renamed, strict=True)
+        ]
+        side = pick(called, lambda one, two, known=(before, names): _name(past.between(one, two), *known))  # type: ignore[misc]
+        if max(wanted[after] for after in names) > 1:
+            problems |= dict.fromkeys((before, *names), f"several checkpoints are now called {min(names)}")
+        elif side is None:
+            problems |= _renamed_otherwise(before, names, is_removed=None in called)
+        elif not any(before in state.checkpoints and names & state.checkpoints.keys() for state in sides):
+            path = called[side]
+            moves |= {} if path is None else {name: path for name in (before, *names) if name != path}
     return moves, problems
+
+
+def _renamed(repository: Repository, old: State, side: State) -> dict[str, str]:
+    """The new paths of checkpoints on a side, by the old path."""
+    found = (repository.renames(base, commit) for base in old.commits for commit in side.commits)
+    return {
+        before: after
+        for renames in found
+        for before, after in renames.items()
+        if before in old.checkpoints and after in side.checkpoints and after not in old.checkpoints
+    }
+
+
+def _name(state: State | None, before: str, names: set[str]) -> str | None:
+    """What a checkpoint is called in a state, of the names that it has anywhere."""
+    known = () if state is None else [name for name in (before, *sorted(names)) if name in state.checkpoints]
+    return known[0] if known else None
+
+
+def _renamed_otherwise(before: str, names: set[str], *, is_removed: bool) -> dict[str, str]:
+    """Problems, by path, of a checkpoint that one side renamed."""
+    if len(names) == 1 and is_removed:
+        return dict.fromkeys((before, *names), f"one side renamed {before}, and another removed it")
+    why = f"it was {before} before, and has another name on another side"
+    return {before: f"it has other names on several sides: {' and '.join(sorted(names))}", **dict.fromkeys(names, why)}
 
 
 def _is_removed(path: str, entries: Sequence[FileEntry | None], past: Past) -> bool:

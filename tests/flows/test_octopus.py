@@ -100,6 +100,42 @@ def test_other_names_on_other_sides_are_a_problem(repo: Repo) -> None:
     assert found.problems.keys() == {MODEL, "x.safetensors", "y.safetensors"}
 
 
+def test_other_name_on_one_side_and_removed_on_another_is_a_problem(repo: Repo) -> None:
+    """Also where nothing of it was changed; git says so, too."""
+    grow(repo, "x", "main", {MODEL: None, "x.safetensors": blob(repo, "base")})
+    grow(repo, "y", "main", {MODEL: None})
+    grow(repo, "z", "main", {"z.txt": "z"})
+    found = surveyed(repo, "x", "y", "z")
+    assert set(found.problems.values()) == {f"one side renamed {MODEL}, and another removed it"}
+    assert found.problems.keys() == {MODEL, "x.safetensors"}
+
+
+@pytest.mark.parametrize("order", [("back", "kept", "old"), ("old", "kept", "back")])
+def test_name_that_one_of_two_sides_that_share_another_took_back_stays_taken_back(
+    repo: Repo, order: tuple[str, ...]
+) -> None:
+    grow(repo, "x", "main", {MODEL: None, "x.safetensors": blob(repo, "base")})
+    grow(repo, "back", "x", {MODEL: blob(repo, "base"), "x.safetensors": None})
+    grow(repo, "kept", "x", {"x.safetensors": "attn5"})
+    grow(repo, "old", "main", {"old.txt": "old"})
+    found = surveyed(repo, *order)
+    assert (found.meetings, found.problems) == ((), {})
+    taken = found.taken[MODEL]
+    assert taken is not None
+    assert taken.oid == repo.rev("models:attn5.safetensors")
+    assert found.taken["x.safetensors"] is None
+
+
+def test_removed_by_one_of_two_sides_that_share_another_name_is_removed(repo: Repo) -> None:
+    grow(repo, "x", "main", {MODEL: None, "x.safetensors": blob(repo, "base")})
+    grow(repo, "gone", "x", {"x.safetensors": None})
+    grow(repo, "kept", "x", {"x.txt": "x"})
+    grow(repo, "old", "main", {"old.txt": "old"})
+    found = surveyed(repo, "gone", "kept", "old")
+    assert (found.meetings, found.problems) == ((), {})
+    assert (found.taken[MODEL], found.taken["x.safetensors"]) == (None, None)
+
+
 def test_one_name_for_two_checkpoints_is_a_problem(repo: Repo) -> None:
     grow(repo, "old", "main", {"b.safetensors": "head7"})
     grow(repo, "x", "old", {MODEL: None, "c.safetensors": blob(repo, "base")})
