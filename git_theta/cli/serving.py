@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from git_theta.cli import filtering
 from git_theta.cli.boundary import complain, report_bug
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import GitError, ThetaError
+from git_theta.git import caller
 from git_theta.git.filter_protocol import Connection, Request
 from git_theta.git.pktline import EndOfInput
 from git_theta.memory import keep_freed
@@ -25,6 +26,7 @@ def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
     """
     keep_freed()
     connection = Connection(sys.stdin.buffer, sys.stdout.fileno())
+    failed: list[str] = []
     try:
         connection.welcome(("clean", "smudge"))
         if cleaned is not None:
@@ -34,9 +36,25 @@ def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
         for number, request in enumerate(connection.requests()):
             if not number:
                 workspace.ensure_hook()
-            _serve(request, connection, workspace, skip=skip)
+            if not _serve(request, connection, workspace, skip=skip) and request.command == "smudge":
+                failed.append(request.path)
+        _put_back(workspace, failed)
     except EndOfInput:
         return
+
+
+def _put_back(workspace: Workspace, failed: Sequence[str]) -> None:
+    """Git has taken these files away, and ends now, for they could not be written."""
+    if not failed or "GIT_INDEX_FILE" in os.environ:
+        return
+    # Not needed by a filter that nothing fails in, and slow to import.
+    from git_theta.flows.putting_back import REPLACING, put_back
+
+    if next(iter(caller.arguments(workspace.repository.alias)), "") not in REPLACING:
+        return
+    for path in failed:
+        if not put_back(workspace.repository, workspace.smudger, path):
+            complain(f"{path}: git took it out of the worktree: 'git checkout -- {path}' brings back what was there")
 
 
 def _repeat(connection: Connection, answer: bytes) -> None:
@@ -47,10 +65,15 @@ def _repeat(connection: Connection, answer: bytes) -> None:
         connection.answer([answer])
 
 
-def _serve(request: Request, connection: Connection, workspace: Workspace, *, skip: bool) -> None:
-    """Answer one request. What goes wrong with one file is said of that file, and the next one is served."""
+def _serve(request: Request, connection: Connection, workspace: Workspace, *, skip: bool) -> bool:
+    """Answer one request. What goes wrong with one file is said of that file, and the next one is served.
+
+    Returns:
+        Whether nothing went wrong.
+    """
     try:
         connection.answer(_answer(request, workspace, skip=skip))
+        return True
     except ThetaError as error:
         complain(str(error) if str(error).startswith(request.path) else f"{request.path}: {error}")
     except (BrokenPipeError, EndOfInput):
@@ -59,6 +82,7 @@ def _serve(request: Request, connection: Connection, workspace: Workspace, *, sk
         report_bug(error, os.environ)
     for _ in request.content:
         pass
+    return False
 
 
 def _answer(request: Request, workspace: Workspace, *, skip: bool) -> Iterator[bytes | memoryview]:

@@ -136,6 +136,16 @@ class Repository:
                 found.setdefault(name, []).append(oid)
         return found
 
+    def index_entry(self, path: str) -> FileEntry | None:
+        """What the index has at a path; None if that is in conflict, or is not wanted in the worktree."""
+        arguments = ["--literal-pathspecs", "ls-files", "--stage", "-t", "-z", "--", self.from_here(path)]
+        status, output, _ = command.attempt(arguments, cwd=self.cwd)
+        found = command.fields(output) if status == 0 else []
+        if len(found) != 1:
+            return None
+        tag, mode, oid, _stage = found[0].partition("\t")[0].split(" ")
+        return FileEntry(mode, oid) if tag == "H" and mode in _BLOB_MODES else None
+
     def tree_entries(self, revision: str, path: str | None = None) -> dict[str, FileEntry]:
         """What a commit holds, by path from the top; nothing if there is no such commit yet."""
         arguments = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", revision]
@@ -268,6 +278,11 @@ class Repository:
     def settings(self) -> dict[str, str]:
         """The configuration below "theta."; see `settings`."""
         return settings(self.cwd)
+
+    def alias(self, name: str) -> str | None:
+        """What an alias of git stands for; None if there is none of this name."""
+        status, output, _ = command.attempt(["config", "--get", f"alias.{name}"], cwd=self.cwd)
+        return command.lines(output)[0] if status == 0 and output else None
 
     def lfs_url(self, remote: str) -> str | None:
         """The LFS server configured for a remote, in git's configuration or in .lfsconfig (git-lfs-config(5))."""

@@ -47,6 +47,53 @@ def test_objects_of_the_other_side_that_are_nowhere_are_a_conflict(fork: Fork, c
     assert fork.repo.status() == ""
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("merge", "--no-edit", "lost"),
+        ("cherry-pick", "lost"),
+        ("revert", "--no-edit", "HEAD"),
+        ("rebase", "lost"),
+        ("checkout", "lost"),
+        ("stash", "pop"),
+    ],
+    ids=" ".join,
+)
+def test_file_is_put_back_where_no_driver_is_asked_and_git_cannot_write_the_new_one(
+    fork: Fork, command: tuple[str, ...]
+) -> None:
+    """Git takes the old file away first, and leaves a merge that cannot be aborted."""
+    fork.branch("lost", h=1)
+    fork.branch("here", a=1 if command[0] == "revert" else 0)
+    fork.on("here")
+    if command[0] == "rebase":
+        fork.git("commit", "-q", "--allow-empty", "-m", "mine")
+    if command[0] == "stash":
+        fork.put(h=1)
+        fork.git("stash")
+    assert lose(fork, "base" if command[0] == "revert" else "lost", keep="here")
+    before = fork.repo.read(FILE)
+    said = fork.repo.git(*command, check=False)
+    assert said.returncode == 128
+    (line,) = (line for line in said.stderr.splitlines() if line.startswith("git-theta: "))
+    assert line.startswith(f"git-theta: {FILE}: group ")
+    assert fork.repo.read(FILE) == before
+    assert fork.repo.status() == ""
+    if command == ("rebase", "lost"):
+        fork.git("rebase", "--abort")
+    assert fork.git("symbolic-ref", "--short", "HEAD").text == "here\n"
+
+
+def test_file_that_cannot_be_put_back_is_named(fork: Fork) -> None:
+    fork.branch("lost", h=1)
+    fork.on("lost")
+    lose(fork, "lost", keep="base")
+    lose(fork, "mlp", keep="base")
+    said = fork.repo.git("checkout", "mlp", check=False)
+    assert said.returncode == 128
+    assert f"git-theta: {FILE}: git took it out of the worktree: 'git checkout -- {FILE}' brings back" in said.stderr
+
+
 def test_objects_of_the_other_side_are_fetched(fork: Fork) -> None:
     fork.git("push", "-q", "origin", "mlp")
     fork.on("attn")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from git_theta.cli.prompt.tty import SETTING, Mode, mode_of, terminal
-from git_theta.git import caller, command
+from git_theta.git import caller
 from git_theta.git.repository import STORE, Repository
 from git_theta.git.sides import Sides, several
 from git_theta.git.sides import sides as find_sides
@@ -75,8 +75,4 @@ def _ask(
 
 
 def _sides(repository: Repository) -> Sides:
-    def alias(name: str) -> str | None:
-        status, output, _ = command.attempt(["config", "--get", f"alias.{name}"], cwd=repository.cwd)
-        return command.lines(output)[0] if status == 0 and output else None
-
-    return find_sides(repository, os.environ, caller.arguments(alias))
+    return find_sides(repository, os.environ, caller.arguments(repository.alias))

@@ -1,0 +1,63 @@
+"""Put a checkpoint back that git took out of the worktree for another version, which could then not be written.
+
+Git removes the old file before it asks a filter for the new one, and leaves none there if that fails: no merge that
+could be aborted, only an index that says what was there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from git_theta.errors import StoreError, ThetaError
+from git_theta.flows.smudge import Smudger
+from git_theta.git.repository import FileEntry, Repository
+from git_theta.metadata_file import parse
+
+REPLACING: Final = frozenset(
+    {
+        *("merge", "pull", "rebase", "cherry-pick", "revert", "am", "stash", "checkout", "switch", "reset"),
+        *("restore", "read-tree"),
+    }
+)
+"""Git commands that put other versions into the worktree. Others smudge what they do not write there."""
+
+
+def put_back(repository: Repository, smudger: Smudger, path: str) -> bool:
+    """Write what the index has at a path, if nothing is there.
+
+    Args:
+        repository: whose worktree it is.
+        smudger: gives the bytes.
+        path: from the top.
+
+    Returns:
+        Whether there is a file now.
+    """
+    file = repository.worktree / path
+    entry = repository.index_entry(path)
+    if os.path.lexists(file) or entry is None:
+        return os.path.lexists(file)
+    try:
+        _write(file, entry, repository, smudger, path)
+    except (ThetaError, OSError):
+        return False
+    return True
+
+
+def _write(file: Path, entry: FileEntry, repository: Repository, smudger: Smudger, path: str) -> None:
+    """The whole file at once; nobody sees a part of it."""
+    data = repository.read_blob(entry.oid)
+    temporary = file.with_name(f".{file.name[:100]}.{secrets.token_hex(8)}")
+    mode = 0o777 if entry.mode.endswith("755") else 0o666
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as target:
+            for block in smudger.smudge(parse(data), data, path):
+                target.write(block)
+        if os.path.lexists(file):
+            raise StoreError("somebody else wrote it")
+        temporary.rename(file)
+    finally:
+        temporary.unlink(missing_ok=True)
