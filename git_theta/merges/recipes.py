@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 from typing import Any, Final, TypeVar
 
 from git_theta.errors import MergeError, PluginError
@@ -72,23 +73,35 @@ def otherwise_of(word: str, said: object) -> str:
 def _document(data: bytes, name: str) -> dict[str, Any]:
     """The file as TOML values."""
     if len(data) > MAX_BYTES:
-        raise MergeError(f"{name} is too large for a recipe")
+        raise MergeError(f"{name}, {_position(data, MAX_BYTES)}: this is too large for a recipe")
     try:
         text = data.decode(_ENCODING)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise MergeError(f"{name}, line {line}, column {column}: this is not UTF-8") from error
+        raise MergeError(f"{name}, {_position(data, error.start)}: this is not UTF-8") from error
     try:
         return tomllib.loads(text)
     except RecursionError as error:
-        raise MergeError(f"{name} is nested too deeply for a recipe") from error
+        raise MergeError(
+            f"{name}, {_position(data, _deepest(data))}: this is nested too deeply for a recipe"
+        ) from error
     except ValueError as error:
         said = str(error)
         found = _AT.search(said)
         line, column = (int(found[1]), int(found[2])) if found else end(text)
         why = _AT.sub("", said.removesuffix(_AT_END))
         raise MergeError(f"{name}, line {line}, column {column}: {why}") from error
+
+
+def _position(data: bytes, offset: int) -> str:
+    """Line and column of a byte, for messages."""
+    line, column = data.count(b"\n", 0, offset) + 1, offset - data.rfind(b"\n", 0, offset)
+    return f"line {line}, column {column}"
+
+
+def _deepest(data: bytes) -> int:
+    """Where the most brackets are open."""
+    depths = accumulate((byte in b"[{") - (byte in b"]}") for byte in data)
+    return max(enumerate(depths), key=lambda found: found[1])[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +218,8 @@ class _Reader:
         read = {key: self._value(value, (*within, key)) for key, value in given.items()}
         for key, value in read.items():  # each on its own first, so that an error is at its place
             self.said((*within, key), partial(checked, name, method, key, value))
-        return self.said((*path, "method"), lambda: choice(name, read, self.methods.get))
+        made = self.said((*path, "method"), lambda: choice(name, read, self.methods.get))
+        return replace(made, places={key: self.place((*within, key)) for key in read})
 
     def _value(self, said: object, path: Path) -> object:
         """A parameter's value, with gradients as such."""

@@ -40,11 +40,13 @@ class Choice:
         name: of a merge method, or "conflict", which settles none.
         method: the method; None for "conflict" and "rows", which are none.
         given: its parameters that are not default, sorted by name.
+        places: where they are written, by name, for messages.
     """
 
     name: str
     method: MergeMethod | None = None
     given: tuple[tuple[str, Given], ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +157,12 @@ class Strategy:
         for choice in self._choices(conflict):
             if choice.name == LEAVE:
                 return why or "left to be settled by hand"
-            decision = _decision(choice, conflict, depth)
-            misfit = _misfit(choice, decision, conflict)
-            if not misfit:
-                return decision
-            why = why or misfit
+            unfit = misfit(choice.name, choice.method, conflict)
+            if not unfit:
+                # A method that fits and was told something wrong is no case for what is said of those that do not fit.
+                decision = _decision(choice, conflict, depth)
+                return _error(choice, decision, conflict) or decision
+            why = why or unfit
         return why or "no rule is for it"
 
     def _choices(self, conflict: Conflict) -> list[Choice]:
@@ -259,13 +262,15 @@ def _at(given: Value | Gradient, depth: float) -> Value:
     return given.at(depth) if isinstance(given, Gradient) else given
 
 
-def _misfit(choice: Choice, decision: Decision, conflict: Conflict) -> str:
-    """Why the choice cannot settle the conflict; nothing if it can."""
-    why = misfit(choice.name, choice.method, conflict)
-    if why or choice.method is None:
-        return why
+def _error(choice: Choice, decision: Decision, conflict: Conflict) -> str:
+    """What is wrong with the parameters, and where; nothing if all is right."""
+    if choice.method is None:
+        return ""
+    count = len(inputs(conflict))
     try:
-        resolve(choice.name, choice.method.parameters, dict(decision.parameters), len(inputs(conflict)))
+        resolve(choice.name, choice.method.parameters, dict(decision.parameters), count)
     except MergeError as error:
-        return str(error)
+        # Each value was checked before; only how many there must be was not known.
+        wrong = (name for name, value in decision.parameters if isinstance(value, tuple) and len(value) != count)
+        return f"{choice.places.get(next(wrong, ''), '')}{error}"
     return ""

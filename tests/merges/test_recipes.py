@@ -96,6 +96,22 @@ def test_list_is_for_the_inputs_and_never_a_gradient() -> None:
     assert {dict(decision.parameters)["weight"] for decision in found.values()} == {(1.0, 0.0)}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("[0.5, 0.7]", "[0.5, 0.7, 1]", "line 5, column 25"),
+        ('method = "dare_linear"', 'method = "dare_linear"\n[rules.with]\nweight = [1]', "line 16, column 1"),
+    ],
+)
+def test_list_of_another_length_than_there_are_inputs_is_a_reason_that_says_where(
+    old: str, new: str, place: str
+) -> None:
+    """How many inputs there are shows only in the merge. What is said of methods that do not fit is not asked."""
+    answer = read(RECIPE.replace(old, new)).settle([clash("h.1.mlp"), clash("h.2.mlp")], NAMES)
+    (why,) = answer.reasons.values()
+    assert re.fullmatch(rf"merge\.toml, {place}: the parameter weight has [13] values for 2 inputs: give one each", why)
+
+
 def test_rule_that_takes_a_side_decides_also_about_shapes_and_removed_groups() -> None:
     assert decided(RECIPE, SHAPE) == {"head": Decision("theirs")}
 
@@ -223,16 +239,20 @@ def test_recipe_that_is_not_utf8_says_where() -> None:
         parse_recipe(b"# a\n# b\xff\n", "merge.toml", METHODS)
 
 
-@pytest.mark.parametrize("recipe", ["a = " + "[" * 5000, "a = " + "1" * 5000, "a = " + "{a = " * 3000])
-def test_absurd_recipe_is_an_error_of_one_line(recipe: str) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "place"),
+    [
+        ("# deep\na = " + "[" * 5000, "line 2, column 5004"),
+        ("a = " + "1" * 5000, "line 1, column 5005"),
+        ("a = " + "{a = " * 3000, "line 1, column 15000"),
+        ("#" * MAX_BYTES + "\n", f"line 1, column {MAX_BYTES + 1}"),
+    ],
+    ids=["lists", "number", "tables", "size"],
+)
+def test_absurd_recipe_is_an_error_of_one_line_that_says_where(recipe: str, place: str) -> None:
     with pytest.raises(MergeError) as caught:
         read(recipe)
-    assert "\n" not in str(caught.value)
-
-
-def test_recipe_that_is_too_large_is_refused() -> None:
-    with pytest.raises(MergeError, match="too large"):
-        parse_recipe(b"#" * (MAX_BYTES + 1), "merge.toml", METHODS)
+    assert re.fullmatch(rf"merge\.toml, {place}: .+", str(caught.value))
 
 
 PIECES = st.sampled_from(
