@@ -110,8 +110,8 @@ def parse(data: bytes, known: dict[str, Entry] | None = None) -> Metadata:
     _check_whole(metadata)
     if _file(metadata) != file:
         raise MetadataError(
-            "the metadata file has lines of several versions that do not belong together: "
-            "check out one version of the file, or add the checkpoint as a whole"
+            "the metadata file mixes lines of several versions that do not belong together: take one version whole, "
+            "with 'git add FILE' from the worktree or 'git checkout COMMIT -- FILE'"
         )
     return metadata
 

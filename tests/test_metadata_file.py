@@ -642,7 +642,7 @@ def test_lines_of_a_version_with_the_groups_in_another_order_are_refused(kept: l
     """Line 1 is that of the file, and 2 that of the skeleton; the groups begin with 4."""
     one, other, _ = versions(has_checksums=has_checksums)
     mixed = [one[number] if number in kept else line for number, line in enumerate(other)]
-    with pytest.raises(MetadataError, match="lines of several versions that do not belong together"):
+    with pytest.raises(MetadataError, match="mixes lines of several versions"):
         parse(b"\n".join(mixed))
 
 
@@ -653,5 +653,5 @@ def test_lines_of_groups_may_come_from_versions_with_other_values() -> None:
 
 def test_lines_of_groups_may_not_come_from_versions_with_other_checksums() -> None:
     one, _, tuned = versions(has_checksums=True)
-    with pytest.raises(MetadataError, match="lines of several versions that do not belong together"):
+    with pytest.raises(MetadataError, match="mixes lines of several versions"):
         parse(b"\n".join([*one[:5], tuned[5], *one[6:]]))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.helpers import Repo
 
 A, B = np.arange(1000, dtype=np.float32), -np.arange(1000, dtype=np.float32)
-REFUSED = "lines of several versions that do not belong together"
+REFUSED = "mixes lines of several versions that do not belong together"
 
 
 def safetensors_in_order(groups: Mapping[str, Any]) -> bytes:
@@ -66,7 +66,7 @@ def test_values_never_come_under_the_names_of_others(repo: Repo, save: Any, kept
     half_added(repo, "model.bin", save({"a": A, "b": B}), save({"b": B, "a": A}), kept)
     done = repo.git("checkout", "-f", "HEAD", "--", "model.bin", check=False)
     assert done.returncode != 0
-    assert f"git-theta: model.bin: the metadata file has {REFUSED}: " in done.stderr
+    assert f"git-theta: model.bin: the metadata file {REFUSED}: " in done.stderr
     repo.git("checkout", "-q", "-f", "HEAD~1")
     assert repo.read("model.bin") == save({"b": B, "a": A})
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_theta import tensors
-from git_theta.checkpoints import formats, opaque
+from git_theta.checkpoints import formats, has_checksums, opaque
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import scan
 from git_theta.errors import CorruptObjectError, MissingObjectError, ObjectError, PluginError, ThetaError, TransferError
@@ -78,6 +78,7 @@ class Scene:
                 None if inline else kept[skeleton],
             ),
             entries,
+            has_checksums(formats(), found.format),
         )
 
     def smudger(self) -> Smudger:
