@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -23,6 +23,9 @@ from git_theta.merges.decisions import Settle
 _NOT_MERGED: Final = 2
 """Tells git that nothing was merged, and that there are no conflicts in the index."""
 
+_ONE_BY_ONE: Final = "merge one branch after the other"
+_SAY: Final = f"say how with --method or --recipe, and --otherwise for what no method merges, or {_ONE_BY_ONE}"
+
 
 @click.command("merge-strategy")
 @click.argument("arguments", nargs=-1)
@@ -36,19 +39,25 @@ def command(arguments: tuple[str, ...]) -> int:
         commits = _commits(workspace, arguments)
         _check_index(workspace)
         found = survey(workspace.repository, sides_of(workspace.repository, commits), workspace.merger)
+        reasons: dict[str, str] = {}
         with Trees.beside(workspace.repository, workspace.store.temporary_directory(), keep=True) as trees:
-            joined = join(found, trees, workspace.merger, partial(_settle, workspace, found))
-        return _check_out(workspace, joined)
+            joined = join(found, trees, workspace.merger, partial(_settle, workspace, found, reasons))
+        if joined.tree is None:
+            _complain(found, joined, reasons)
+            return _NOT_MERGED
+        return _check_out(workspace, joined, joined.tree)
     except ThetaError as error:
         complain(str(error))
         return _NOT_MERGED
 
 
-def _settle(workspace: Workspace, survey: Survey, meeting: Meeting) -> Settle:
+def _settle(workspace: Workspace, survey: Survey, reasons: dict[str, str], meeting: Meeting) -> Settle:
+    """Who settles the conflicts of a checkpoint; why one is left open is put to the reasons."""
     sides = (meeting.present, len(survey.sides))
     present = [survey.sides[number] for number in meeting.present]
     named = [(side.name, side.commit) for side in present]
-    return strategies.chosen(workspace, meeting.versions, meeting.path, sides=sides, named=named)
+    explain = partial(reasons.__setitem__, meeting.path)
+    return strategies.chosen(workspace, meeting.versions, meeting.path, sides=sides, named=named, explain=explain)
 
 
 def _commits(workspace: Workspace, arguments: Sequence[str]) -> list[Side]:
@@ -72,17 +81,17 @@ def _check_index(workspace: Workspace) -> None:
         raise GitError(f"{changed[0]} is staged, and would become a part of the merge: commit or unstage it first")
 
 
-def _check_out(workspace: Workspace, joined: Joined) -> int:
-    for path, why in joined.problems.items():
-        complain(f"{path}: {why}")
-    if joined.tree is None:
-        complain(
-            "nothing is merged; say how (--method, --recipe, or --texts, --shapes and --otherwise for what no method "
-            "merges), or try one branch after the other"
-        )
-        return _NOT_MERGED
+def _complain(survey: Survey, joined: Joined, reasons: Mapping[str, str]) -> None:
+    """Say of each path why it could not be merged, and what to do."""
+    meetings = {meeting.path for meeting in survey.meetings}
+    for path, what in joined.problems.items():
+        why = f" ({reasons[path]})" if path in reasons else ""
+        complain(f"{path}: {what}{why}; nothing is merged: {_SAY if path in meetings else _ONE_BY_ONE}")
+
+
+def _check_out(workspace: Workspace, joined: Joined, tree: str) -> int:
     if not (drivers.skips_smudge() or workspace.settings.skip_smudge):
         refs = [ref for metadata in joined.checkpoints.values() for ref in metadata.objects()]
         fetch(workspace.transfer, refs, None, verify=False)
-    workspace.repository.git("read-tree", "-m", "-u", "HEAD", joined.tree)
+    workspace.repository.git("read-tree", "-m", "-u", "HEAD", tree)
     return 0

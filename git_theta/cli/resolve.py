@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,10 +56,12 @@ def command(paths: tuple[Path, ...], sides: tuple[str, ...], force: bool, **opti
     if not force:
         for each in found:
             _check_worktree(index, each)
-    settled = {each.path: _resolved(workspace, each, said) for each in found}
+    reasons: dict[str, str] = {}
+    settled = {each.path: _resolved(workspace, each, said, reasons) for each in found}
     left = {path: result.unsettled for path, result in settled.items() if result.unsettled}
     for path, names in left.items():
-        complain(f"{path}: {listed(names)} still in conflict: say how with --ours, --theirs, --method or --recipe")
+        why = f" ({reasons[path]})" if path in reasons else ""
+        complain(f"{path}: {listed(names)} still in conflict{why}: say how with --ours, --theirs, --method or --recipe")
     if left:
         return 1
     _provide(workspace, settled)
@@ -98,8 +101,10 @@ def _check_worktree(index: Index, found: Found) -> None:
         )
 
 
-def _resolved(workspace: Workspace, found: Found, said: Said | None) -> Resolved:
-    settle = strategies.chosen(workspace, found.versions, found.path, said=said)
+def _resolved(workspace: Workspace, found: Found, said: Said | None, reasons: dict[str, str]) -> Resolved:
+    """What a checkpoint shall be; why something is left open is put to the reasons."""
+    explain = partial(reasons.__setitem__, found.path)
+    settle = strategies.chosen(workspace, found.versions, found.path, said=said, explain=explain)
     return resolve.resolve(workspace.repository, found, workspace.merger, settle)
 
 

@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from git_theta.cli.boundary import complain
 from git_theta.cli.prompt import asking
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import MergeError, PluginError, UsageError
@@ -138,10 +137,10 @@ def chosen(
     versions: Versions,
     path: str,
     *,
+    explain: Callable[[str], object],
     said: Said | None = None,
     sides: tuple[Sequence[int], int] | None = None,
     named: Sequence[tuple[str, str]] = (),
-    explain: Callable[[str], object] | None = None,
 ) -> Settle:
     """What settles the conflicts of a checkpoint.
 
@@ -149,12 +148,11 @@ def chosen(
         workspace: where the merge takes place.
         versions: that are merged, ours first.
         path: of the checkpoint, from the top of the worktree.
+        explain: is told why something is left in conflict.
         said: who decides; by default, who is configured, or else the user, if there is a terminal.
         sides: where the checkpoint is not on all sides: those that it is on by number, and how many there are.
         named: who the sides are (`prompt.asking`), if it is known.
-        explain: is told why something is left in conflict; by default, a line is printed.
     """
-    tell = explain or (lambda why: complain(f"{path}: {why}"))
 
     def settle(conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
         answer = answers(workspace, versions, path, conflicts, said=said, sides=sides)
@@ -162,8 +160,8 @@ def chosen(
             return asking(workspace, path, named=named, has_ancestor=versions.ancestor is not None)(conflicts)
         if answer.reasons:
             name, why = next(iter(answer.reasons.items()))
-            more = f" (and {len(answer.reasons) - 1} more)" if len(answer.reasons) > 1 else ""
-            tell(f"{name}: {why}{more}")
+            more = f", and {len(answer.reasons) - 1} more" if len(answer.reasons) > 1 else ""
+            explain(f"{name}: {why}{more}")
         return answer.decisions
 
     return settle

@@ -14,6 +14,7 @@ from tests.branches import BRANCHES, MODEL, MODELS, copy, grow, layered, state, 
 from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     import numpy.typing as npt
@@ -303,9 +304,25 @@ def test_several_others_without_a_method_change_nothing(repo: Repo) -> None:
     before = state(repo)
     done = repo.theta("merge", "b1", "b2", "b3", check=False)
     assert done.returncode == 2
-    assert "model.safetensors: several sides changed h.0.attn, h.1.attn, h.2.attn\n" in done.stderr
+    (line,) = said(done)
+    assert line == (
+        "git-theta: model.safetensors: several sides changed h.0.attn, h.1.attn, h.2.attn; nothing is merged: say how "
+        "with --method or --recipe, and --otherwise for what no method merges, or merge one branch after the other"
+    )
     assert state(repo) == before
     assert repo.status() == ""
+
+
+def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines of ours."""
+    return [line for line in done.stderr.splitlines() if line.startswith("git-theta: ")]
+
+
+def test_method_that_does_not_fit_several_others_is_said_in_the_same_line(repo: Repo) -> None:
+    done = repo.theta("merge", "b1", "b2", "b3", "--method", "linear", "--param", "weight=1,2", check=False)
+    assert done.returncode == 2
+    (line,) = said(done)
+    assert "h.2.attn (h.0.attn: the parameter weight has 2 values for 3 inputs: give one each, and 2 more); " in line
 
 
 def test_conflict_of_another_file_changes_nothing(repo: Repo) -> None:
@@ -314,7 +331,9 @@ def test_conflict_of_another_file_changes_nothing(repo: Repo) -> None:
     before = state(repo)
     done = repo.theta("merge", "b1", "b2", "b3", "--method", "average", check=False)
     assert done.returncode == 2
-    assert "notes.txt: git cannot merge it" in done.stderr
+    assert said(done) == [
+        "git-theta: notes.txt: git cannot merge it; nothing is merged: merge one branch after the other"
+    ]
     assert state(repo) == before
 
 
@@ -327,7 +346,7 @@ def test_file_that_became_a_checkpoint_on_several_sides_is_a_conflict_of_git(rep
     before = state(repo)
     done = repo.theta("merge", "x2", "x3", "--method", "average", check=False)
     assert done.returncode == 2
-    assert f"git-theta: {MODEL}: git cannot merge it\n" in done.stderr
+    assert f"git-theta: {MODEL}: git cannot merge it; nothing is merged: " in done.stderr
     assert state(repo) == before
 
 

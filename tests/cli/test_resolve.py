@@ -89,6 +89,15 @@ def test_without_a_word_from_anybody_nothing_changes(repo: Repo) -> None:
     assert state(repo) == before
 
 
+def test_method_that_does_not_fit_is_said_in_the_same_line(repo: Repo) -> None:
+    done = repo.verb("resolve", "--method", "linear", "--param", "weight=1,2,3", check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "git-theta: model.safetensors: h.0.attn, h.1.attn, h.2.attn still in conflict (h.0.attn: the parameter weight "
+        "has 3 values for 2 inputs: give one each, and 2 more): say how with --ours, --theirs, --method or --recipe\n"
+    )
+
+
 def test_half_of_a_settlement_is_none(repo: Repo) -> None:
     before = state(repo)
     repo.write(".git/r.toml", '[[rules]]\nmatch = "h.0.attn"\nmethod = "ours"\n')
