@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Final
@@ -79,6 +79,7 @@ class Skeleton:
         digest: BLAKE3 of them.
         inline: themselves; None if they are behind an update.
         update: how to get them; None if they are inline.
+        values: the `values_digest` of the groups whose checksums are among them; None if they have no checksums.
         undecided: the names of what is in them and nobody chose; see `UNDECIDED_METHOD`.
     """
 
@@ -86,6 +87,7 @@ class Skeleton:
     digest: str
     inline: bytes | None
     update: Update | None
+    values: str | None = None
     undecided: tuple[str, ...] = ()
 
 
@@ -138,21 +140,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a metadata file says: the whole checkpoint, but for the objects' bytes.
-
-    Attributes:
-        format: that found the groups.
-        size: bytes of the checkpoint.
-        skeleton: what is no group.
-        entries: the groups, in file order.
-        has_checksums: whether the skeleton holds checksums of the groups' values, and so belongs to these alone.
-    """
+    """What a metadata file says: the whole checkpoint, but for the objects' bytes."""
 
     format: str
     size: int
     skeleton: Skeleton
     entries: tuple[Entry, ...]
-    has_checksums: bool = False
 
     def objects(self) -> Iterator[ObjectRef]:
         """Every object that the checkpoint is made of, each once, in file order."""
@@ -182,13 +175,23 @@ class Metadata:
             position = start + entry.nbytes
         return Layout(self.format, self.size, tuple(spans))
 
+    def layout_digest(self) -> str:
+        """What tells for which groups a skeleton is made: the format, and the groups in order, but for their values."""
+        lines = (
+            f'[{quote(entry.name)},"{entry.dtype}",[{",".join(map(str, entry.shape))}],{entry.lead}]\n'
+            for entry in self.entries
+        )
+        return blake3("".join([f"{self.format}\n", *lines]).encode("ascii")).hexdigest()
 
-def layout_key(metadata: Metadata) -> str:
-    """A digest of the skeleton and of what lies where in it: a name is told to a group by its place alone."""
-    hasher = blake3(f"{metadata.format}\n{metadata.skeleton.digest}\n".encode())
-    for entry in metadata.entries:
-        hasher.update(f"{quote(entry.name)} {entry.dtype} {entry.shape} {entry.lead}\n".encode())
-    return hasher.hexdigest()
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the checksums in the skeleton, if there are any, are those of the groups' values."""
+        return self.skeleton.values in (None, values_digest(entry.digest for entry in self.entries))
+
+
+def values_digest(digests: Iterable[str]) -> str:
+    """What tells for which values a skeleton has the checksums, by the digests of the groups in file order."""
+    return blake3("".join(f"{group_digest}\n" for group_digest in digests).encode("ascii")).hexdigest()
 
 
 def content_key(layout: Layout, skeleton_digest: str, digests: tuple[str, ...]) -> str:

@@ -10,23 +10,12 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any, Final, TypeVar
 
 from git_theta import signatures, tensors
 from git_theta.errors import MetadataError
-from git_theta.metadata import (
-    Entry,
-    MergeRecord,
-    Metadata,
-    ObjectRef,
-    Parameter,
-    Skeleton,
-    Update,
-    content_key,
-    layout_key,
-)
+from git_theta.metadata import Entry, MergeRecord, Metadata, ObjectRef, Parameter, Skeleton, Update
 
 VERSION: Final = 1
 PREFIX: Final = b'{"git-theta":'
@@ -43,14 +32,17 @@ _ABOUT: Final = (
 _HEAD: Final = f'{{"git-theta":{VERSION},"about":{quote(_ABOUT)},'
 _SHOWN: Final = 200
 _GROUPS: Final = '"groups":['
-_LAYOUT: Final = "layout"
-_CONTENT: Final = "content"
 _END: Final = "]}"
 _VERSION: Final = re.compile(rb'\{"git-theta":(\d{1,9})[,}]')
 _HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
 _FORMAT: Final = re.compile(rf"(?:by-value:)?{_WORD.pattern}", re.ASCII)
 _MARKER: Final = re.compile(r"(<{7}|\|{7}|={7}|>{7})( |$)")
+
+_MIXED: Final = (
+    "the metadata file mixes lines of two versions: its skeleton is for groups of other names, dtypes, shapes or "
+    "places; take one version whole, with 'git add FILE' from the worktree or 'git checkout COMMIT -- FILE'"
+)
 
 T = TypeVar("T")
 
@@ -66,7 +58,8 @@ def serialize(metadata: Metadata) -> bytes:
     Raises:
         MetadataError: it is larger than what `parse` reads.
     """
-    lines = [_HEAD, _file_text(_file(metadata)), _skeleton_text(metadata.skeleton), _GROUPS]
+    skeleton = _skeleton_text((metadata.skeleton, metadata.layout_digest()))
+    lines = [_HEAD, _file_text((metadata.format, metadata.size)), skeleton, _GROUPS]
     last = len(metadata.entries) - 1
     lines += [_entry_line(entry) + ("," if number < last else "") for number, entry in enumerate(metadata.entries)]
     data = "\n".join([*lines, _END, ""]).encode("ascii")
@@ -99,20 +92,17 @@ def parse(data: bytes, known: dict[str, Entry] | None = None) -> Metadata:
             raise MetadataError(f"line {number} of the metadata file is a conflict marker: settle the conflict first")
     if len(lines) < 6 or lines[0] != _HEAD or lines[3] != _GROUPS or lines[-2:] != [_END, ""]:
         raise MetadataError("the metadata file is incomplete or was edited: check out the file again")
-    file = _checked(lines[1], 2, _read_file, _file_text)
-    skeleton = _checked(lines[2], 3, _read_skeleton, _skeleton_text)
+    format_name, size = _checked(lines[1], 2, _read_file, _file_text)
+    skeleton, layout = _checked(lines[2], 3, _read_skeleton, _skeleton_text)
     texts = lines[4:-2]
     commas = [text[-1:] == "," for text in texts]
     if commas != [True] * (len(texts) - 1) + [False] * min(len(texts), 1):
         raise MetadataError("the metadata file lacks or repeats a comma between two groups")
     entries = tuple(_entry(text.removesuffix(","), number, known) for number, text in enumerate(texts, 5))
-    metadata = Metadata(file.format, file.size, skeleton, entries, file.has_checksums)
+    metadata = Metadata(format_name, size, skeleton, entries)
     _check_whole(metadata)
-    if _file(metadata) != file:
-        raise MetadataError(
-            "the metadata file mixes lines of several versions that do not belong together: take one version whole, "
-            "with 'git add FILE' from the worktree or 'git checkout COMMIT -- FILE'"
-        )
+    if layout != metadata.layout_digest():
+        raise MetadataError(_MIXED)
     return metadata
 
 
@@ -186,55 +176,30 @@ def _string(value: object, pattern: re.Pattern[str], what: str) -> str:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """Line 2.
-
-    Attributes:
-        format, size, has_checksums: as in `Metadata`.
-        key: what ties this line and the skeleton to the lines of the groups; with checksums, to their values as well.
-    """
-
-    format: str
-    size: int
-    has_checksums: bool
-    key: str
+def _read_file(value: Mapping[str, Any]) -> tuple[str, int]:
+    return _string(value["format"], _FORMAT, "the name of a format"), _integer(value["size"])
 
 
-def _file(metadata: Metadata) -> _File:
-    digests = tuple(entry.digest for entry in metadata.entries)
-    if metadata.has_checksums:
-        key = content_key(metadata.layout(), metadata.skeleton.digest, digests)
-    else:
-        key = layout_key(metadata)
-    return _File(metadata.format, metadata.size, metadata.has_checksums, key)
+def _file_text(file: tuple[str, int]) -> str:
+    return f'"format":{quote(file[0])},"size":{file[1]},'
 
 
-def _read_file(value: Mapping[str, Any]) -> _File:
-    has_checksums = _CONTENT in value
-    key = value[_CONTENT if has_checksums else _LAYOUT]
-    name, size = _string(value["format"], _FORMAT, "the name of a format"), _integer(value["size"])
-    return _File(name, size, has_checksums, _string(key, _HEX, "a digest"))
-
-
-def _file_text(file: _File) -> str:
-    word = _CONTENT if file.has_checksums else _LAYOUT
-    return f'"format":{quote(file.format)},"size":{file.size},"{word}":"{file.key}",'
-
-
-def _read_skeleton(members: Mapping[str, Any]) -> Skeleton:
+def _read_skeleton(members: Mapping[str, Any]) -> tuple[Skeleton, str]:
+    """The skeleton, and the layout that it is made for."""
     value = _object(members["skeleton"])
     size, digest = _integer(value["size"]), _string(value["digest"], _HEX, "a digest")
+    layout = _string(value["layout"], _HEX, "a digest")
+    values = _string(value["values"], _HEX, "a digest") if "values" in value else None
     undecided = _names(value.get("undecided", []))
     if "base64" not in value:
         update = _read_update(value["update"])
         if not any(update.objects()):
             raise ValueError("a skeleton that is not inline needs an object")
-        return Skeleton(size, digest, None, update, undecided)
+        return Skeleton(size, digest, None, update, values, undecided), layout
     inline = base64.b64decode(str(value["base64"]), validate=True)
     if len(inline) != size or tensors.digest(inline) != digest:
         raise ValueError("the skeleton is not the one that its digest names")
-    return Skeleton(size, digest, inline, None, undecided)
+    return Skeleton(size, digest, inline, None, values, undecided), layout
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -243,7 +208,8 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _skeleton_text(skeleton: Skeleton) -> str:
+def _skeleton_text(found: tuple[Skeleton, str]) -> str:
+    skeleton, layout = found
     if skeleton.inline is not None:
         kept = f'"base64":"{base64.b64encode(skeleton.inline).decode()}"'
     elif skeleton.update is not None:
@@ -251,8 +217,9 @@ def _skeleton_text(skeleton: Skeleton) -> str:
     else:
         raise ValueError("a skeleton is either inline or behind an update")
     names = ",".join(map(quote, skeleton.undecided))
+    made_for = f'"layout":"{layout}",' + (f'"values":"{skeleton.values}",' if skeleton.values is not None else "")
     undecided = f'"undecided":[{names}],' if names else ""
-    return f'"skeleton":{{"size":{skeleton.size},"digest":"{skeleton.digest}",{undecided}{kept}}},'
+    return f'"skeleton":{{"size":{skeleton.size},"digest":"{skeleton.digest}",{made_for}{undecided}{kept}}},'
 
 
 def _read_entry(value: Mapping[str, Any]) -> Entry:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from git_theta import metadata_file, tensors
 from git_theta.errors import MetadataError
-from git_theta.metadata import Entry, MergeRecord, Metadata, ObjectRef, Skeleton, Update
+from git_theta.metadata import Entry, MergeRecord, Metadata, ObjectRef, Skeleton, Update, values_digest
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ EXAMPLE = Metadata(
     ),
 )
 BEHIND_AN_UPDATE = replace(EXAMPLE, skeleton=Skeleton(len(TEXT), tensors.digest(TEXT), None, dense(OID["d"], 300)))
+VALUES = values_digest(entry.digest for entry in EXAMPLE.entries)
+WITH_CHECKSUMS = replace(EXAMPLE, skeleton=replace(EXAMPLE.skeleton, values=VALUES))
 
 
 # --- values that come back ------------------------------------------------------------------------------------------
@@ -79,18 +81,18 @@ def entries(draw: st.DrawFn, name: str, lead: int) -> Entry:
 def checkpoints(draw: st.DrawFn) -> Metadata:
     """Any metadata that can be: names of all kinds, every dtype, skeletons inline and behind an update."""
     names = draw(st.lists(st.text(), unique=True, max_size=6))
-    inline = draw(st.booleans())
+    inline, values = draw(st.booleans()), draw(st.none() | hexes)
     undecided = tuple(draw(st.lists(st.text(), max_size=2)))
     leads = [draw(st.integers(0, 20) if inline else sizes) for _ in names]
     groups = tuple(draw(entries(name, lead)) for name, lead in zip(names, leads, strict=True))
     if inline:
         text = bytes(sum(leads)) + draw(st.binary(max_size=50))
-        skeleton = Skeleton(len(text), tensors.digest(text), text, None, undecided)
+        skeleton = Skeleton(len(text), tensors.digest(text), text, None, values, undecided)
     else:
         size = sum(leads) + draw(st.integers(1, 2**40))
-        skeleton = Skeleton(size, draw(hexes), None, Update(draw(words), draw(refs)), undecided)
+        skeleton = Skeleton(size, draw(hexes), None, Update(draw(words), draw(refs)), values, undecided)
     size = skeleton.size + sum(group.nbytes for group in groups)
-    return Metadata(draw(words), size, skeleton, groups, draw(st.booleans()))
+    return Metadata(draw(words), size, skeleton, groups)
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
@@ -190,6 +192,19 @@ def test_the_golden_file_is_read_and_written_as_ever() -> None:
     data = GOLDEN.read_bytes()
     assert parse(data) == EXAMPLE
     assert serialize(EXAMPLE) == data
+
+
+def test_a_skeleton_says_which_layout_it_is_made_for_and_with_checksums_which_values() -> None:
+    """As docs/metadata.md has it."""
+    layout = (
+        'safetensors\n["bias","float32",[3],8]\n["empty","float16",[0,4],0]\n'
+        '["h.0/w\\u00e9ight\\n","bfloat16",[48,32],3]\n["packed","float6_e2m3fn",[2,2],0]\n["step","int64",[],2]\n'
+    )
+    values = "".join(f"{entry.digest}\n" for entry in EXAMPLE.entries)
+    made_for = f'"layout":"{digest(layout)}",'
+    assert f'{made_for}"base64":' in serialize(EXAMPLE).decode()
+    assert f'{made_for}"update":' in serialize(BEHIND_AN_UPDATE).decode()
+    assert f'{made_for}"values":"{digest(values)}","base64":' in serialize(WITH_CHECKSUMS).decode()
 
 
 def test_a_checkpoint_without_groups_is_no_special_case() -> None:
@@ -383,6 +398,11 @@ DAMAGE = {
     "file size that is missing": (f',"size":{EXAMPLE.size}', ""),
     "file size given twice": (f'"size":{EXAMPLE.size}', f'"size":{EXAMPLE.size},"size":{EXAMPLE.size}'),
     "skeleton that is a list": ('"skeleton":{', '"skeleton":[{'),
+    "layout of the skeleton that is of others": ('"layout":"', f'"layout":"{OID["f"]}","more":"'),
+    "layout of the skeleton that is no digest": ('"layout":"', '"layout":"F'),
+    "layout of the skeleton that is null": ('"layout":', '"layout":null,"more":'),
+    "values of the skeleton that are no digest": ('"base64"', '"values":"f","base64"'),
+    "values of the skeleton without a layout": ('"layout"', '"values"'),
     "skeleton size that is wrong": (f'"size":{len(TEXT)},"digest"', f'"size":{len(TEXT) + 1},"digest"'),
     "skeleton digest that is wrong": (f'"digest":"{tensors.digest(TEXT)}"', f'"digest":"{OID["f"]}"'),
     "skeleton of other bytes": ('"base64":"M', '"base64":"N'),
@@ -488,6 +508,32 @@ def test_groups_that_were_left_out_or_repeated_or_swapped_leave_a_trace() -> Non
     refused(edit(lambda lines: lines.insert(5, lines[4].replace(b"bias", b"more"))), "add up")
     refused(edit(lambda lines: lines.pop(3)))
     refused(edit(lambda lines: lines.reverse()))
+    refused(edit(lambda lines: lines.insert(4, lines.pop(5))), "mixes lines of two versions", "or places")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"format":"safetensors"', '"format":"gguf"'),
+        ('"name":"bias"', '"name":"gain"'),
+        ('"dtype":"float32"', '"dtype":"int32"'),
+        ('"shape":[48,32]', '"shape":[32,48]'),
+        ('"lead":8', '"lead":7'),
+    ],
+)
+@pytest.mark.parametrize("example", [EXAMPLE, BEHIND_AN_UPDATE, WITH_CHECKSUMS])
+def test_a_skeleton_that_is_made_for_another_layout_is_refused(example: Metadata, old: str, new: str) -> None:
+    refused(change(old, new, example=example), "mixes lines of two versions", "git checkout COMMIT -- FILE")
+
+
+def test_other_values_are_taken_and_a_skeleton_with_checksums_is_seen_to_have_those_of_the_old_ones() -> None:
+    old, new = EXAMPLE.entries[0].digest, digest("other")
+    for example, is_fitted in ((EXAMPLE, True), (BEHIND_AN_UPDATE, True), (WITH_CHECKSUMS, False)):
+        assert parse(serialize(example)).is_fitted
+        mixed = change(old, new, example=example)
+        assert parse(mixed).entries[0].digest == new
+        assert parse(mixed).is_fitted is is_fitted
+        assert serialize(parse(mixed)) == mixed
 
 
 BOMBS = {
@@ -620,38 +666,3 @@ def test_lines_that_are_known_give_the_same_groups_and_no_other_file_is_taken_fo
     ):
         with pytest.raises(MetadataError, match=said):
             parse(damaged, known)
-
-
-def versions(*, has_checksums: bool = False) -> list[list[bytes]]:
-    """The lines of three: two groups of one shape, the same in another order, and one with other values."""
-    text = b"skeleton"
-    one, two = (replace(EXAMPLE.entries[0], name=name, digest=digit * 64, lead=0) for name, digit in ("a1", "b2"))
-    size = len(text) + one.nbytes + two.nbytes
-    found = []
-    for entries, data in (([one, two], text), ([two, one], text[::-1]), ([one, replace(two, digest="3" * 64)], text)):
-        skeleton = Skeleton(len(data), tensors.digest(data), data, None)
-        metadata = Metadata("safetensors", size, skeleton, tuple(entries), has_checksums)
-        assert parse(serialize(metadata)) == metadata
-        found.append(serialize(metadata).split(b"\n"))
-    return found
-
-
-@pytest.mark.parametrize("has_checksums", [True, False])
-@pytest.mark.parametrize("kept", [[1], [2], [1, 2], [4, 5]], ids=str)
-def test_lines_of_a_version_with_the_groups_in_another_order_are_refused(kept: list[int], has_checksums: bool) -> None:
-    """Line 1 is that of the file, and 2 that of the skeleton; the groups begin with 4."""
-    one, other, _ = versions(has_checksums=has_checksums)
-    mixed = [one[number] if number in kept else line for number, line in enumerate(other)]
-    with pytest.raises(MetadataError, match="mixes lines of several versions"):
-        parse(b"\n".join(mixed))
-
-
-def test_lines_of_groups_may_come_from_versions_with_other_values() -> None:
-    one, _, tuned = versions()
-    assert parse(b"\n".join([*one[:5], tuned[5], *one[6:]])).entries[1].digest == "3" * 64
-
-
-def test_lines_of_groups_may_not_come_from_versions_with_other_checksums() -> None:
-    one, _, tuned = versions(has_checksums=True)
-    with pytest.raises(MetadataError, match="mixes lines of several versions"):
-        parse(b"\n".join([*one[:5], tuned[5], *one[6:]]))

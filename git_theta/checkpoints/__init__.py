@@ -11,7 +11,7 @@ from git_theta.layout import Layout
 from git_theta.registry import Family
 from git_theta.sources import Source
 
-__all__ = ["Checkpoint", "Checksummed", "Format", "Mixing", "Values", "formats"]
+__all__ = ["Checkpoint", "Checksummed", "Format", "Mixing", "Values", "formats", "has_checksums"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,10 @@ def formats() -> Family[Format]:
     return Family("checkpoint format", "git_theta.plugins.checkpoints", _BUILTINS)
 
 
-def has_checksums(known: Family[Format], name: str) -> bool:
-    """Whether files of a format hold checksums of their values, as far as the format is known here."""
-    return name in known.names() and bool(getattr(known.get(name), "has_checksums", False))
+def has_checksums(family: Family[Format], name: str) -> bool:
+    """Whether files of a format hold checksums of their values; those of a format that is not here count as without."""
+    is_here = name in family.builtins or name in family.names()
+    return is_here and bool(getattr(family.get(name), "has_checksums", False))
 
 
 _BUILTINS: Final = {

@@ -15,21 +15,23 @@ from git_theta.checkpoints import Format, has_checksums
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
 from git_theta.diffs import plain
-from git_theta.errors import MetadataError, NotThisFormatError, PluginError
+from git_theta.errors import MetadataError, NotThisFormatError, PluginError, StoreError
 from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take, take_file
 from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
 from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
-from git_theta.metadata import INLINE_BYTES, Entry, Metadata, Skeleton, content_key
+from git_theta.metadata import INLINE_BYTES, Entry, Metadata, Skeleton, content_key, values_digest
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
 from git_theta.registry import Family
 from git_theta.settings import Settings
 from git_theta.sources import Source
+from git_theta.store.arrays import Arrays
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import dense, update_types
 from git_theta.updates.choose import AUTO, Limits
+from git_theta.updates.reading import Reader
 
 FORMAT_ATTRIBUTE: Final = "theta-format"
 """The attribute that names the format of a file."""
@@ -123,7 +125,7 @@ class Cleaner:
         """The one that stands for these very bytes already, if there is one, else a new one."""
         before = list(known.at_path(self.repository, path))
         for data, metadata in before:
-            if _stands_for(metadata, intake) and self._restore(metadata, intake):
+            if self._stands_for(metadata, intake) and self._restore(metadata, intake):
                 return data
         cached = self._cached(intake, key)
         if cached is not None:
@@ -141,8 +143,32 @@ class Cleaner:
             metadata = parse(data)
         except MetadataError:
             return None
-        is_good = metadata.is_decided and _stands_for(metadata, intake)
+        is_good = metadata.is_decided and self._stands_for(metadata, intake)
         return data if is_good and self._restore(metadata, intake) else None
+
+    def _stands_for(self, metadata: Metadata, intake: Intake) -> bool:
+        """Whether the metadata file describes the bytes of the intake, even if it sees other groups in them."""
+        if metadata.size != intake.source.size:
+            return False
+        layout = metadata.layout()
+        digests = intake.digests if layout.spans == intake.scan.layout.spans else digest_again(intake.source, layout)
+        if tuple(entry.digest for entry in metadata.entries) != digests.groups:
+            return False
+        if metadata.is_fitted:
+            return metadata.skeleton.digest == tensors.digest(digests.skeleton)
+        return self._is_refitted(metadata, digests.skeleton)
+
+    def _is_refitted(self, metadata: Metadata, skeleton: bytes) -> bool:
+        """Whether a skeleton is what a checkout makes of one whose checksums are of other values."""
+        # Hardly ever needed, and slow to import.
+        from git_theta.flows.checksums import are_alike
+        from git_theta.flows.smudge import read_skeleton
+
+        try:
+            old = read_skeleton(metadata.skeleton, Reader(Arrays(self.store), update_types()), self.store, "")
+            return are_alike(metadata, old, skeleton, self.formats)
+        except (StoreError, PluginError, NotThisFormatError):
+            return False  # It is kept anew.
 
     def _restore(self, metadata: Metadata, intake: Intake) -> bool:
         """Make lost objects anew, now that their values are at hand; False if some could not be."""
@@ -192,9 +218,9 @@ class Cleaner:
             digest=skeleton_digest,
             inline=None if is_large else skeleton,
             update=kept[skeleton_digest].update if is_large else None,
+            values=values_digest(intake.digests.groups) if has_checksums(self.formats, layout.format) else None,
         )
-        is_checked = has_checksums(self.formats, layout.format)
-        return serialize(Metadata(layout.format, layout.size, kept_skeleton, entries, is_checked))
+        return serialize(Metadata(layout.format, layout.size, kept_skeleton, entries))
 
     def _kind(self, path: str) -> str:
         """The type of update that the attribute theta-update asks for.
@@ -222,13 +248,3 @@ def _checked(first: bytes, content: Iterator[bytes]) -> bytes:
 
 def _key(intake: Intake) -> str:
     return content_key(intake.scan.layout, tensors.digest(intake.digests.skeleton), intake.digests.groups)
-
-
-def _stands_for(metadata: Metadata, intake: Intake) -> bool:
-    """Whether the metadata file describes the bytes of the intake, even if it sees other groups in them."""
-    if metadata.size != intake.source.size:
-        return False
-    layout = metadata.layout()
-    digests = intake.digests if layout.spans == intake.scan.layout.spans else digest_again(intake.source, layout)
-    groups = tuple(entry.digest for entry in metadata.entries)
-    return groups == digests.groups and metadata.skeleton.digest == tensors.digest(digests.skeleton)

@@ -6,23 +6,23 @@ out, or not at all.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from git_theta import tensors
-from git_theta.checkpoints import Format, opaque
+from git_theta.checkpoints import Format, has_checksums, opaque
 from git_theta.errors import MergeError, PluginError
+from git_theta.flows.checksums import checksum, refitted
 from git_theta.flows.keeping import keep_skeleton
 from git_theta.flows.merging.apply import Applier
 from git_theta.flows.merging.jobs import ANCESTOR, SIDES, Job, job_of
 from git_theta.flows.merging.plan import OURS, Step, Versions, plan_groups, unmarked
 from git_theta.flows.merging.structure import Outside, Placed, Structure
 from git_theta.flows.merging.values import Inputs
-from git_theta.flows.smudge import SKELETON, Fetch, provide, read_skeleton
+from git_theta.flows.smudge import SKELETON, Fetch, named_updates, provide, read_skeleton
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Conflict, Decision, Settle
-from git_theta.metadata import Entry, Metadata, Skeleton, content_key
+from git_theta.metadata import Entry, Metadata, Skeleton, content_key, values_digest
 from git_theta.metadata_file import serialize
 from git_theta.registry import Family
 from git_theta.store.cache import MetadataCache
@@ -98,7 +98,7 @@ class Merger:
     handover: HandOver | None = None
 
     def plan(self, versions: Versions, path: str) -> Plan:
-        """What a merge would do. No group's values are read.
+        """What a merge would do. No group's values are read, unless a skeleton has the checksums of others.
 
         Args:
             versions: to merge.
@@ -107,7 +107,7 @@ class Merger:
         Raises:
             ThetaError: a skeleton cannot be read.
         """
-        return _Merge(self, versions, path).plan()
+        return _Merge(self, self._fitted(versions, path), path).plan()
 
     def merge(self, versions: Versions, settle: Settle, path: str) -> Outcome:
         """Merge; nothing is written but objects, and those only if every conflict is settled.
@@ -122,13 +122,37 @@ class Merger:
             PluginError: a merge method or a format is unknown or broken.
             StoreError: values cannot be had or kept; names path, group and object.
         """
-        merge = _Merge(self, versions, path)
+        merge = _Merge(self, self._fitted(versions, path), path)
         plan = merge.plan()
         answers = settle(plan.conflicts) if plan.conflicts else {}
         decided = {conflict.name: answers[conflict.name] for conflict in plan.conflicts if conflict.name in answers}
         unsettled = tuple(conflict for conflict in plan.conflicts if conflict.name not in decided)
         metadata = None if unsettled else merge.applied(plan, decided)
         return Outcome(plan, decided, unsettled, metadata)
+
+    def _fitted(self, versions: Versions, path: str) -> Versions:
+        """The versions, with the checksums of their own values, since checksums are merged without reading values."""
+
+        def fitted(old: Metadata | None) -> Metadata | None:
+            return None if old is None else self._refitted(old, path)
+
+        sides = tuple(self._refitted(side, path) for side in versions.sides)
+        pairs = {pair: fitted(old) for pair, old in versions.pairs.items()}
+        return Versions(fitted(versions.ancestor), sides, pairs)
+
+    def _refitted(self, metadata: Metadata, path: str) -> Metadata:
+        if metadata.is_fitted:
+            return metadata
+        provide(named_updates(metadata), self.store, self.fetch, path)
+        readers = Readers(self.store, self.update_types)
+        skeleton = read_skeleton(metadata.skeleton, readers.mine(), self.store, path)
+        try:
+            skeleton = refitted(metadata, skeleton, Inputs(path, readers), self.formats)
+        except PluginError as error:
+            raise PluginError(f"{path}: {error}") from error
+        kept = keep_skeleton(skeleton, self.store)
+        values = values_digest(entry.digest for entry in metadata.entries)
+        return replace(metadata, skeleton=replace(kept, values=values, undecided=metadata.skeleton.undecided))
 
 
 class _Merge:
@@ -155,12 +179,11 @@ class _Merge:
             if outside.is_whole:
                 return self._whole(outside.version)
             checksums: dict[str, int] = {}
-            has_checksums = self._structure.has_checksums(outside)
-            entries = self._entries(plan, decided, checksums if has_checksums else None)
+            entries = self._entries(plan, decided, checksums if self._structure.has_checksums(outside) else None)
             placed = self._structure.place(outside, entries, lambda entry: self._checksum(entry, checksums))
         except (MergeError, PluginError) as error:
             raise type(error)(f"{self._path}: {error}") from error
-        metadata = self._known(self._built(placed, entries, has_checksums=has_checksums))
+        metadata = self._known(self._built(placed, entries))
         self._merger.cache.put(_content_key(metadata), serialize(metadata))
         return metadata
 
@@ -209,13 +232,16 @@ class _Merge:
         except (MergeError, PluginError) as error:
             raise type(error)(f"group {conflict.name!r}: {error}") from error
 
-    def _built(self, placed: Placed, entries: Sequence[Entry], *, has_checksums: bool) -> Metadata:
+    def _built(self, placed: Placed, entries: Sequence[Entry]) -> Metadata:
         by_name = {entry.name: entry for entry in entries}
         layout = placed.layout
         groups = tuple(
             replace(by_name[span.name], lead=lead) for span, lead in zip(layout.spans, layout.leads(), strict=True)
         )
-        return Metadata(layout.format, layout.size, self._skeleton(placed), groups, has_checksums)
+        skeleton = self._skeleton(placed)
+        if skeleton.values is not None or has_checksums(self._merger.formats, layout.format):
+            skeleton = replace(skeleton, values=values_digest(entry.digest for entry in groups))
+        return Metadata(layout.format, layout.size, skeleton, groups)
 
     def _skeleton(self, placed: Placed) -> Skeleton:
         """How a skeleton is kept: as a version has it, or anew."""
@@ -253,10 +279,7 @@ class _Merge:
         if entry.digest in known:
             return known[entry.digest]
         provide([(entry.name, entry.update)], self._merger.store, self._merger.fetch, self._path)
-        crc = 0
-        for block in self._inputs.rows(entry):
-            crc = zlib.crc32(block.reshape(-1).data, crc)
-        return crc
+        return checksum(entry, self._inputs)
 
 
 def _content_key(metadata: Metadata) -> str:

@@ -6,8 +6,10 @@ rebase, a clone, or a commit made by another tool.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator
+import contextlib
+from collections.abc import Collection, Container, Iterator
 
+from git_theta.errors import MetadataError
 from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
 from git_theta.metadata_file import is_metadata, parse
@@ -43,7 +45,7 @@ def push(
         return 0
     tracking = remote if remote in transfer.remotes() and not everything else None
     blobs = repository.new_blobs(wanted, known, tracking)
-    refs = list({ref.oid: ref for ref in _objects(repository, blobs)}.values())
+    refs = list({ref.oid: ref for blob in blobs for ref in _objects(repository, blob)}.values())
     if refs:
         transfer.push(refs, remote, url, lambda: _there(repository, wanted, known, tracking))
     return len(refs)
@@ -52,17 +54,28 @@ def push(
 def _there(
     repository: Repository, wanted: Collection[str], known: Collection[str], tracking: str | None
 ) -> Container[str]:
-    """The objects in the commits that the remote has and that those being pushed build on."""
+    """The objects in the commits that the remote has and that those being pushed build on.
+
+    A metadata file there that cannot be read tells of none: it must not keep what mends it from being pushed.
+    """
     blobs = {
         blob
         for commit in repository.boundary(wanted, known, tracking)
         for blob in repository.metadata_blobs(commit).values()
     }
-    return {ref.oid for ref in _objects(repository, blobs)}
+    found: set[str] = set()
+    for blob in blobs:
+        with contextlib.suppress(MetadataError):
+            found |= {ref.oid for ref in _objects(repository, blob)}
+    return found
 
 
-def _objects(repository: Repository, blobs: Iterable[str]) -> Iterator[ObjectRef]:
-    for oid in blobs:
-        data = repository.read_blob(oid)
-        if is_metadata(data):
-            yield from parse(data).objects()
+def _objects(repository: Repository, blob: str) -> Iterator[ObjectRef]:
+    data = repository.read_blob(blob)
+    if not is_metadata(data):
+        return
+    try:
+        yield from parse(data).objects()
+    except MetadataError as error:
+        where = f"blob {blob} (git log --all --find-object={blob} names its commits)"
+        raise MetadataError(f"{where}: {error}") from error

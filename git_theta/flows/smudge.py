@@ -24,7 +24,7 @@ from git_theta.store.handover import HandOver
 from git_theta.store.objects import ObjectStore
 from git_theta.store.serialize import Rows
 from git_theta.updates import Group, UpdateType
-from git_theta.updates.reading import Reader, ahead, block_nbytes
+from git_theta.updates.reading import Reader, Readers, ahead, block_nbytes
 
 SKELETON: Final = "(skeleton)"
 
@@ -86,8 +86,9 @@ class Smudger:
         reader = Reader(Arrays(self.store), self.update_types)
         with ThreadPoolExecutor(_THREADS) as pool:
             yield from self._verified(ahead(self._parts(metadata, reader, pool, path)), path)
-        digests = tuple(entry.digest for entry in metadata.entries)
-        self.cache.put(content_key(metadata.layout(), metadata.skeleton.digest, digests), data)
+        if metadata.is_fitted:
+            digests = tuple(entry.digest for entry in metadata.entries)
+            self.cache.put(content_key(metadata.layout(), metadata.skeleton.digest, digests), data)
 
     def _verified(self, parts: Iterator[_Part], path: str) -> Iterator[bytes | memoryview]:
         """The bytes of the parts. The last block of a group comes only if all of them are right."""
@@ -122,11 +123,18 @@ class Smudger:
         Raises:
             ObjectError: an object cannot be had; names path, group and object.
         """
-        provide(_named_updates(metadata), self.store, self.fetch, path)
+        provide(named_updates(metadata), self.store, self.fetch, path)
 
     def _parts(self, metadata: Metadata, reader: Reader, pool: ThreadPoolExecutor, path: str) -> Iterator[_Part]:
         """The pieces of the file in order, the blocks begun by the pool."""
         skeleton = read_skeleton(metadata.skeleton, reader, self.store, path)
+        if not metadata.is_fitted:
+            # Hardly ever needed, and slow to import.
+            from git_theta.flows.checksums import refitted
+            from git_theta.flows.merging.values import Inputs
+
+            inputs = Inputs(path, Readers(self.store, self.update_types))
+            skeleton = refitted(metadata, skeleton, inputs, self.formats)
         position = 0
         for entry in metadata.entries:
             if entry.lead:
@@ -204,7 +212,8 @@ def provide(updates: Iterable[tuple[str, Update]], store: ObjectStore, fetch: Fe
                     pass
 
 
-def _named_updates(metadata: Metadata) -> Iterator[tuple[str, Update]]:
+def named_updates(metadata: Metadata) -> Iterator[tuple[str, Update]]:
+    """How to get all that a checkpoint is made of, each with the name that messages have for it."""
     if metadata.skeleton.update is not None:
         yield SKELETON, metadata.skeleton.update
     yield from ((entry.name, entry.update) for entry in metadata.entries)

@@ -19,7 +19,7 @@ from git_theta.checkpoints.scan import scan
 from git_theta.errors import CorruptObjectError, MissingObjectError, ObjectError, PluginError, ThetaError, TransferError
 from git_theta.flows.smudge import Smudger
 from git_theta.layout import Layout, Span
-from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update, content_key
+from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update, content_key, values_digest
 from git_theta.metadata_file import parse, serialize
 from git_theta.registry import Family
 from git_theta.sources import BytesSource
@@ -76,9 +76,9 @@ class Scene:
                 skeleton,
                 digests.skeleton if inline else None,
                 None if inline else kept[skeleton],
+                values_digest(digests.groups) if has_checksums(formats(), found.format) else None,
             ),
             entries,
-            has_checksums(formats(), found.format),
         )
 
     def smudger(self) -> Smudger:

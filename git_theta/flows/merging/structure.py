@@ -275,7 +275,7 @@ class Structure:
         if not changed or is_free or (like is not None and alike):
             return skeleton
         member = self._formats.get(name)
-        if not has_checksums(self._formats, name):
+        if not getattr(member, "has_checksums", False):
             return skeleton
         if not isinstance(member, Checksummed):
             raise PluginError(f"files of the format {name} have checksums, and it cannot tell where: take one side")
