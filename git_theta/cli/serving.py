@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from git_theta.cli import filtering
 from git_theta.cli.boundary import complain, report_bug
@@ -15,6 +18,9 @@ from git_theta.git import caller
 from git_theta.git.filter_protocol import Connection, Request
 from git_theta.git.pktline import EndOfInput
 from git_theta.memory import keep_freed
+
+_ONLY_CLEANING: Final = ("add", "commit", "diff", "status", "update-index", "hash-object")
+"""Commands that put no file into the worktree."""
 
 
 def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
@@ -26,7 +32,7 @@ def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
     """
     keep_freed()
     connection = Connection(sys.stdin.buffer, sys.stdout.fileno())
-    failed: list[str] = []
+    replaced = _Replaced()
     try:
         connection.welcome(("clean", "smudge"))
         if cleaned is not None:
@@ -36,24 +42,42 @@ def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
         for number, request in enumerate(connection.requests()):
             if not number:
                 workspace.ensure_hook()
-            if not _serve(request, connection, workspace, skip=skip) and request.command == "smudge":
-                failed.append(request.path)
-        _put_back(workspace, failed)
+            if not _serve(request, connection, workspace, replaced, skip=skip) and request.command == "smudge":
+                replaced.failed.append(request.path)
+        _put_back(workspace, replaced)
     except EndOfInput:
         return
 
 
-def _put_back(workspace: Workspace, failed: Sequence[str]) -> None:
+@dataclass
+class _Replaced:
+    """The files that git puts other versions of into the worktree, by path from the top.
+
+    Attributes:
+        cleaned: what they were before, where git asked: `git checkout -m` takes away what is in no index and no commit.
+        failed: those that could not be written.
+    """
+
+    cleaned: dict[str, bytes] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    @cached_property
+    def is_possible(self) -> bool:
+        """Whether git may do so at all. What it adds and compares need not be remembered."""
+        return next(iter(caller.arguments(lambda _name: None)), "") not in _ONLY_CLEANING
+
+
+def _put_back(workspace: Workspace, replaced: _Replaced) -> None:
     """Git has taken these files away, and ends now, for they could not be written."""
-    if not failed or "GIT_INDEX_FILE" in os.environ:
+    if not replaced.failed or "GIT_INDEX_FILE" in os.environ:
         return
     # Not needed by a filter that nothing fails in, and slow to import.
     from git_theta.flows.putting_back import REPLACING, put_back
 
     if next(iter(caller.arguments(workspace.repository.alias)), "") not in REPLACING:
         return
-    for path in failed:
-        if not put_back(workspace.repository, workspace.smudger, path):
+    for path in replaced.failed:
+        if not put_back(workspace.repository, workspace.smudger, path, replaced.cleaned.get(path)):
             complain(f"{path}: git took it out of the worktree: 'git checkout -- {path}' brings back what was there")
 
 
@@ -65,14 +89,14 @@ def _repeat(connection: Connection, answer: bytes) -> None:
         connection.answer([answer])
 
 
-def _serve(request: Request, connection: Connection, workspace: Workspace, *, skip: bool) -> bool:
+def _serve(request: Request, connection: Connection, workspace: Workspace, replaced: _Replaced, *, skip: bool) -> bool:
     """Answer one request. What goes wrong with one file is said of that file, and the next one is served.
 
     Returns:
         Whether nothing went wrong.
     """
     try:
-        connection.answer(_answer(request, workspace, skip=skip))
+        connection.answer(_answer(request, workspace, replaced, skip=skip))
         return True
     except ThetaError as error:
         complain(str(error) if str(error).startswith(request.path) else f"{request.path}: {error}")
@@ -85,10 +109,13 @@ def _serve(request: Request, connection: Connection, workspace: Workspace, *, sk
     return False
 
 
-def _answer(request: Request, workspace: Workspace, *, skip: bool) -> Iterator[bytes | memoryview]:
+def _answer(request: Request, workspace: Workspace, replaced: _Replaced, *, skip: bool) -> Iterator[bytes | memoryview]:
     match request.command:
         case "clean":
-            yield from filtering.cleaned(request.content, request.path, workspace)
+            for metadata in filtering.cleaned(request.content, request.path, workspace):
+                if replaced.is_possible:
+                    replaced.cleaned[request.path] = metadata
+                yield metadata
         case "smudge":
             yield from filtering.smudged(request.content, request.path, workspace, skip=skip)
         case unknown:

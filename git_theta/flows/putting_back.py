@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from git_theta.errors import StoreError, ThetaError
 from git_theta.flows.smudge import Smudger
-from git_theta.git.repository import FileEntry, Repository
+from git_theta.git.repository import Repository
 from git_theta.metadata_file import parse
 
 REPLACING: Final = frozenset(
@@ -25,13 +26,14 @@ REPLACING: Final = frozenset(
 """Git commands that put other versions into the worktree. Others smudge what they do not write there."""
 
 
-def put_back(repository: Repository, smudger: Smudger, path: str) -> bool:
-    """Write what the index has at a path, if nothing is there.
+def put_back(repository: Repository, smudger: Smudger, path: str, cleaned: bytes | None = None) -> bool:
+    """Write what was at a path, if nothing is there.
 
     Args:
         repository: whose worktree it is.
         smudger: gives the bytes.
         path: from the top.
+        cleaned: what the filter made of what was there; by default, what the index has.
 
     Returns:
         Whether there is a file now.
@@ -41,20 +43,19 @@ def put_back(repository: Repository, smudger: Smudger, path: str) -> bool:
     if os.path.lexists(file) or entry is None:
         return os.path.lexists(file)
     try:
-        _write(file, entry, repository, smudger, path)
+        data = repository.read_blob(entry.oid) if cleaned is None else cleaned
+        _write(file, smudger.smudge(parse(data), data, path), 0o777 if entry.mode.endswith("755") else 0o666)
     except (ThetaError, OSError):
         return False
     return True
 
 
-def _write(file: Path, entry: FileEntry, repository: Repository, smudger: Smudger, path: str) -> None:
+def _write(file: Path, content: Iterable[bytes | memoryview], mode: int) -> None:
     """The whole file at once; nobody sees a part of it."""
-    data = repository.read_blob(entry.oid)
     temporary = file.with_name(f".{file.name[:100]}.{secrets.token_hex(8)}")
-    mode = 0o777 if entry.mode.endswith("755") else 0o666
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as target:
-            for block in smudger.smudge(parse(data), data, path):
+            for block in content:
                 target.write(block)
         if os.path.lexists(file):
             raise StoreError("somebody else wrote it")

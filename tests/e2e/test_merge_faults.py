@@ -84,6 +84,23 @@ def test_file_is_put_back_where_no_driver_is_asked_and_git_cannot_write_the_new_
     assert fork.git("symbolic-ref", "--short", "HEAD").text == "here\n"
 
 
+@pytest.mark.parametrize("command", [("checkout", "-m"), ("switch", "-m"), ("co",)], ids=" ".join)
+def test_uncommitted_change_is_put_back_where_git_cannot_write_the_other_branch(
+    fork: Fork, command: tuple[str, ...]
+) -> None:
+    """Git takes it away before it merges it; it is in no commit and no index."""
+    fork.git("config", "alias.co", "checkout -m")
+    fork.branch("lost", h=1)
+    fork.on("attn")
+    fork.put(a=1, m=7)
+    assert lose(fork, "lost", keep="attn")
+    said = fork.repo.git(*command, "lost", check=False)
+    assert said.returncode == 128
+    assert different(FILE, fork.repo.read(FILE), groups(a=1, m=7)) == []
+    assert fork.repo.status() == f" M {FILE}\n"
+    assert fork.git("symbolic-ref", "--short", "HEAD").text == "attn\n"
+
+
 def test_file_that_cannot_be_put_back_is_named(fork: Fork) -> None:
     fork.branch("lost", h=1)
     fork.on("lost")
