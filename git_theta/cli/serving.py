@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -55,10 +56,12 @@ class _Replaced:
 
     Attributes:
         cleaned: what they were before, where git asked: `git checkout -m` takes away what is in no index and no commit.
+        asked: the beginning of what git asked to have written.
         failed: those that could not be written.
     """
 
     cleaned: dict[str, bytes] = field(default_factory=dict)
+    asked: dict[str, bytes] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
     @cached_property
@@ -77,7 +80,8 @@ def _put_back(workspace: Workspace, replaced: _Replaced) -> None:
     if next(iter(caller.arguments(workspace.repository.alias)), "") not in REPLACING:
         return
     for path in replaced.failed:
-        if not put_back(workspace.repository, workspace.smudger, path, replaced.cleaned.get(path)):
+        cleaned, asked = replaced.cleaned.get(path), replaced.asked.get(path)
+        if not put_back(workspace.repository, workspace.smudger, path, cleaned=cleaned, asked=asked):
             complain(f"{path}: git took it out of the worktree: 'git checkout -- {path}' brings back what was there")
 
 
@@ -117,6 +121,9 @@ def _answer(request: Request, workspace: Workspace, replaced: _Replaced, *, skip
                     replaced.cleaned[request.path] = metadata
                 yield metadata
         case "smudge":
-            yield from filtering.smudged(request.content, request.path, workspace, skip=skip)
+            first = next(request.content, b"")
+            replaced.asked[request.path] = first
+            content = itertools.chain([first] if first else [], request.content)
+            yield from filtering.smudged(content, request.path, workspace, skip=skip)
         case unknown:
             raise GitError(f"git asked for {unknown!r}, which this filter does not do")

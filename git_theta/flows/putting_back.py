@@ -26,7 +26,9 @@ REPLACING: Final = frozenset(
 """Git commands that put other versions into the worktree. Others smudge what they do not write there."""
 
 
-def put_back(repository: Repository, smudger: Smudger, path: str, cleaned: bytes | None = None) -> bool:
+def put_back(
+    repository: Repository, smudger: Smudger, path: str, *, cleaned: bytes | None = None, asked: bytes | None = None
+) -> bool:
     """Write what was at a path, if nothing is there.
 
     Args:
@@ -34,19 +36,20 @@ def put_back(repository: Repository, smudger: Smudger, path: str, cleaned: bytes
         smudger: gives the bytes.
         path: from the top.
         cleaned: what the filter made of what was there; by default, what the index has.
+        asked: the beginning of the metadata file that could not be written.
 
     Returns:
-        Whether there is a file now.
+        Whether there is a file now, or nothing else than what could not be written is known of one.
     """
     file = repository.worktree / path
     entry = repository.index_entry(path)
     if os.path.lexists(file) or entry is None:
         return os.path.lexists(file)
+    data = repository.read_blob(entry.oid) if cleaned is None else cleaned
     try:
-        data = repository.read_blob(entry.oid) if cleaned is None else cleaned
         _write(file, smudger.smudge(parse(data), data, path), 0o777 if entry.mode.endswith("755") else 0o666)
     except (ThetaError, OSError):
-        return False
+        return asked is not None and data[: len(asked)] == asked
     return True
 
 
