@@ -11,7 +11,7 @@ from git_theta.layout import Layout
 from git_theta.registry import Family
 from git_theta.sources import Source
 
-__all__ = ["Checkpoint", "Checksummed", "Format", "Mixing", "Values", "formats", "has_checksums"]
+__all__ = ["Checkpoint", "Checksummed", "Format", "Mixing", "Tied", "Values", "formats", "has_checksums"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,18 @@ class Checksummed(Protocol):
 
         Raises:
             NotThisFormatError: the skeleton is not one of this layout.
+        """
+
+
+@runtime_checkable
+class Tied(Protocol):
+    """What a format may have besides whose files can have one group at several places."""
+
+    def ties(self, source: Source) -> Mapping[str, str]:
+        """The other places of groups, as names that groups there would have, and the names of the groups.
+
+        Raises:
+            NotThisFormatError: as in `Format.scan`.
         """
 
 

@@ -56,6 +56,10 @@ class TorchLegacy:
             raise NotThisFormatError(f"{source.size} bytes, but its storages end at {position}")
         return layout_of(self.name, source.size, spans)
 
+    def ties(self, source: Source) -> Mapping[str, str]:
+        """The other places of groups; see `checkpoints.Tied`."""
+        return _storages(_read(source)).ties()
+
     def values(self, source: Source) -> Mapping[str, str]:
         """The plain values beside the tensors, by path, shortened; for comparisons.
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Persistent
-from git_theta.checkpoints.torch_tree import StorageId, View, storage_id, view, walk
+from git_theta.checkpoints.torch_tree import Path, StorageId, View, storage_id, view, walk
 from git_theta.errors import NotThisFormatError
 from git_theta.layout import Layout, Span
 
@@ -66,12 +66,14 @@ class Use:
         label: what tells it apart if no tensor names it, if not its key.
         name: of the first tensor that uses it.
         views: the tensors that use it.
+        more: the paths of the others that do.
     """
 
     id: StorageId
     label: str | None = None
     name: str | None = None
     views: set[View] = field(default_factory=set)
+    more: list[Path] = field(default_factory=list)
 
     @property
     def dtype(self) -> str | None:
@@ -152,7 +154,18 @@ class Storages:
             use = self.uses[tensor.storage.key]
             if use.name is None:
                 use.name = names.new([*prefix, *(path.keys() if path else [_ROOT])])
+            elif path is not None:
+                use.more.append(path)
             use.views.add(tensor)
+
+    def ties(self) -> dict[str, str]:
+        """Where tensors stand that are the same as the first of their storage, and the name of that."""
+        return {
+            tensors.join_name([*self._prefix, *path.keys()]): use.name
+            for use in self.uses.values()
+            for path in use.more
+            if len(use.views) == 1 and use.name is not None
+        }
 
     def span(self, key: str, start: int, nbytes: int, *, is_raw: bool = False) -> Span:
         """The group of a storage.

@@ -14,6 +14,7 @@ from git_theta.errors import NotThisFormatError
 
 _MAX_DEPTH: Final = 512
 _MAX_KEY: Final = 256
+_MAX_WRAPPED: Final = 8
 _MAX_NUMBER: Final = 2**62
 _MAX_DIMENSIONS: Final = 64
 _CONTAINERS: Final = (Dict, Record, list, tuple, Bag)
@@ -243,7 +244,7 @@ def key_text(key: object) -> str:
 
 
 def walk(root: object) -> Iterator[tuple[Path | None, object]]:
-    """Every value that can be reached, each once, by the first path to it, in the order of the file."""
+    """Every value that can be reached, by the first path to it, in the order of the file; a tensor by each path."""
     seen: dict[int, object] = {}
     waiting: list[Iterator[tuple[Path | None, object]]] = [iter([(None, root)])]
     while waiting:
@@ -253,11 +254,26 @@ def walk(root: object) -> Iterator[tuple[Path | None, object]]:
             continue
         if isinstance(value, _CONTAINERS):
             if id(value) in seen:
+                tensor = _tensor_in(value)
+                if tensor is not None:
+                    yield path, tensor
                 continue
             seen[id(value)] = value  # kept, so that no other value is given its id
             if len(waiting) < _MAX_DEPTH:
                 waiting.append(_below(path, value))
         yield path, value
+
+
+def _tensor_in(value: object) -> Record | None:
+    """A tensor, or the one in a parameter."""
+    for _ in range(_MAX_WRAPPED):
+        if not isinstance(value, Record):
+            break
+        if view(value) is not None:
+            return value
+        parts = inner(value) or [(None, None)]
+        value = parts[0][1] if len(parts) == 1 else None
+    return None
 
 
 def _below(path: Path | None, value: object) -> Iterator[tuple[Path | None, object]]:

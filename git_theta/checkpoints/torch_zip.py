@@ -60,6 +60,15 @@ class TorchZip:
             )
         return layout_of(self.name, source.size, spans)
 
+    def ties(self, source: Source) -> Mapping[str, str]:
+        """The other places of groups; see `checkpoints.Tied`."""
+        archive, found = Archive(source), dict[str, str]()
+        fuel, names = Fuel(source.size), Names()
+        for folder in archive.folders:
+            walker = archive.walker(folder, fuel)
+            found |= Storages(walker.walk(), walker.persistents, names, prefix=_PICKLES[folder]).ties()
+        return found
+
     def values(self, source: Source) -> Mapping[str, str]:
         """The plain values beside the tensors, by path, shortened; for comparisons.
 

@@ -169,7 +169,7 @@ class _Merge:
     def plan(self) -> Plan:
         """See `Merger.plan`."""
         outside = self._structure.plan()
-        return Plan(() if outside.is_whole else plan_groups(self._versions), outside)
+        return Plan(() if outside.is_whole else plan_groups(self._structure.untied()), outside)
 
     def applied(self, plan: Plan, decided: Mapping[str, Decision]) -> Metadata:
         """The merged checkpoint; the cache knows it afterwards."""

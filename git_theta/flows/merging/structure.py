@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from git_theta import tensors
-from git_theta.checkpoints import Checksummed, Format, Mixing, has_checksums, opaque, plugins
+from git_theta.checkpoints import Checksummed, Format, Mixing, Tied, has_checksums, opaque, plugins
 from git_theta.checkpoints.hollow import Shapes, write_hollow
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import MergeError, NotThisFormatError, PluginError
@@ -134,6 +134,41 @@ class Structure:
         name = self._all[OURS if outside.version is None else outside.version].format
         return has_checksums(self._formats, name)
 
+    def untied(self) -> Versions:
+        """The versions, with a group at each place at which the ancestor has a tied one, and a side one of its own.
+
+        So a side that unties groups is no side that adds one: what the others did to the tied group, they did to both.
+        """
+        ancestor = self._versions.ancestor
+        sides = self._versions.sides
+        names = {entry.name for side in sides for entry in side.entries}
+        if ancestor is None or names <= ancestor.by_name().keys():
+            return self._versions
+        wanted = names & self._ties_of(ancestor).keys() - ancestor.by_name().keys()
+        if not wanted:
+            return self._versions
+        return Versions(
+            self._with_tied(ancestor, wanted),
+            tuple(self._with_tied(side, wanted) for side in sides),
+            {pair: None if old is None else self._with_tied(old, wanted) for pair, old in self._versions.pairs.items()},
+        )
+
+    def _with_tied(self, metadata: Metadata, names: set[str]) -> Metadata:
+        known, ties = metadata.by_name(), self._ties_of(metadata)
+        missing = [name for name in sorted(names) if ties.get(name) in known and name not in known]
+        more = (replace(known[ties[name]], name=name) for name in missing)
+        return replace(metadata, entries=(*metadata.entries, *more))
+
+    def _ties_of(self, metadata: Metadata) -> Mapping[str, str]:
+        member = self._installed(metadata.format)
+        if not isinstance(member, Tied):
+            return {}
+        try:
+            with self._guarded(metadata.format, "read the ties of"):
+                return member.ties(self._source_of(metadata))
+        except _FAILURES:
+            return {}
+
     def _choose(self, found: Sequence[Hashable]) -> int | None:
         """The side that is taken, of what the versions are."""
         seen = [at if self._all[at].skeleton.undecided else what for at, what in enumerate(found)]
@@ -216,12 +251,15 @@ class Structure:
 
     def _texts_of(self, metadata: Metadata) -> Texts | None:
         try:
-            holes = [(span.start, span.nbytes) for span in metadata.layout().spans]
-            source = HollowSource(self._skeleton_of(metadata), holes)
             with self._guarded(metadata.format, "read the values of"):
-                return self._formats.get(metadata.format).values(source)
+                return self._formats.get(metadata.format).values(self._source_of(metadata))
         except _FAILURES:
             return None
+
+    def _source_of(self, metadata: Metadata) -> HollowSource:
+        """A version's file, with zeros for its groups' values."""
+        holes = [(span.start, span.nbytes) for span in metadata.layout().spans]
+        return HollowSource(self._skeleton_of(metadata), holes)
 
     def _can_mix(self) -> bool:
         """Whether values by name are all that the versions differ in, and the format can take them one by one."""

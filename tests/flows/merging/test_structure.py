@@ -296,6 +296,47 @@ def test_tie_that_one_side_made_stays_beside_a_group_that_the_other_added(torch_
     assert world.asked == ()
 
 
+@pytest.mark.parametrize("kind", ["the same", "a view", "a parameter"])
+def test_change_of_a_tied_group_is_one_of_both_where_the_other_side_unties_them(torch_world: World, kind: str) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+
+    def tie(values: Any) -> dict[str, Any]:
+        if kind == "a view":
+            return {"emb": values, "head": values.detach()}
+        emb = values if kind == "the same" else torch.nn.Parameter(values)
+        return {"emb": emb, "head": emb}
+
+    base = world.clean(torch_bytes({**tie(a), "b": b}))
+    changed = a + 1
+    tied = world.clean(torch_bytes({**tie(changed), "b": b}))
+    loose = world.clean(torch_bytes({"emb": a, "head": a.clone(), "b": b}))
+    for sides in ((tied, loose), (loose, tied)):
+        found = loaded(world.smudge(world.merged(base, *sides)))
+        assert world.asked == ()
+        assert torch.equal(found["emb"], changed)
+        assert torch.equal(found["head"], changed)
+        assert found["head"].data_ptr() != found["emb"].data_ptr()
+
+
+def test_group_that_one_side_unties_and_changes_while_the_other_changes_both_is_a_conflict(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    changed = a + 1
+    base = world.clean(torch_bytes({"emb": a, "head": a, "b": b}))
+    tied = world.clean(torch_bytes({"emb": changed, "head": changed, "b": b}))
+    loose = world.clean(torch_bytes({"emb": a, "head": a + 3, "b": b + 1}))
+    for sides in ((tied, loose), (loose, tied)):
+        assert world.merge(base, *sides).metadata is None
+        assert [(conflict.name, conflict.clash) for conflict in world.asked] == [("head", Clash.VALUES)]
+        found = loaded(world.smudge(world.merged(base, *sides, by="average")))
+        assert torch.equal(found["emb"], changed)
+        assert torch.allclose(found["head"], a + 2)
+        assert torch.equal(found["b"], b + 1)
+    kept = loaded(world.smudge(world.merged(base, tied, base, by="ours")))
+    assert kept["head"].data_ptr() == kept["emb"].data_ptr()
+
+
 def test_change_that_has_no_name_is_not_lost_beside_one_that_has(torch_world: World) -> None:
     world = torch_world
     a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
