@@ -75,13 +75,23 @@ def _put_back(workspace: Workspace, replaced: _Replaced) -> None:
     if not replaced.failed or "GIT_INDEX_FILE" in os.environ:
         return
     # Not needed by a filter that nothing fails in, and slow to import.
-    from git_theta.flows.putting_back import REPLACING, put_back
+    from git_theta.flows.putting_back import MOVING, REPLACING, put_back
 
-    if next(iter(caller.arguments(workspace.repository.alias)), "") not in REPLACING:
+    verb = next(iter(caller.arguments(workspace.repository.alias)), "")
+    if verb not in REPLACING:
         return
-    for path in replaced.failed:
-        cleaned, asked = replaced.cleaned.get(path), replaced.asked.get(path)
-        if not put_back(workspace.repository, workspace.smudger, path, cleaned=cleaned, asked=asked):
+    # Other commands keep what is not committed, and make several commits one after the other: the index says what was
+    # there before the last of them.
+    cleaned = replaced.cleaned if verb in MOVING else {}
+    for path in dict.fromkeys((*replaced.failed, *cleaned)):
+        if not put_back(
+            workspace.repository,
+            workspace.smudger,
+            path,
+            cleaned=cleaned.get(path),
+            asked=replaced.asked.get(path),
+            over=path in replaced.asked and path not in replaced.failed,
+        ):
             complain(f"{path}: git took it out of the worktree: 'git checkout -- {path}' brings back what was there")
 
 

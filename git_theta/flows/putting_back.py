@@ -25,9 +25,18 @@ REPLACING: Final = frozenset(
 )
 """Git commands that put other versions into the worktree. Others smudge what they do not write there."""
 
+MOVING: Final = frozenset({"checkout", "switch"})
+"""Those of them that take away what was not committed, to merge it afterwards (`-m`)."""
+
 
 def put_back(
-    repository: Repository, smudger: Smudger, path: str, *, cleaned: bytes | None = None, asked: bytes | None = None
+    repository: Repository,
+    smudger: Smudger,
+    path: str,
+    *,
+    cleaned: bytes | None = None,
+    asked: bytes | None = None,
+    over: bool = False,
 ) -> bool:
     """Write what was at a path, if nothing is there.
 
@@ -37,30 +46,31 @@ def put_back(
         path: from the top.
         cleaned: what the filter made of what was there; by default, what the index has.
         asked: the beginning of the metadata file that could not be written.
+        over: write it also over what is there.
 
     Returns:
         Whether there is a file now, or nothing else than what could not be written is known of one.
     """
     file = repository.worktree / path
     entry = repository.index_entry(path)
-    if os.path.lexists(file) or entry is None:
+    if entry is None or (os.path.lexists(file) and not over):
         return os.path.lexists(file)
     data = repository.read_blob(entry.oid) if cleaned is None else cleaned
     try:
-        _write(file, smudger.smudge(parse(data), data, path), 0o777 if entry.mode.endswith("755") else 0o666)
+        _write(file, smudger.smudge(parse(data), data, path), 0o777 if entry.mode.endswith("755") else 0o666, over)
     except (ThetaError, OSError):
         return asked is not None and data[: len(asked)] == asked
     return True
 
 
-def _write(file: Path, content: Iterable[bytes | memoryview], mode: int) -> None:
+def _write(file: Path, content: Iterable[bytes | memoryview], mode: int, over: bool) -> None:
     """The whole file at once; nobody sees a part of it."""
     temporary = file.with_name(f".{file.name[:100]}.{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as target:
             for block in content:
                 target.write(block)
-        if os.path.lexists(file):
+        if os.path.lexists(file) and not over:
             raise StoreError("somebody else wrote it")
         temporary.rename(file)
     finally:

@@ -101,6 +101,38 @@ def test_uncommitted_change_is_put_back_where_git_cannot_write_the_other_branch(
     assert fork.git("symbolic-ref", "--short", "HEAD").text == "attn\n"
 
 
+def test_uncommitted_change_of_a_file_that_git_did_write_is_put_back_too(fork: Fork) -> None:
+    """It writes one file after the other, and merges none before all are there."""
+    first = f"a-{FILE}"
+    fork.branch("two", first)
+    fork.branch("lost", first, start="two", k=1)
+    fork.branch("lost", start="lost", h=1)
+    fork.on("two")
+    fork.put(first, m=7)
+    before = fork.repo.read(first)
+    assert lose(fork, "lost", keep="two")
+    assert fork.repo.git("checkout", "-m", "lost", check=False).returncode == 128
+    assert fork.repo.read(first) == before
+    assert fork.repo.status() == f" M {first}\n"
+
+
+def test_file_is_put_back_as_the_last_of_several_commits_made_it(fork: Fork) -> None:
+    """And not as it was when the command began, though the filter saw that."""
+    fork.branch("picked", a=1)
+    fork.branch("lost", start="picked", a=1, h=1)
+    lost = lose(fork, "lost", keep="picked")
+    assert lost
+    fork.git("checkout", "-q", "-b", "here", "base")
+    os.utime(fork.repo.path / FILE, (1, 1))
+    said = fork.repo.git("cherry-pick", "picked", "lost", check=False)
+    assert said.returncode == 128
+    assert any(oid in said.stderr for oid in lost)
+    assert different(FILE, fork.repo.read(FILE), groups(a=1)) == []
+    assert fork.repo.status() == ""
+    fork.git("cherry-pick", "--abort")
+    fork.has()
+
+
 def test_file_that_cannot_be_put_back_is_named(fork: Fork) -> None:
     fork.branch("lost", h=1)
     fork.on("lost")
