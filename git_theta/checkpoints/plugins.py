@@ -6,7 +6,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from git_theta.checkpoints import Checkpoint, Format
@@ -86,3 +86,8 @@ def guarded(name: str, action: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
         raise PluginError(f"the plug-in {name!r} failed to {action} the file: {reason}") from error
+
+
+def guarded_unless_builtin(formats: Family[Format], name: str, action: str) -> AbstractContextManager[None]:
+    """Run a format: `guarded` if it is a plug-in's."""
+    return contextlib.nullcontext() if name in formats.builtins else guarded(name, action)

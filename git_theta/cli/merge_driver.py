@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from git_theta.git import caller, drivers
 from git_theta.merges.decisions import Conflict
 from git_theta.metadata import Metadata
 from git_theta.metadata_file import is_metadata, parse, serialize
+from git_theta.replacing import replacing
 
 _SHOWN: Final = 5
 _MARKER_SIZE: Final = 7
@@ -118,11 +118,8 @@ def _how(path: str) -> str:
 
 def _replace(file: Path, data: bytes) -> None:
     """Put content into a file at once: git reads it even if this fails half-way."""
-    temporary = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(file)
+        with replacing(file) as stream:
+            stream.write(data)
     except OSError as error:
         raise StoreError(f"{file} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -43,8 +43,7 @@ def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
         for number, request in enumerate(connection.requests()):
             if not number:
                 workspace.ensure_hook()
-            if not _serve(request, connection, workspace, replaced, skip=skip) and request.command == "smudge":
-                replaced.failed.append(request.path)
+            _serve(request, connection, workspace, replaced, skip=skip)
         _put_back(workspace, replaced)
     except EndOfInput:
         return
@@ -56,13 +55,13 @@ class _Replaced:
 
     Attributes:
         cleaned: what they were before, where git asked: `git checkout -m` takes away what is in no index and no commit.
-        asked: the beginning of what git asked to have written.
-        failed: those that could not be written.
+        written: those that git got.
+        failed: the beginning of the metadata files that could not be made into checkpoints.
     """
 
     cleaned: dict[str, bytes] = field(default_factory=dict)
-    asked: dict[str, bytes] = field(default_factory=dict)
-    failed: list[str] = field(default_factory=list)
+    written: set[str] = field(default_factory=set)
+    failed: dict[str, bytes] = field(default_factory=dict)
 
     @cached_property
     def is_possible(self) -> bool:
@@ -89,8 +88,8 @@ def _put_back(workspace: Workspace, replaced: _Replaced) -> None:
             workspace.smudger,
             path,
             cleaned=cleaned.get(path),
-            asked=replaced.asked.get(path),
-            over=path in replaced.asked and path not in replaced.failed,
+            asked=replaced.failed.get(path),
+            over=path in replaced.written and path not in replaced.failed,
         ):
             complain(f"{path}: git took it out of the worktree: 'git checkout -- {path}' brings back what was there")
 
@@ -103,15 +102,10 @@ def _repeat(connection: Connection, answer: bytes) -> None:
         connection.answer([answer])
 
 
-def _serve(request: Request, connection: Connection, workspace: Workspace, replaced: _Replaced, *, skip: bool) -> bool:
-    """Answer one request. What goes wrong with one file is said of that file, and the next one is served.
-
-    Returns:
-        Whether nothing went wrong.
-    """
+def _serve(request: Request, connection: Connection, workspace: Workspace, replaced: _Replaced, *, skip: bool) -> None:
+    """Answer one request. What goes wrong with one file is said of that file, and the next one is served."""
     try:
         connection.answer(_answer(request, workspace, replaced, skip=skip))
-        return True
     except ThetaError as error:
         complain(str(error) if str(error).startswith(request.path) else f"{request.path}: {error}")
     except (BrokenPipeError, EndOfInput):
@@ -120,7 +114,6 @@ def _serve(request: Request, connection: Connection, workspace: Workspace, repla
         report_bug(error, os.environ)
     for _ in request.content:
         pass
-    return False
 
 
 def _answer(request: Request, workspace: Workspace, replaced: _Replaced, *, skip: bool) -> Iterator[bytes | memoryview]:
@@ -132,8 +125,10 @@ def _answer(request: Request, workspace: Workspace, replaced: _Replaced, *, skip
                 yield metadata
         case "smudge":
             first = next(request.content, b"")
-            replaced.asked[request.path] = first
             content = itertools.chain([first] if first else [], request.content)
+            replaced.failed[request.path] = first
             yield from filtering.smudged(content, request.path, workspace, skip=skip)
+            del replaced.failed[request.path]
+            replaced.written.add(request.path)
         case unknown:
             raise GitError(f"git asked for {unknown!r}, which this filter does not do")

@@ -7,13 +7,15 @@ checksums there, they are those of the old values then: no value is wrong, but t
 from __future__ import annotations
 
 import zlib
-from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 from git_theta.checkpoints import Checksummed, Format, plugins
 from git_theta.errors import PluginError
 from git_theta.flows.merging.values import Inputs
 from git_theta.metadata import Entry, Metadata
 from git_theta.registry import Family
+
+_ACTION: Final = "put checksums into"
 
 
 def refitted(metadata: Metadata, skeleton: bytes, inputs: Inputs, formats: Family[Format]) -> bytes:
@@ -31,14 +33,14 @@ def refitted(metadata: Metadata, skeleton: bytes, inputs: Inputs, formats: Famil
     """
     sums = {entry.name: checksum(entry, inputs) for entry in metadata.entries if entry.nbytes}
     member = _checksummed(metadata, formats)
-    with _guarded(metadata.format, formats):
+    with plugins.guarded_unless_builtin(formats, metadata.format, _ACTION):
         return member.with_checksums(metadata.layout(), skeleton, sums)
 
 
 def are_alike(metadata: Metadata, old: bytes, new: bytes, formats: Family[Format]) -> bool:
     """Whether two skeletons of one layout differ in no more than the checksums. No values are read."""
     member, layout = _checksummed(metadata, formats), metadata.layout()
-    with _guarded(metadata.format, formats):
+    with plugins.guarded_unless_builtin(formats, metadata.format, _ACTION):
         return member.with_checksums(layout, old, member.checksums(layout, new)) == new
 
 
@@ -62,7 +64,3 @@ def _checksummed(metadata: Metadata, formats: Family[Format]) -> Checksummed:
             "are: take one version whole, with 'git add FILE' from the worktree or 'git checkout COMMIT -- FILE'"
         )
     return member
-
-
-def _guarded(name: str, formats: Family[Format]) -> AbstractContextManager[None]:
-    return nullcontext() if name in formats.builtins else plugins.guarded(name, "put checksums into")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from git_theta.errors import MetadataError, MissingObjectError, ObjectError, Sto
 from git_theta.git.repository import Repository
 from git_theta.metadata import Metadata, ObjectRef
 from git_theta.metadata_file import is_metadata, parse
+from git_theta.replacing import replacing
 from git_theta.store.objects import ObjectStore
 from git_theta.store.transfer import Transfer
 
@@ -76,17 +77,13 @@ def fill(repository: Repository, smudger: Smudger, path: str, data: bytes, metad
         mode = file.stat().st_mode
     except FileNotFoundError:
         return False
-    temporary = file.with_name(f".{secrets.token_hex(8)}.theta")
     try:
-        with temporary.open("xb") as stream:
+        with replacing(file) as stream:
             for piece in smudger.smudge(metadata, data, path):
                 stream.write(piece)
-        temporary.chmod(mode & 0o777)
-        temporary.replace(file)
+            os.fchmod(stream.fileno(), mode & 0o777)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return True
 
 

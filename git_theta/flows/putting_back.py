@@ -7,7 +7,6 @@ could be aborted, only an index that says what was there.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from git_theta.errors import StoreError, ThetaError
 from git_theta.flows.smudge import Smudger
 from git_theta.git.repository import Repository
 from git_theta.metadata_file import parse
+from git_theta.replacing import replacing
 
 REPLACING: Final = frozenset(
     {
@@ -56,22 +56,17 @@ def put_back(
     if entry is None or (os.path.lexists(file) and not over):
         return os.path.lexists(file)
     data = repository.read_blob(entry.oid) if cleaned is None else cleaned
+    mode = 0o777 if entry.mode.endswith("755") else 0o666
     try:
-        _write(file, smudger.smudge(parse(data), data, path), 0o777 if entry.mode.endswith("755") else 0o666, over)
+        _write(file, smudger.smudge(parse(data), data, path), mode, over=over)
     except (ThetaError, OSError):
         return asked is not None and data[: len(asked)] == asked
     return True
 
 
-def _write(file: Path, content: Iterable[bytes | memoryview], mode: int, over: bool) -> None:
-    """The whole file at once; nobody sees a part of it."""
-    temporary = file.with_name(f".{file.name[:100]}.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as target:
-            for block in content:
-                target.write(block)
+def _write(file: Path, content: Iterable[bytes | memoryview], mode: int, *, over: bool) -> None:
+    with replacing(file, mode) as stream:
+        for block in content:
+            stream.write(block)
         if os.path.lexists(file) and not over:
             raise StoreError("somebody else wrote it")
-        temporary.rename(file)
-    finally:
-        temporary.unlink(missing_ok=True)

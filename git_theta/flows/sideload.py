@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +25,7 @@ from git_theta.flows.keeping import Wish
 from git_theta.layout import Span
 from git_theta.metadata import Entry, Metadata
 from git_theta.registry import Family
+from git_theta.replacing import replacing
 from git_theta.sources import FileSource, FileState, Source, blocks
 from git_theta.updates import Group, update_types
 from git_theta.updates.factors import LowRankOf, rounded
@@ -162,21 +162,17 @@ class SideLoader:
             The state of the new file if it is like the old but for the values; None if it has to be taken in.
         """
         file = self.cleaner.top / path
-        temporary = file.with_name(f".{secrets.token_hex(8)}.theta")
         try:
             mode = file.stat().st_mode
-            with temporary.open("xb") as stream:
+            with replacing(file) as stream:
                 for piece in self._content(intake, new, file):
                     stream.write(piece)
-            self._check_unchanged(path, intake, state)
-            temporary.chmod(mode & 0o777)
-            modified = _age(temporary)
-            temporary.replace(file)
+                self._check_unchanged(path, intake, state)
+                os.fchmod(stream.fileno(), mode & 0o777)
+                modified = _age(stream)
             written = FileState.of(file.stat())
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
         return written if written.modified == modified and self._is_spliced(intake) else None
 
     def _check_unchanged(self, path: str, intake: Intake, state: FileState | None) -> None:
@@ -212,10 +208,11 @@ class SideLoader:
         return plugin_of(name) is None and not has_checksums(self.formats, name)
 
 
-def _age(file: Path) -> int:
+def _age(stream: BinaryIO) -> int:
     """Date a file back a little, so that whatever is written to it from now on shows in its time; returns the time."""
+    stream.flush()
     modified = time.time_ns() - _BACK
-    os.utime(file, ns=(modified, modified))
+    os.utime(stream.fileno(), ns=(modified, modified))
     return modified
 
 

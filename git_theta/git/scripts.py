@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from pathlib import Path
+
+from git_theta.replacing import replacing
 
 
 def write(script: Path, text: str) -> None:
@@ -12,10 +14,6 @@ def write(script: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    temporary = script.with_name(f".{secrets.token_hex(8)}")
-    try:
-        temporary.write_text(text)
-        temporary.chmod(0o755)
-        temporary.replace(script)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(script) as stream:
+        stream.write(text.encode())
+        os.fchmod(stream.fileno(), 0o755)

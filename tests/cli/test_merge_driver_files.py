@@ -108,7 +108,7 @@ def test_result_that_cannot_be_written_leaves_ours(
 ) -> None:
     base, _, theirs = versions
     put(tracked, base, base, theirs)
-    monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
+    monkeypatch.setattr("pathlib.Path.replace", full_disk)
     done = drive(tracked, check=False)
     assert done.returncode == 1
     assert "ours cannot be written: No space left on device" in done.stderr

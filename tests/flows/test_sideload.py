@@ -338,16 +338,16 @@ def test_adapter_of_peft_as_it_comes(repo: Repo, case: str) -> None:
     assert repo.git("diff", "--name-only").stdout == ""
 
 
-@pytest.mark.parametrize("broken", ["chmod", "replace"])
+@pytest.mark.parametrize("broken", ["os.fchmod", "os.utime", "pathlib.Path.replace"])
 def test_interrupted_rewrite_leaves_the_old_file(tracked: Repo, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     data, _ = lora(12, "embed_weight", 160, 128)
     tracked.write("data.safetensors", safetensors_bytes(data))
     old, index = tracked.read(CHECKPOINT), tracked.git("ls-files", "--stage").stdout
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, broken, fail)
+    monkeypatch.setattr(broken, fail)
     done = tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors", check=False)
     monkeypatch.undo()
     assert (done.returncode, done.stdout) == (1, "")

@@ -8,7 +8,7 @@ and can mix them. A new file is laid out by the format; no values are read for i
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -349,7 +349,7 @@ class Structure:
 
     def _guarded(self, name: str, action: str) -> AbstractContextManager[None]:
         """Turns what a plug-in raises into our errors."""
-        return nullcontext() if name in self._formats.builtins else plugins.guarded(name, action)
+        return plugins.guarded_unless_builtin(self._formats, name, action)
 
 
 def _shape(entry: Entry) -> tuple[str, str, tuple[int, ...]]:
