@@ -91,6 +91,11 @@ def _into(pager: subprocess.Popen[bytes]) -> Iterator[None]:
         yield
         sys.stdout.flush()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except Exception as error:
+        # The programs that we talk to were interrupted as well, and that may be seen first.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         _leave(pager, kept, sys.stdout)
         signal.signal(signal.SIGINT, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +55,7 @@ def attempt(
 
     Raises:
         GitError: git is missing.
+        KeyboardInterrupt: git was interrupted.
     """
     try:
         done = subprocess.run(
@@ -68,6 +70,7 @@ def attempt(
         if cwd is not None and not cwd.is_dir():
             raise GitError(f"there is no directory {cwd} to run git in") from error
         raise GitError("git is not on the PATH: install it") from error
+    _pass_on_interruption(done.returncode)
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
 
@@ -85,6 +88,12 @@ def hand_over(arguments: Sequence[str], *, cwd: Path | None = None, variables: M
         # An interruption from the terminal is meant for git, which has been told as well, and ends when it likes.
         with suppress(KeyboardInterrupt):
             return child.wait()
+
+
+def _pass_on_interruption(status: int) -> None:
+    """A key that interrupts is for all who have the terminal: git may end of it before we know."""
+    if status == -signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def _called(arguments: Sequence[str], variables: Mapping[str, str]) -> list[str]:
@@ -130,6 +139,7 @@ def piped(first: Sequence[str], second: Sequence[str], *, cwd: Path | None = Non
             return
         for process, arguments in ((sink, second), (source, first)):
             if process.wait():
+                _pass_on_interruption(process.returncode)
                 complaints.seek(0)
                 said = reason(complaints.read().decode(errors="replace"))
                 raise GitError(f"git {arguments[0]} failed: {said or f'exit status {process.returncode}'}")

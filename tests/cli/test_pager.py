@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,28 @@ def test_less_waits_for_keys_and_an_interruption_is_not_its_end(changed: Repo, p
     assert terminal.is_running
     terminal.press("q")
     assert terminal.end() in (0, 130)
+
+
+FAILS_BEFORE_IT_KNOWS = """
+import os, signal, sys
+from git_theta.cli import boundary, pager
+from git_theta.errors import GitError
+
+def verb():
+    with pager.paged():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            pass
+        raise GitError("git cat-file failed: exit status -2")
+
+sys.exit(boundary.run(verb, os.environ))
+"""
+
+
+def test_what_fails_of_an_interruption_is_an_interruption(changed: Repo) -> None:
+    said = shown(changed, sys.executable, "-c", FAILS_BEFORE_IT_KNOWS, env={"PAGER": MARK}, status=130)
+    assert said.splitlines() == ["git-theta: interrupted"]
 
 
 @pytest.mark.parametrize("verb", [["git-theta", "diff"], ["git", "theta", "diff"], ["git", "diff", "--no-ext-diff"]])

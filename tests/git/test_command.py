@@ -91,6 +91,16 @@ def test_directory_that_is_not_there_is_not_blamed_on_the_path(tmp_path: Path, n
     assert name in str(failed.value)
 
 
+INTERRUPTED = ["-c", "alias.stop=!kill -INT $PPID; sleep 1", "stop"]
+
+
+def test_git_that_is_interrupted_interrupts_us(repo: Repo) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        command.run(INTERRUPTED, cwd=repo.path)
+    with pytest.raises(KeyboardInterrupt), command.piped(INTERRUPTED, ["version"], cwd=repo.path) as output:
+        output.read()
+
+
 def test_lines_end_at_a_newline_and_nowhere_else() -> None:
     assert command.lines(b"") == []
     assert command.lines(b"a\n\nb\n") == ["a", "", "b"]
