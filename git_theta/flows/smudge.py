@@ -22,7 +22,7 @@ from git_theta.store.arrays import AHEAD, Arrays, Block
 from git_theta.store.cache import MetadataCache
 from git_theta.store.handover import HandOver
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 from git_theta.updates import Group, UpdateType
 from git_theta.updates.reading import Reader, Readers, ahead, block_nbytes
 

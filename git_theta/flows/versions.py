@@ -29,7 +29,8 @@ from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse
 from git_theta.registry import Family
 from git_theta.sources import FileSource, Source, blocks
 from git_theta.store.cache import MetadataCache
-from git_theta.store.serialize import BLOCK_ROWS, Rows
+from git_theta.store.planes import Rows
+from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates import Group
 from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.plans import Base, Stored

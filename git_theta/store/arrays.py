@@ -11,7 +11,8 @@ import numpy as np
 from git_theta.errors import CorruptObjectError
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import Buffers, Reader, Rows
+from git_theta.store.planes import Rows
+from git_theta.store.serialize import Buffers, Reader
 
 SHARED_BYTES: Final = 1 << 22
 """Objects that several groups share hold no more bytes of values than this."""

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from git_theta.store.arrays import Block, Ready
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 
 MIN_BYTES: Final = 1 << 20
 """Smaller groups are computed again sooner than a file is opened."""

@@ -4,8 +4,8 @@ The array has shape (rows, itemsize) and dtype uint8. It is chunked one byte pla
 weight matrix compress well and its low mantissa bytes do not. The keys come in the order of the rows, so that an array
 of any size is written and read in blocks of a few megabytes.
 
-TensorStore opens these objects, and would write the same bytes (with the same release of zstd). It is not called here:
-its general machinery takes two and a half times as long to write them, and 60 ms to import (docs/decisions.md).
+TensorStore opens these objects, and what it writes by the same description is read here. It is not called: its general
+machinery takes two and a half times as long to write them, and 60 ms to import (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from typing import Any, BinaryIO, Final
 
 import msgpack
 import numpy as np
-import numpy.typing as npt
 import zstandard
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
-
-Rows = npt.NDArray[np.uint8]
-"""An array of shape (rows, itemsize)."""
+from git_theta.store import planes
+from git_theta.store.planes import Rows
 
 CHUNK_ROWS: Final = 1 << 19
 BLOCK_ROWS: Final = CHUNK_ROWS
@@ -38,9 +36,6 @@ _BINARY: Final = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
 """The tags of msgpack's bin family, and how many bytes of length follow them."""
 
 _ZARRAY: Final = ".zarray"
-_LEVEL: Final = 1
-_UNSAID: Final = -1
-"""What a frame of zstd says of its content's size if it says nothing."""
 
 
 def encode(blocks: Iterable[Rows], rows: int, itemsize: int) -> Iterator[bytes]:
@@ -56,14 +51,13 @@ def encode(blocks: Iterable[Rows], rows: int, itemsize: int) -> Iterator[bytes]:
     packer = msgpack.Packer(use_bin_type=True)
     yield packer.pack_map_header(1 + -(-rows // chunk_rows) * itemsize)
     yield packer.pack(_ZARRAY) + packer.pack(_described(rows, itemsize, chunk_rows))
-    compressor = zstandard.ZstdCompressor(level=_LEVEL)
-    room = np.empty(chunk_rows, np.uint8)
+    compressor = planes.Compressor(chunk_rows)
+    room = np.zeros(chunk_rows, np.uint8)
     for chunk, block in enumerate(_chunks(blocks, rows, chunk_rows)):
-        for plane in range(itemsize):
-            room[: len(block)] = block[:, plane]
-            room[len(block) :] = 0
-            value = compressor.compress(room.data)
-            yield packer.pack(f"{chunk}.{plane}") + _binary_head(len(value))
+        room[len(block) :] = 0
+        for number, _ in enumerate(planes.split(block, room[: len(block)])):
+            value = compressor.compress(room)
+            yield packer.pack(f"{chunk}.{number}") + _binary_head(len(value))
             yield value
 
 
@@ -165,59 +159,26 @@ class Reader:
             if chunk < self._next_chunk:
                 raise ValueError("a reader does not go back")
             with _as_corrupt():
-                planes = self._load(chunk)
-            decode = partial(_decode, planes, self._chunk_rows, first)
+                frames = self._load(chunk)
+            decode = partial(_decode, frames, self._chunk_rows, first)
             yield Lazy(decode, buffers.next(end - position, self.itemsize))
             position = end
 
     def _load(self, wanted: int) -> list[bytes]:
-        """Bring the byte planes of a chunk into memory, passing over the chunks before."""
-        planes: list[bytes] = []
+        """Bring the compressed planes of a chunk into memory, passing over the chunks before."""
+        frames: list[bytes] = []
         for chunk in range(self._next_chunk, wanted + 1):
-            planes = [_read_item(self._file, f"{chunk}.{plane}") for plane in range(self.itemsize)]
+            frames = [_read_item(self._file, f"{chunk}.{plane}") for plane in range(self.itemsize)]
         self._next_chunk = wanted + 1
-        return planes
+        return frames
 
 
-def _decode(planes: Sequence[bytes], chunk_rows: int, first: int, out: Rows) -> None:
+def _decode(frames: Sequence[bytes], chunk_rows: int, first: int, out: Rows) -> None:
     """Put the bytes of elements together again, from the first that is wanted of a chunk on."""
     decompressor = zstandard.ZstdDecompressor()
     with _as_corrupt():
-        whole = [_decompressed(plane, chunk_rows, decompressor) for plane in planes]
-    _put_together([np.frombuffer(plane, np.uint8)[first : first + len(out)] for plane in whole], out)
-
-
-def _put_together(planes: Sequence[npt.NDArray[np.uint8]], out: Rows) -> None:
-    """Rows from their columns. Shifting whole words is faster than to write single bytes, each into another row."""
-    flat = out.reshape(-1)
-    if len(planes) == 2:
-        _join(planes[0], planes[1], 8, flat.view("<u2"))
-    elif len(planes) == 4:
-        low, high = np.empty(len(out), "<u2"), np.empty(len(out), "<u2")
-        _join(planes[0], planes[1], 8, low)
-        _join(planes[2], planes[3], 8, high)
-        _join(low, high, 16, flat.view("<u4"))
-    else:
-        for number, plane in enumerate(planes):
-            out[:, number] = plane
-
-
-def _join(low: npt.NDArray[Any], high: npt.NDArray[Any], bits: int, out: npt.NDArray[Any]) -> None:
-    """Numbers from their lower and upper halves."""
-    np.copyto(out, high)
-    np.left_shift(out, bits, out=out)
-    np.bitwise_or(out, low, out=out)
-
-
-def _decompressed(plane: bytes, nbytes: int, decompressor: zstandard.ZstdDecompressor) -> bytes:
-    """What a frame of zstd holds. It says how much that is, and is refused before a byte of too much is made."""
-    size = zstandard.frame_content_size(plane)
-    if size not in (nbytes, _UNSAID):
-        raise ValueError(f"a chunk has {size} bytes instead of {nbytes}")
-    data = decompressor.decompress(plane, max_output_size=nbytes, allow_extra_data=False)
-    if len(data) != nbytes:
-        raise ValueError(f"a chunk has {len(data)} bytes instead of {nbytes}")
-    return data
+        whole = [planes.decompressed(frame, chunk_rows, decompressor) for frame in frames]
+    planes.put_together([np.frombuffer(plane, np.uint8)[first : first + len(out)] for plane in whole], out)
 
 
 def _read_item(file: BinaryIO, key: str) -> bytes:
@@ -249,7 +210,7 @@ def _zarray(rows: int, itemsize: int, chunk_rows: int) -> dict[str, Any]:
         "shape": [rows, itemsize],
         "chunks": [chunk_rows, 1],
         "dtype": "|u1",
-        "compressor": {"id": "zstd", "level": _LEVEL},
+        "compressor": {"id": "zstd", "level": planes.LEVEL},
         "fill_value": None,
         "filters": None,
         "order": "C",

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 from git_theta.updates.floats import WORKING, widen
 from git_theta.updates.linear import weighted_sum
 from git_theta.updates.plans import Change, Plan

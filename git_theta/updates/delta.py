@@ -8,7 +8,7 @@ from functools import partial
 from git_theta import tensors
 from git_theta.metadata import Update
 from git_theta.store.arrays import Block
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 from git_theta.updates.reading import Group, Reader, block_nbytes
 from git_theta.updates.single import base_of
 from git_theta.updates.words import Words, add, words_of

@@ -15,7 +15,8 @@ from git_theta.signatures import Signature
 from git_theta.sources import Source, blocks
 from git_theta.store.arrays import Block
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS, Rows
+from git_theta.store.planes import Rows
+from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates.payloads import Payload, encode_batch, keep_payloads, starts
 from git_theta.updates.reading import Group, Reader, block_nbytes
 

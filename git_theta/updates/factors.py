@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 from git_theta.updates import refine
 from git_theta.updates.floats import WORKING, Floats, narrow, widen
 from git_theta.updates.low_rank import Product, matrix_shape

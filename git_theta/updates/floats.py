@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta.rounding import bfloat16_bits
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 
 Floats = npt.NDArray[np.floating[Any]]
 

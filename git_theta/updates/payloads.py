@@ -14,7 +14,8 @@ from git_theta.errors import ThetaError
 from git_theta.metadata import ObjectRef
 from git_theta.store.arrays import SHARED_BYTES
 from git_theta.store.objects import ObjectStore, ObjectWriter
-from git_theta.store.serialize import BLOCK_ROWS, Rows, encode
+from git_theta.store.planes import Rows
+from git_theta.store.serialize import BLOCK_ROWS, encode
 
 SMALL_BYTES: Final = 1 << 16
 """Payloads below this size share an object."""

@@ -16,7 +16,8 @@ from git_theta import tensors
 from git_theta.errors import PluginError, StoreError
 from git_theta.metadata import ObjectRef, Parameter, Update
 from git_theta.registry import Family
-from git_theta.store.serialize import Rows, encode
+from git_theta.store.planes import Rows
+from git_theta.store.serialize import encode
 from git_theta.updates.dense import Wanted
 from git_theta.updates.payloads import SMALL_BYTES, Payload, UnusableBaseError
 from git_theta.updates.reading import Group, Reader, UpdateType, results

@@ -22,7 +22,8 @@ from git_theta.metadata import ObjectRef, Update
 from git_theta.registry import Family
 from git_theta.store.arrays import AHEAD, Arrays, Block, Ready
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS, Lazy, Rows
+from git_theta.store.planes import Rows
+from git_theta.store.serialize import BLOCK_ROWS, Lazy
 
 WHOLE_BYTES: Final = 1 << 30
 """What an update reads at once is no larger: an object of a megabyte can claim to hold many gigabytes of zeros."""

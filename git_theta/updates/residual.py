@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from git_theta.store.serialize import BLOCK_ROWS, Rows
+from git_theta.store.planes import Rows
+from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates.payloads import Array, UnusableBaseError
 from git_theta.updates.plans import SAMPLE_ROWS, Change, Plan, Prediction, stored_nbytes
 from git_theta.updates.reading import Readers, block_nbytes

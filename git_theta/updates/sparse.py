@@ -17,7 +17,7 @@ from git_theta import tensors
 from git_theta.errors import CorruptObjectError
 from git_theta.metadata import Update
 from git_theta.store.arrays import Block
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 from git_theta.updates.reading import Group, Reader
 from git_theta.updates.single import base_of, count_parameter
 from git_theta.updates.words import Numbers, Words, add, words_of

@@ -11,7 +11,7 @@ from blake3 import blake3
 from git_theta import tensors
 from git_theta.errors import PluginError, StoreError
 from git_theta.metadata import Update
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.plans import Base, Plan, Stored
 from git_theta.updates.reading import Group, Reader

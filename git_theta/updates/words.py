@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 
 Numbers = npt.NDArray[np.signedinteger[Any]]
 

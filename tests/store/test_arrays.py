@@ -13,7 +13,8 @@ from git_theta.errors import CorruptObjectError, MissingObjectError
 from git_theta.metadata import ObjectRef
 from git_theta.store.arrays import AHEAD, SHARED_BYTES, Arrays
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS, Rows, encode
+from git_theta.store.planes import Rows
+from git_theta.store.serialize import BLOCK_ROWS, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

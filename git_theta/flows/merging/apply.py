@@ -26,7 +26,7 @@ from git_theta.metadata import Entry, Update
 from git_theta.signatures import Signature
 from git_theta.store.handover import Gift, HandOver
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 from git_theta.updates import Group, choose, plans
 from git_theta.updates.choose import GAIN, MIN_BYTES, Limits
 from git_theta.updates.dense import Wanted

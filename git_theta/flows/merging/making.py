@@ -18,7 +18,7 @@ from git_theta.flows.merging.jobs import Job
 from git_theta.flows.merging.values import Array, Inputs, Room, typed
 from git_theta.merges.arrays import merge_with
 from git_theta.merges.numerics import store as rounded
-from git_theta.store.serialize import Rows
+from git_theta.store.planes import Rows
 from git_theta.updates import Group, choose, plans
 from git_theta.updates.choose import Limits
 from git_theta.updates.floats import widen
