@@ -88,7 +88,7 @@ class ObjectStore:
 
     @contextmanager
     def writing(self) -> Iterator[ObjectWriter]:
-        """A new object; it vanishes unless it is published before the context ends.
+        """A new object; it vanishes unless it is published, or passed on, before the context ends.
 
         Raises:
             StoreError: the store cannot be written.
@@ -102,7 +102,8 @@ class ObjectStore:
         try:
             yield writer
         finally:
-            writer.discard()
+            if not writer.is_passed_on:
+                writer.discard()
 
     def temporary_directory(self) -> Path:
         """Where unfinished files lie; what a killed process left there a day ago is removed."""
@@ -137,6 +138,7 @@ class ObjectWriter:
         """Start with an empty object."""
         self._hasher = sha256()
         self._size = 0
+        self.is_passed_on = False
 
     def write(self, data: bytes) -> None:
         """Append bytes.
@@ -162,7 +164,7 @@ class ObjectWriter:
         Raises:
             StoreError: it could not be written.
         """
-        ref = ObjectRef(self.oid, self._size)
+        ref = self._ref
         target = self.store.path(ref.oid)
         with _as_store_error(self.store.root):
             os.fsync(self.descriptor)
@@ -170,6 +172,15 @@ class ObjectWriter:
             self.temporary.replace(target)
             _sync_directory(target.parent)
         return ref
+
+    def pass_on(self) -> ObjectRef:
+        """Leave it to somebody else to publish it and to discard it; returns what it will be known by."""
+        self.is_passed_on = True
+        return self._ref
+
+    @property
+    def _ref(self) -> ObjectRef:
+        return ObjectRef(self.oid, self._size)
 
     def discard(self) -> None:
         """Close the file, and remove it if it was not published."""

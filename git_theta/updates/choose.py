@@ -8,6 +8,7 @@ before it is accepted.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from git_theta.metadata import ObjectRef, Update
 from git_theta.metadata_file import MAX_NESTED
 from git_theta.registry import Family
 from git_theta.store.objects import ObjectStore
+from git_theta.store.publishing import Publisher, publishing
 from git_theta.updates import averages, factors, plans, scales
 from git_theta.updates.payloads import (
     SMALL_BYTES,
@@ -45,7 +47,9 @@ MIN_BYTES: Final = 1 << 10
 """Smaller groups are always kept whole: the line that would tell of an update is as long."""
 
 _CORRECTIONS: Final = ("delta", "sparse")
-_THREADS: Final = 3
+_THREADS: Final = min(4, max(2, os.cpu_count() or 1))
+"""The disk is waited for by others."""
+
 _PORTION_BYTES: Final = 1 << 30
 _MANY: Final = 500
 """With more changes than this, small groups are not searched for what explains them: keeping them costs less."""
@@ -115,14 +119,14 @@ def keep_made(
     """
     is_brief = len(makes) > _MANY
 
-    def settled(make: Callable[[], Change | None]) -> _Settled | None:
+    def settled(make: Callable[[], Change | None], publisher: Publisher) -> _Settled | None:
         """What was decided about a change. What is large is written at once, as long as what was read is at hand."""
         change = make()
         if change is None:
             return None
         plan = choose(change, readers, limits, kind, is_brief=is_brief)
         payloads = list(plan.payloads())
-        refs = {payload: keep_alone(payload, store) for payload in payloads if is_large(payload)}
+        refs = {payload: keep_alone(payload, store, publisher) for payload in payloads if is_large(payload)}
         group, digest = change.group, change.wanted.digest
         if len(refs) == len(payloads):
             # All is written, so nothing that was looked at needs to stay in memory.
@@ -130,7 +134,8 @@ def keep_made(
         return _Settled(group, digest, plan, refs)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        chosen = list(pool.map(settled, makes))
+        with publishing() as publisher:
+            chosen = list(pool.map(partial(settled, publisher=publisher), makes))
         refs = {payload: ref for one in chosen if one for payload, ref in one.refs.items()}
         small = [payload for one in chosen if one for payload in one.payloads() if payload not in refs]
         refs |= keep_payloads(small, store)

@@ -15,6 +15,7 @@ from git_theta.metadata import ObjectRef
 from git_theta.store.arrays import SHARED_BYTES
 from git_theta.store.objects import ObjectStore, ObjectWriter
 from git_theta.store.planes import Rows
+from git_theta.store.publishing import Publisher, publishing
 from git_theta.store.serialize import BLOCK_ROWS, encode
 
 SMALL_BYTES: Final = 1 << 16
@@ -76,8 +77,8 @@ def keep_payloads(payloads: Iterable[Payload], store: ObjectStore) -> Mapping[Pa
         StoreError: the store cannot be written.
     """
     batches = list(_batches(payloads))
-    with ThreadPoolExecutor(_THREADS) as pool:
-        written = pool.map(lambda batch: _write(batch, store), batches)
+    with publishing() as publisher, ThreadPoolExecutor(_THREADS) as pool:
+        written = pool.map(lambda batch: _write(batch, store, publisher), batches)
         return {payload: ref for placed in written for payload, ref in placed}
 
 
@@ -86,14 +87,14 @@ def is_large(payload: Payload) -> bool:
     return payload.nbytes >= SMALL_BYTES
 
 
-def keep_alone(payload: Payload, store: ObjectStore) -> ObjectRef | None:
-    """Write one payload into an object of its own; None if a base turned out to be unusable.
+def keep_alone(payload: Payload, store: ObjectStore, publisher: Publisher) -> ObjectRef | None:
+    """Write one payload into an object of its own, to be published; None if a base turned out to be unusable.
 
     Raises:
         ChangedWhileReadingError: what is to be stored has changed.
         StoreError: the store cannot be written.
     """
-    ((_, ref),) = _write([payload], store)
+    ((_, ref),) = _write([payload], store, publisher)
     return ref
 
 
@@ -131,13 +132,13 @@ def _batches(payloads: Iterable[Payload]) -> Iterator[list[Payload]]:
     yield from small.values()
 
 
-def _write(batch: list[Payload], store: ObjectStore) -> list[tuple[Payload, ObjectRef | None]]:
+def _write(batch: list[Payload], store: ObjectStore, publisher: Publisher) -> list[tuple[Payload, ObjectRef | None]]:
     with store.writing() as writer:
         try:
             encode_batch(batch, writer)
         except UnusableBaseError:
             return [(payload, None) for payload in batch]
-        ref = writer.publish()
+        ref = publisher.publish(writer)
     return [(payload, replace(ref, start=start)) for payload, start in zip(batch, starts(batch), strict=True)]
 
 

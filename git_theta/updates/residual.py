@@ -17,7 +17,7 @@ from git_theta.updates.plans import SAMPLE_ROWS, Change, Plan, Prediction, store
 from git_theta.updates.reading import Readers, block_nbytes
 from git_theta.updates.sparse import MAX_COUNT, Places, pack, unpack
 from git_theta.updates.versions import Version
-from git_theta.updates.words import Numbers, Words, add, difference, words_of
+from git_theta.updates.words import Numbers, Words, checked_difference, difference, words_of
 
 _SPARSE_SHARE: Final = 1 / 12
 """A change of more values than this is kept as a delta."""
@@ -63,12 +63,10 @@ class Differences:
         """The codes in blocks; see `payloads.Payload`."""
         words = words_of(self.change.group.dtype)
         predicted = self.prediction.rows(self.readers.mine())
-        room = np.empty((2, min(self.nbytes, block_nbytes(self.change.group)) // words.size), words.dtype)
+        room = np.empty(min(self.nbytes, block_nbytes(self.change.group)) // words.size, words.dtype)
         for new, base in zip(self.change.wanted.rows(), predicted, strict=True):
-            codes, check = room[:, : new.nbytes // words.size]
-            difference(words.view(new), words.view(base), words, codes)
-            add(words.view(base), codes, words, check)
-            if not np.array_equal(check, words.view(new)):
+            codes = room[: new.nbytes // words.size]
+            if not checked_difference(words.view(new), words.view(base), words, codes):
                 raise UnusableBaseError("the difference cannot be undone")
             rows = codes.view(np.uint8).reshape(-1, words.size)
             for start in range(0, len(rows), BLOCK_ROWS):
@@ -147,10 +145,8 @@ def _delta(
 
 def _codes(new: Numbers, base: Numbers, words: Words) -> Numbers:
     """The codes of changed words, undone and compared."""
-    codes, check = np.empty_like(new), np.empty_like(new)
-    difference(new, base, words, codes)
-    add(base, codes, words, check)
-    if not np.array_equal(check, new):
+    codes = np.empty_like(new)
+    if not checked_difference(new, base, words, codes):
         raise UnusableBaseError("a change cannot be undone")
     return codes
 

@@ -91,7 +91,8 @@ def _scales(new: Vector, old: Vector, axis: int, dtype: str) -> Vector | None:
     part = (slice(None, None, step),) if axis == 0 else (slice(None), slice(None, None, step))
     for lines in (part, ...):
         found = _ratios(new[lines], old[lines], axis)
-        if not _explains(new[lines], old[lines], np.expand_dims(found, axis), dtype):
+        factors = np.expand_dims(found, axis)
+        if not _explains(new[lines], old[lines], factors, dtype) or _is_idle(new[lines], old[lines], factors, dtype):
             return None
     return found
 
@@ -107,6 +108,17 @@ def _ratios(new: Vector, old: Vector, axis: int) -> Vector:
     found: Vector = np.nan_to_num(np.take_along_axis(ratios, middle, axis).reshape(-1), nan=1.0)
     with np.errstate(all="ignore"):
         return found.astype(old.dtype)
+
+
+def _is_idle(new: Vector, old: Vector, factors: Vector, dtype: str) -> bool:
+    """Whether most new values are near the old ones anyway, and the factors give hardly more of them to the bit."""
+    if not _explains(new, old, np.ones_like(factors), dtype):
+        return False
+    rows = np.empty((new.size, tensors.itemsize(dtype)), np.uint8)
+    with np.errstate(all="ignore"):
+        narrow((old * factors).reshape(-1), dtype, rows)
+    same, scaled = (np.count_nonzero(values == new) for values in (old, widen(rows, dtype).reshape(new.shape)))
+    return bool(scaled < same + _EXACT_SHARE * (new.size - same))
 
 
 def _explains(new: Vector, old: Vector, factors: Vector, dtype: str) -> bool:

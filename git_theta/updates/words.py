@@ -7,6 +7,7 @@ signs and subnormals come back as they were. Differences wrap around and are kep
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,35 +52,61 @@ def words_of(dtype: str) -> Words:
 
 def difference(new: Numbers, base: Numbers, words: Words, out: Numbers) -> None:
     """Zigzag codes of new minus base, into `out`; all three have the same length."""
-    room = np.empty(min(len(new), _STEP), words.dtype), np.empty(min(len(new), _STEP), words.dtype)
-    for start in range(0, len(new), _STEP):
-        part = slice(start, start + _STEP)
+    for part, rooms in _parts(len(new), words, 3):
+        _encode(new[part], base[part], words, out[part], rooms)
+
+
+def checked_difference(new: Numbers, base: Numbers, words: Words, out: Numbers) -> bool:
+    """`difference`, undone and compared; False if the codes do not give the new numbers.
+
+    What is compared are the ordered numbers, which are as good as the bits, for one stands for the other.
+    """
+    is_right = True
+    for part, (after, before, one, two) in _parts(len(new), words, 4):
         code = out[part]
-        one, two = room[0][: len(code)], room[1][: len(code)]
-        _order(new[part], words, code, two)
-        _order(base[part], words, one, two)
-        np.subtract(code, one, out=code)
-        np.right_shift(code, 8 * words.size - 1, out=one)
-        np.left_shift(code, 1, out=code)
-        np.bitwise_xor(code, one, out=code)
+        _encode(new[part], base[part], words, code, (after, before, one))
+        _decode(code, words, one, two)
+        np.add(before, one, out=one)
+        is_right &= np.array_equal(one, after)
+    return is_right
 
 
 def add(base: Numbers, codes: Numbers, words: Words, out: Numbers) -> None:
     """Undo `difference`: the new numbers from the base and the codes, into `out`, which may be the base."""
-    room = np.empty(min(len(base), _STEP), words.dtype), np.empty(min(len(base), _STEP), words.dtype)
-    unsigned = words.dtype.str.replace("i", "u")
-    for start in range(0, len(base), _STEP):
-        part = slice(start, start + _STEP)
-        code = codes[part]
-        one, two = room[0][: len(code)], room[1][: len(code)]
-        np.bitwise_and(code, 1, out=one)
-        np.negative(one, out=one)
-        np.right_shift(code.view(unsigned), 1, out=two.view(unsigned))
-        np.bitwise_xor(one, two, out=one)
+    for part, (one, two) in _parts(len(base), words, 2):
+        _decode(codes[part], words, one, two)
         new = out[part]
         _order(base[part], words, new, two)
         np.add(new, one, out=new)
         _order(new, words, new, two)
+
+
+def _parts(count: int, words: Words, rooms: int) -> Iterator[tuple[slice, tuple[Numbers, ...]]]:
+    """Parts of so many numbers, with rooms of the size of each for what is in between."""
+    whole = [np.empty(min(count, _STEP), words.dtype) for _ in range(rooms)]
+    for start in range(0, count, _STEP):
+        part = slice(start, min(start + _STEP, count))
+        yield part, tuple(room[: part.stop - start] for room in whole)
+
+
+def _encode(new: Numbers, base: Numbers, words: Words, code: Numbers, rooms: Sequence[Numbers]) -> None:
+    """Codes of a part. The first two rooms have the ordered new numbers and those of the base then."""
+    after, before, room = rooms
+    _order(new, words, after, room)
+    _order(base, words, before, room)
+    np.subtract(after, before, out=code)
+    np.right_shift(code, 8 * words.size - 1, out=room)
+    np.left_shift(code, 1, out=code)
+    np.bitwise_xor(code, room, out=code)
+
+
+def _decode(code: Numbers, words: Words, out: Numbers, room: Numbers) -> None:
+    """The differences that codes stand for."""
+    unsigned = words.dtype.str.replace("i", "u")
+    np.bitwise_and(code, 1, out=out)
+    np.negative(out, out=out)
+    np.right_shift(code.view(unsigned), 1, out=room.view(unsigned))
+    np.bitwise_xor(out, room, out=out)
 
 
 def _order(bits: Numbers, words: Words, out: Numbers, room: Numbers) -> None:

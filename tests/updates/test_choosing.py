@@ -186,9 +186,9 @@ def test_base_that_vanishes_after_it_was_chosen_is_not_built_on(scene: Scene, mo
     new, base = Values.of(tuned(old)), scene.base(old)
     written = choose.keep_alone
 
-    def losing(payload: Any, store: ObjectStore) -> Any:
+    def losing(*given: Any) -> Any:
         scene.store.path(base.update.object.oid).unlink(missing_ok=True)  # type: ignore[union-attr]
-        return written(payload, store)
+        return written(*given)
 
     monkeypatch.setattr(choose, "keep_alone", losing)
     update, data = scene.keep(new, base)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from git_theta.store.serialize import BLOCK_ROWS
-from git_theta.updates import residual
+from git_theta.updates import residual, words
 from git_theta.updates.payloads import UnusableBaseError, encode_batch
 from git_theta.updates.plans import Base, Change, Stored
 from git_theta.updates.reading import Readers
@@ -90,11 +90,11 @@ def differences(scene: Scene, new: Any, base: Base) -> Differences:
 
 
 def test_differences_come_in_blocks_that_an_object_takes(scene: Scene) -> None:
-    for dtype, words in (("complex64", 2), ("complex128", 2), ("float32", 1), ("bfloat16", 1)):
+    for dtype, count in (("complex64", 2), ("complex128", 2), ("float32", 1), ("bfloat16", 1)):
         old, new = normal(LARGE, dtype), normal(LARGE, dtype, 1)
         payload = differences(scene, new, scene.base(old))
         sizes = [rows.shape for rows in payload.rows()]
-        assert sum(size[0] for size in sizes) == LARGE * words
+        assert sum(size[0] for size in sizes) == LARGE * count
         assert {size[1] for size in sizes} == {payload.itemsize}
         assert {size[0] for size in sizes[:-1]} == {BLOCK_ROWS}
         assert payload.nbytes == old.nbytes
@@ -103,13 +103,14 @@ def test_differences_come_in_blocks_that_an_object_takes(scene: Scene) -> None:
 def test_difference_that_cannot_be_undone_is_not_given_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor or a library that fails must not cost values."""
 
-    def wrong(base: Any, codes: Any, words: Any, out: Any) -> None:  # noqa: ARG001
-        np.copyto(out, base)
+    def wrong(codes: Any, kind: Any, out: Any, room: Any) -> None:
+        right(codes, kind, out, room)
         out[-1] += 1
 
     old, new = normal(1000), normal(1000, seed=1)
     payload = differences(scene, new, scene.base(old))
-    monkeypatch.setattr(residual, "add", wrong)
+    right = words._decode
+    monkeypatch.setattr(words, "_decode", wrong)
     with pytest.raises(UnusableBaseError, match="cannot be undone"):
         list(payload.rows())
 

@@ -78,6 +78,31 @@ def test_huge_and_tiny_values_are_exact(scene: Scene, size: float) -> None:
         scene.change(old, scaled(old, 1))
 
 
+def guesses(scene: Scene, old: Any, new: Any) -> int:
+    """How many scalings may explain a change."""
+    values = Values.of(new)
+    reader = Reader(Arrays(scene.store), scene.types)
+    versions = Versions(values.group, [scene.base(old)], reader)
+    return len(list(predictions(Change(values.group, values.wanted()), Version(versions, 0))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_factors_near_one_are_found(scene: Scene, dtype: str) -> None:
+    old = normal((200, 300), dtype)
+    vector = np.random.default_rng(4).uniform(0.993, 1.007, (1, 300)).astype(np.float32)
+    new = (old.astype(np.float32) * vector).astype(old.dtype)
+    assert guesses(scene, old, new) == 1
+    assert "ia3" in types(scene.change(old, new))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_small_steps_everywhere_are_no_scaling(scene: Scene, dtype: str) -> None:
+    old = normal((200, 300), dtype)
+    steps = 0.004 * np.random.default_rng(3).standard_normal((200, 300), np.float32)
+    new = (old.astype(np.float32) * (1 + steps)).astype(old.dtype)
+    assert guesses(scene, old, new) == 0
+
+
 def test_change_that_is_no_scaling_is_not_ia3(scene: Scene) -> None:
     old = normal((200, 300))
     assert "ia3" not in types(scene.change(old, old * normal((200, 300), seed=3)))
@@ -86,7 +111,7 @@ def test_change_that_is_no_scaling_is_not_ia3(scene: Scene) -> None:
 def test_second_guess_does_not_look_at_a_block_that_is_lost(scene: Scene) -> None:
     """Both axes may explain most of the values. The first guess is tried out before the second is asked for."""
     old = normal((100, 120))
-    vector = np.ones((100, 1), np.float32)
+    vector = np.full((100, 1), 2.0, np.float32)
     vector[::3] = 1.5
     new = Values.of(old * vector)
     reader = Reader(Arrays(scene.store), scene.types)

@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 
 from git_theta import tensors
 from git_theta.updates import words
-from git_theta.updates.words import Words, add, difference, words_of
+from git_theta.updates.words import Words, add, checked_difference, difference, words_of
 
 SIZES = [Words(size, is_float) for size in (1, 2, 4, 8) for is_float in (False, True) if size > 1 or not is_float]
 FLOATS = {2: "<f2", 4: "<f4", 8: "<f8"}
 
 
 def codes_of(new: Any, base: Any, kind: Words) -> Any:
-    out = np.empty(len(new), kind.dtype)
+    """The codes, which are the same if they are checked."""
+    out, checked = np.empty(len(new), kind.dtype), np.empty(len(new), kind.dtype)
     difference(new, base, kind, out)
+    assert checked_difference(new, base, kind, checked)
+    np.testing.assert_array_equal(out, checked)
     return out
 
 
@@ -61,6 +64,21 @@ def test_more_numbers_than_are_worked_on_at_once(kind: Words) -> None:
     for start in (0, words._STEP - 1, words._STEP, count - 2):
         part = slice(start, start + 2)
         np.testing.assert_array_equal(codes_of(new[part], base[part], kind), codes[part])
+
+
+@pytest.mark.parametrize("place", [0, words._STEP, words._STEP + 2])
+def test_codes_that_do_not_give_the_new_numbers_are_seen(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, count = Words(2, is_float=True), words._STEP + 3
+    new, base = random_bits(count, kind, 0), random_bits(count, kind, 1)
+    encode = words._encode
+
+    def wrong(new: Any, base: Any, kind: Words, code: Any, rooms: Any) -> None:
+        encode(new, base, kind, code, rooms)
+        if len(code) == (words._STEP if place < words._STEP else 3):
+            code[place % words._STEP] ^= 1
+
+    monkeypatch.setattr(words, "_encode", wrong)
+    assert not checked_difference(new, base, kind, np.empty(count, kind.dtype))
 
 
 @pytest.mark.parametrize("kind", SIZES, ids=str)
