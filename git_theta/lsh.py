@@ -5,8 +5,8 @@ each projection is told by the number of its bucket, 1e-8 wide. As Van Durme and
 are read from one fixed pool of 10,000 normals, so they need no memory that grows with the group.
 
 A direction is as long as the group, and reads the pool again and again through its own permutation. The values are
-taken in blocks of 30,000, which read it three times. Each place in a block has a seeded sign; each block, and each
-third of one, is rotated by a seeded offset and has a seeded sign. Eight directions share all of these signs and
+taken in blocks of 90,000, which read it nine times. Each place in a block has a seeded sign; each block, and each
+ninth of one, is rotated by a seeded offset and has a seeded sign. Eight directions share all of these signs and
 offsets. That makes two *folds*, in which the blocks are added up first and projected once, at the end: two additions
 for each value, instead of 16 products. The seeds keep structured differences apart (a constant shift, a column of a
 matrix, the same change in every block). Two changed values may meet in one place of a fold, and cancel: one chance in
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 POOL: Final = 10_000
 
 _FOLDS: Final = 2
-_BLOCK: Final = 3 * POOL
+_BLOCK: Final = 9 * POOL
+"""So many that threads do not wait for each other: after each operation of NumPy they ask for the interpreter anew."""
+
 _STEP: Final = 500
 """Places that are projected at once: so few that the memory for it need not be asked of the system."""
 _POOL_STEP: Final = 2.0**-20
@@ -61,7 +63,7 @@ class Signer:
     """Makes the signature of one group from its values, which it takes from the first to the last.
 
     How the bytes are cut makes no difference. A signer belongs to one thread at a time; several may run at once. It
-    holds about a megabyte.
+    holds up to five megabytes.
     """
 
     def __init__(self, dtype: str) -> None:
@@ -83,7 +85,7 @@ class Signer:
         self._flipped = np.empty(_BLOCK, self._bits)
         self._widened = np.empty(_BLOCK, "<u4") if self._narrow else self._flipped
         self._values = np.empty(_BLOCK, np.float64)
-        self._sums = np.zeros((_FOLDS, _BLOCK), np.float64)
+        self._sums = np.empty((_FOLDS, 0), np.float64)
         self._blocks = 0
         self._rest = np.empty(_BLOCK * self._bits.itemsize, np.uint8)
         self._held = 0
@@ -102,14 +104,12 @@ class Signer:
                 taken = data[position : position + whole - self._held]
                 position += taken.size
                 if taken.size == whole:
-                    self._add(taken.view(self._bits), self._sums)
-                    self._blocks += 1
+                    self._add_block(taken)
                     continue
                 self._rest[self._held : self._held + taken.size] = taken
                 self._held += taken.size
                 if self._held == whole:
-                    self._add(self._rest.view(self._bits), self._sums)
-                    self._blocks += 1
+                    self._add_block(self._rest)
                     self._held = 0
 
     def signature(self) -> Signature | None:
@@ -125,19 +125,31 @@ class Signer:
         count, odd = divmod(self._held, self._bits.itemsize)
         if odd:
             raise ValueError("the values end in the middle of an element")
-        # As long as there is one block, which is not rotated, the other places of the sums are empty.
-        used = _BLOCK if self._blocks else count
-        sums = self._sums[:, :used].copy()
         with np.errstate(all="ignore"):
-            if count:
+            if self._blocks:
+                sums = self._sums.copy()
+                self._add(self._rest[: self._held].view(self._bits), sums)
+                sums = sums[:, :_BLOCK] + sums[:, _BLOCK:]
+            else:
+                sums = np.zeros((_FOLDS, count), np.float64)
                 self._add(self._rest[: self._held].view(self._bits), sums)
             buckets = np.floor(_project(_folded(sums)) / WIDTH + _dither())
             if not bool(np.all(np.abs(buckets) < LIMIT)):
                 return None
         return tuple(int(bucket) for bucket in buckets)
 
+    def _add_block(self, data: npt.NDArray[np.uint8]) -> None:
+        """Add the bytes of a whole block."""
+        if not self._blocks:
+            self._sums = np.zeros((_FOLDS, 2 * _BLOCK), np.float64)
+        self._add(data.view(self._bits), self._sums)
+        self._blocks += 1
+
     def _add(self, bits: npt.NDArray[np.unsignedinteger], sums: npt.NDArray[np.float64]) -> None:
-        """Add a block, of at most 30,000 numbers, to the sums of each fold."""
+        """Add a block, of at most 90,000 numbers, to the sums of each fold.
+
+        A rotated block goes beyond the end; what is there is added to the beginning when all is done.
+        """
         count = bits.size
         flipped = np.bitwise_xor(bits, self._signs[:count], out=self._flipped[:count])
         widened = self._widened[:count]
@@ -145,11 +157,12 @@ class Signer:
             np.left_shift(flipped, 16, out=widened, dtype=np.uint32)
         values = self._values[:count]
         np.copyto(values, widened.view(self._floats))
-        for row, move in zip(sums, _moves("block", self._blocks, _BLOCK), strict=True):
-            _accumulate(row, values, move)
+        for row, (offset, negative) in zip(sums, _moves("block", self._blocks, _BLOCK), strict=True):
+            target = row[offset : offset + count]
+            (np.subtract if negative else np.add)(target, values, out=target)
 
 
-def _accumulate(row: npt.NDArray[np.float64], values: npt.NDArray[np.float64], move: tuple[int, bool]) -> None:
+def _rotated(row: npt.NDArray[np.float64], values: npt.NDArray[np.float64], move: tuple[int, bool]) -> None:
     """Add values to a row, or subtract them, from an offset on; what goes beyond the row's end begins at its start."""
     offset, negative = move
     operation = np.subtract if negative else np.add
@@ -168,7 +181,7 @@ def _folded(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     folded = np.zeros((_FOLDS, POOL), np.float64)
     for part, start in enumerate(range(0, sums.shape[1], POOL)):
         for row, long, move in zip(folded, sums, _moves("part", part, POOL), strict=True):
-            _accumulate(row, long[start : start + POOL], move)
+            _rotated(row, long[start : start + POOL], move)
     return folded
 
 
