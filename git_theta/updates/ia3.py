@@ -19,7 +19,8 @@ from git_theta.updates.floats import WORKING, Floats, narrow, widen
 from git_theta.updates.reading import Group, Reader
 from git_theta.updates.single import base_of
 
-_STEP: Final = 1 << 15
+_STEP: Final = 1 << 18
+"""Elements that are computed at once. With fewer, threads would wait for each other."""
 
 
 class Ia3:
@@ -65,9 +66,22 @@ class Scaling:
         with np.errstate(all="ignore"):
             for position in range(0, len(values), _STEP):
                 part = values[position : position + _STEP]
-                scaled = self.factors.flat[start + position : start + position + len(part)]
-                np.multiply(part, scaled, out=scaled)
+                scaled = part * _between(self.factors, start + position, start + position + len(part))
                 narrow(scaled, self.dtype, out[position : position + len(part)])
+
+
+def _between(factors: Floats, start: int, stop: int) -> Floats:
+    """The elements of a broadcast array from one place up to another, in C order, without making all of it."""
+    if factors.ndim < 2:
+        return factors.reshape(-1)[start:stop]
+    width = math.prod(factors.shape[1:])
+    first, last = start // width, -(-stop // width)
+    if width <= _STEP:
+        return factors[first:last].reshape(-1)[start - first * width : stop - first * width]
+    lines = range(first, last)
+    return np.concatenate(
+        [_between(factors[line], max(0, start - line * width), min(width, stop - line * width)) for line in lines]
+    )
 
 
 def is_broadcastable(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:

@@ -18,7 +18,9 @@ from git_theta.store.planes import Rows
 from git_theta.updates.floats import WORKING, Floats, narrow, widen
 from git_theta.updates.reading import Group, Reader
 
-_STEP: Final = 1 << 17
+_STEP: Final = 1 << 18
+"""Elements that are computed at once. With fewer, threads would wait for each other."""
+
 _LARGEST: Final = sys.float_info.max
 
 _HALVES: Final = tuple(2.0**-exponent for exponent in range(17))

@@ -24,8 +24,8 @@ from git_theta.updates.floats import WORKING, Floats, narrow, widen
 from git_theta.updates.reading import Group, Reader
 from git_theta.updates.single import base_of, count_parameter
 
-_STEP: Final = 1 << 15
-"""Elements that are computed at once."""
+_STEP: Final = 1 << 19
+"""Elements that are computed at once. With fewer, threads would wait for each other."""
 
 Factor = npt.NDArray[np.floating[Any]]
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from git_theta.updates import factors
 from tests.updates.scene import LARGE, Scene, Values, cost, normal, parameters, types
 
 
@@ -124,3 +125,15 @@ def test_what_is_found_is_the_same_each_time(scene: Scene) -> None:
     old = normal((256, 320), "bfloat16")
     new = Values.of(merged(old, 3))
     assert scene.keep(new, scene.base(old)) == scene.keep(new, scene.base(old))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_groups_too_large_to_be_held_have_the_same_factors(
+    dtype: str, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = normal((LARGE // 600, 600), dtype)
+    new = merged(old, 3)
+    held = scene.change(old, new)
+    monkeypatch.setattr(factors, "_HELD_ELEMENTS", 0)
+    assert scene.change(old, new) == held
+    assert "low-rank" in types(held)

@@ -139,3 +139,18 @@ def test_what_can_be_broadcast_is_what_numpy_broadcasts(shape: tuple[int, ...], 
     except ValueError:
         expected = False
     assert is_broadcastable(shape, target) == expected
+
+
+@pytest.mark.parametrize(
+    "vector", [(1, 5, 7), (3, 1, 1), (3, 5, 1), (1, 1, 7), (7,), (), (3, 5, 7), (1, 1, 1)], ids=str
+)
+@pytest.mark.parametrize("step", [4, 30, 1000])
+def test_any_part_of_a_broadcast_array_is_that_of_all_of_it(
+    vector: tuple[int, ...], step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ia3, "_STEP", step)
+    factors = np.broadcast_to(np.random.default_rng(0).random(vector, np.float32), (3, 5, 7))
+    whole = factors.copy().reshape(-1)
+    for start in range(0, 105, 8):
+        for stop in range(start + 1, 106, 9):
+            assert np.array_equal(ia3._between(factors, start, stop), whole[start:stop])
