@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import os
 import subprocess
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,8 +128,6 @@ class Repo:
                 else:
                     patch.setenv(name, value)
             code = boundary.run(lambda: cli.main(arguments, prog_name="git-theta", standalone_mode=False), os.environ)
-        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-            gc.collect()  # What GitPython keeps running would end with the process.
         done = subprocess.CompletedProcess(("git-theta", *arguments), code, out.getvalue(), err.getvalue())
         if check and code:
             raise AssertionError(f"{' '.join(done.args)!r} exited with status {code}: {done.stdout}{done.stderr}")

@@ -20,7 +20,6 @@ from git_theta.git import drivers, hooks
 _PACKAGES = (
     "blake3",
     "click",
-    "GitPython",
     "msgpack",
     "numpy",
     "tensorstore",

@@ -70,7 +70,7 @@ def attempt(
         if cwd is not None and not cwd.is_dir():
             raise GitError(f"there is no directory {cwd} to run git in") from error
         raise GitError("git is not on the PATH: install it") from error
-    _pass_on_interruption(done.returncode)
+    pass_on_interruption(done.returncode)
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
 
@@ -90,10 +90,24 @@ def hand_over(arguments: Sequence[str], *, cwd: Path | None = None, variables: M
             return child.wait()
 
 
-def _pass_on_interruption(status: int) -> None:
+def pass_on_interruption(status: int) -> None:
     """A key that interrupts is for all who have the terminal: git may end of it before we know."""
     if status == -signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def started(arguments: Sequence[str], cwd: Path, complaints: IO[bytes]) -> subprocess.Popen[bytes]:
+    """`git arguments...`, running, with pipes for its input and output.
+
+    Raises:
+        GitError: git is missing.
+    """
+    try:
+        return subprocess.Popen(
+            ["git", *arguments], cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
+        )
+    except OSError as error:
+        raise GitError("git is not on the PATH: install it") from error
 
 
 def _called(arguments: Sequence[str], variables: Mapping[str, str]) -> list[str]:
@@ -139,7 +153,7 @@ def piped(first: Sequence[str], second: Sequence[str], *, cwd: Path | None = Non
             return
         for process, arguments in ((sink, second), (source, first)):
             if process.wait():
-                _pass_on_interruption(process.returncode)
+                pass_on_interruption(process.returncode)
                 complaints.seek(0)
                 said = reason(complaints.read().decode(errors="replace"))
                 raise GitError(f"git {arguments[0]} failed: {said or f'exit status {process.returncode}'}")

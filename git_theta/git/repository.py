@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from git_theta.errors import GitError
 from git_theta.git import command
-
-if TYPE_CHECKING:
-    from git.cmd import Git
+from git_theta.git.blobs import Blobs
 
 STORE: Final = "theta"
 """Name of our folder in a repository's common directory."""
@@ -106,11 +104,7 @@ class Repository:
         Raises:
             GitError: it is not there.
         """
-        try:
-            content: bytes = self._objects.get_object_data(oid)[3]
-        except (ValueError, OSError) as error:
-            raise GitError(f"blob {oid} cannot be read: {error}") from error
-        return content
+        return self._contents.read(oid)
 
     def blob_size(self, oid: str) -> int:
         """The size of a blob in bytes.
@@ -118,10 +112,7 @@ class Repository:
         Raises:
             GitError: it is not there.
         """
-        try:
-            return int(self._objects.get_object_header(oid)[2])
-        except (ValueError, OSError) as error:
-            raise GitError(f"blob {oid} cannot be read: {error}") from error
+        return self._sizes.size(oid)
 
     def index_blobs(self, path: str | None = None) -> dict[str, list[str]]:
         """The blobs in the index, of every stage, by path from the top; of one path only if it is given."""
@@ -351,11 +342,12 @@ class Repository:
         return b"".join(os.fsencode(self.from_here(path)) + b"\0" for path in paths)
 
     @cached_property
-    def _objects(self) -> Git:
-        """GitPython keeps one `git cat-file` for all reads. It takes 0.1 s to import, so only who reads pays."""
-        from git.cmd import Git
+    def _contents(self) -> Blobs:
+        return Blobs(self.cwd, "--batch")
 
-        return Git(self.cwd)
+    @cached_property
+    def _sizes(self) -> Blobs:
+        return Blobs(self.cwd, "--batch-check")
 
 
 def settings(cwd: Path) -> dict[str, str]:

@@ -25,7 +25,7 @@ from git_theta.updates.reading import Group, Reader, UpdateType, results
 PREDICTING: Final = ("low-rank", "ia3", "linear")
 """Types of update whose result is not quite the one wanted; the delta or sparse update on top of one belongs to it."""
 
-SAMPLE_ROWS: Final = 1 << 16
+SAMPLE_ROWS: Final = 1 << 15
 """Rows of an array from which its size in an object is estimated."""
 
 _QUICK_ROWS: Final = 1 << 11

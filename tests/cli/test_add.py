@@ -27,7 +27,7 @@ DATA = "data.safetensors"
 def lora(group: str = "embed_weight", rows: int = 160, columns: int = 128, rank: int = 4) -> Arrays:
     generator = np.random.default_rng(1)
     r = generator.standard_normal((rows, rank), np.float32)
-    return {f"{group}/R": r, f"{group}/C": generator.standard_normal((rank, columns), np.float32) / 16}
+    return {f"{group}/R": r, f"{group}/C": generator.standard_normal((rank, columns), np.float32) / 512}
 
 
 def changed() -> bytes:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import io
 import os
 import re
 import shutil
 import subprocess
 import time
-import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -199,10 +197,8 @@ class Fork:
 
     def cleaned(self, path: str, data: bytes) -> bytes:
         """What the clean filter makes of a checkpoint."""
-        with warnings.catch_warnings(action="ignore", category=ResourceWarning), contextlib.chdir(self.repo.path):
-            metadata = Workspace.here().cleaner.clean(iter([data]), path)
-            gc.collect()  # What GitPython keeps running would end with the process.
-        return metadata
+        with contextlib.chdir(self.repo.path):
+            return Workspace.here().cleaner.clean(iter([data]), path)
 
     def has(self, *paths: str, **variants: Variant) -> None:
         """The worktree has these groups, in the files and in what git stores of them, with all objects."""

@@ -6,11 +6,9 @@ Where git merges the lines, we do, too, and to the same. Where it cannot, nobody
 from __future__ import annotations
 
 import contextlib
-import gc
 import itertools
 import json
 import random
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,9 +66,8 @@ def ours_where_asked(conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
 
 @contextlib.contextmanager
 def here(repo: Repo) -> Iterator[Workspace]:
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning), contextlib.chdir(repo.path):
+    with contextlib.chdir(repo.path):
         yield Workspace.here()
-        gc.collect()  # What GitPython keeps running would end with the process.
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,11 +41,7 @@ def logged(repo: Repo, *patterns: str, paths: Sequence[str] = (), words: Sequenc
     commits = history.commits(repository, history.revisions(repository, words), paths)
     followed = flow.Followed(patterns)
     differ = Differ(formats(), None, How.AUTO, pytest.fail)
-    found = list(flow.log(repository, commits, followed, differ, all_files=bool(paths)))
-    del repository, commits
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        gc.collect()  # What GitPython keeps running would end with the process.
-    return found
+    return list(flow.log(repository, commits, followed, differ, all_files=bool(paths)))
 
 
 def told(entries: list[flow.Logged]) -> list[tuple[str, dict[str, str]]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import stat
-import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,12 +17,9 @@ if TYPE_CHECKING:
 
 
 def put(repo: Repo) -> bool:
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning), contextlib.chdir(repo.path):
+    with contextlib.chdir(repo.path):
         workspace = Workspace.here()
-        is_there = put_back(workspace.repository, workspace.smudger, CHECKPOINT)
-        del workspace
-        gc.collect()  # What GitPython keeps running would end with the process.
-    return is_there
+        return put_back(workspace.repository, workspace.smudger, CHECKPOINT)
 
 
 @pytest.mark.parametrize("is_executable", [False, True])
