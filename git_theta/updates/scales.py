@@ -22,6 +22,7 @@ from git_theta.updates.versions import Version
 
 _EXACT_SHARE: Final = 0.5
 _SAMPLE_ROWS: Final = 64
+_SAMPLE_LINES: Final = 32
 
 Vector = npt.NDArray[np.floating[Any]]
 
@@ -87,9 +88,10 @@ def predictions(change: Change, base: Version) -> Iterator[Scaled]:
 
 def _scales(new: Vector, old: Vector, axis: int, dtype: str) -> Vector | None:
     """What each line along an axis was multiplied with; None if a sample shows that no such thing happened."""
-    step = max(1, new.shape[axis] // _SAMPLE_ROWS)
-    part = (slice(None, None, step),) if axis == 0 else (slice(None), slice(None, None, step))
-    for lines in (part, ...):
+    along = slice(None, None, max(1, new.shape[axis] // _SAMPLE_ROWS))
+    few = slice(None, None, max(1, new.shape[1 - axis] // _SAMPLE_LINES))
+    parts = [(along, few), (along,)] if axis == 0 else [(few, along), (slice(None), along)]
+    for lines in (*parts, ...):
         found = _ratios(new[lines], old[lines], axis)
         factors = np.expand_dims(found, axis)
         if not _explains(new[lines], old[lines], factors, dtype) or _is_idle(new[lines], old[lines], factors, dtype):
