@@ -16,7 +16,7 @@ import numpy.typing as npt
 from git_theta.errors import MergeError
 from git_theta.merges import Array, Draw
 from git_theta.merges.numerics import Floats, Mask, load, pieces, rows
-from git_theta.merges.selection import Cut, Ranking, key_dtype, largest, magnitudes, ranking
+from git_theta.merges.selection import Cut, Ranking, Where, key_dtype, largest, magnitudes, ranking
 
 Thin = Callable[[Floats, slice], None]
 """Sets the elements of a block of the delta that are not kept to 0, in place; the slice says where the block lies."""
@@ -77,9 +77,11 @@ class Delta:
         out = self._room[: where.stop - where.start] if out is None else out
         return load(self._values[where], self._base[where], out)
 
-    def keys(self, where: slice) -> Array:
+    def keys(self, where: Where) -> Array:
         """The magnitudes at these positions."""
-        return magnitudes(self.block(where), self.dtype)
+        if isinstance(where, slice):
+            return magnitudes(self.block(where), self.dtype)
+        return magnitudes(load(self._values[where], self._base[where], np.empty(len(where))), self.dtype)
 
     def ranked(self) -> Ranking:
         """The ranking of all magnitudes."""

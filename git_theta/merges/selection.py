@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from git_theta.merges import Array
 from git_theta.merges.numerics import Floats, Mask, pieces
+
+Where = slice | npt.NDArray[np.intp]
+"""Positions of elements."""
+
+Keys = Callable[[Where], Array]
+"""Gives the keys of some positions, in their order: an array that the caller may change."""
 
 _SAMPLED: Final = 1 << 16
 """Keys of a sample."""
@@ -84,7 +91,7 @@ def ranking(size: int, dtype: np.dtype[np.floating], keys: Callable[[slice], Arr
     return Ranking(found, keys)
 
 
-def largest(size: int, dtype: np.dtype[np.floating], keys: Callable[[slice], Array], count: int) -> Cut:
+def largest(size: int, dtype: np.dtype[np.floating], keys: Keys, count: int) -> Cut:
     """The cut that leaves the largest in, without holding all keys if there are many.
 
     A sample tells between which values the cut lies; one pass counts what is above, and holds what is between. Where
@@ -118,13 +125,14 @@ def largest(size: int, dtype: np.dtype[np.floating], keys: Callable[[slice], Arr
     return Cut(float(value), position(size, keys, value, needed) if equal > needed else size - 1)
 
 
-def _bracket(size: int, keys: Callable[[slice], Array], count: int) -> tuple[float, float]:
+def _bracket(size: int, keys: Keys, count: int) -> tuple[float, float]:
     """Two values between which the smallest of the largest keys most probably lies."""
     starts = np.linspace(0, size - _RUN, _SAMPLED // _RUN).astype(int)
-    sample = np.sort(np.concatenate([keys(slice(start, start + _RUN)) for start in map(int, starts)]))
+    sample = keys((starts[:, None] + np.arange(_RUN)).reshape(-1))
     place = len(sample) * (1 - count / size)
     margin = len(sample) * _MARGIN
     low, high = int(place - margin), int(place + margin) + 1
+    sample.partition([max(low, 0), min(high, len(sample) - 1)])
     return (
         float(sample[low]) if low > 0 else 0.0,
         float(sample[high]) if high < len(sample) else math.inf,
