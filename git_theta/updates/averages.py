@@ -18,7 +18,11 @@ from git_theta.updates.reading import Reader
 from git_theta.updates.versions import Versions
 
 _SAMPLE: Final = 1 << 14
+_FEW: Final = 1 << 10
 _EXACT_SHARE: Final = 0.5
+_LIKELY_SHARE: Final = 0.1
+"""As many of the few first values: so few do not tell a weight exactly."""
+
 _DECIMALS: Final = (1, 2, 3)
 _NEAR: Final = 8.0
 """Values that are further off, in parts of the median, were changed after the merge, and say nothing of weights."""
@@ -59,14 +63,21 @@ def predictions(change: Change, versions: Versions) -> Iterator[Sum]:
     new = change.wanted.head()[:_SAMPLE]
     heads = [head[:_SAMPLE] for head in versions.heads()]
     for one, two in itertools.combinations(range(len(heads)), 2):
-        found = [
-            (_exact_share(new, [heads[one], heads[two]], (weight, 1 - weight), dtype), weight)
-            for weight in _weights(new, heads[one], heads[two], dtype)
-        ]
-        share, weight = max(found, key=lambda pair: pair[0], default=(0.0, 0.0))
+        pair = heads[one], heads[two]
+        share, _ = _best(new[:_FEW], [head[:_FEW] for head in pair], dtype)
+        share, weight = _best(new, pair, dtype) if share >= _LIKELY_SHARE else (0.0, 0.0)
         if share >= _EXACT_SHARE:
             yield Sum(versions, (one, two), (weight, 1 - weight))
             return
+
+
+def _best(new: Rows, pair: Sequence[Rows], dtype: str) -> tuple[float, float]:
+    """What share of the new values the likeliest weight of the first of two versions gives, and that weight."""
+    found = [
+        (_exact_share(new, pair, (weight, 1 - weight), dtype), weight)
+        for weight in _weights(new, pair[0], pair[1], dtype)
+    ]
+    return max(found, key=lambda one: one[0], default=(0.0, 0.0))
 
 
 def _exact_share(new: Rows, parts: Sequence[Rows], weights: Sequence[float], dtype: str) -> float:
