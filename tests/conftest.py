@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHECKPOINT = "model.safetensors"
+
+
+def pytest_configure() -> None:
+    """Let programs be interrupted: a shell that runs the tests in the background has that ignored, by them as well."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 _CONFIGURATION = """\
 [user]

@@ -18,6 +18,7 @@ from git_theta.diffs.compare import unchanged
 from git_theta.flows.diff import Differ, How
 from git_theta.flows.versions import ABSENT, Opener, Version
 from git_theta.store.objects import ObjectStore
+from git_theta.store.serialize import encode
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
 
@@ -144,8 +145,8 @@ def test_a_damaged_object_makes_a_warning_and_an_estimate(two: Scene, damage: st
     path.chmod(0o644)
     data = path.read_bytes()
     if damage == "other values":
-        other = two.object_of("head_weight", "HEAD~1").read_bytes()
-        path.write_bytes(other[: len(data)].ljust(len(data), b"\0"))
+        zeros = np.zeros((OLD["head_weight"].size, OLD["head_weight"].itemsize), np.uint8)
+        path.write_bytes(b"".join(encode([zeros], *zeros.shape)).ljust(len(data), b"\0"))
     else:
         path.write_bytes(b"\xff" * len(data) if damage == "rewritten" else b"\0" * len(data))
     found = statistics(two.diff())

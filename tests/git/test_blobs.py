@@ -68,7 +68,7 @@ def test_git_that_has_ended_is_an_error_each_time(repo: Repo) -> None:
     oid = blob(repo, b"here")
     blobs = Blobs(repo.path, "--batch")
     blobs._process.kill()
-    blobs._process.wait()
+    blobs._process.wait(10)
     for _ in range(2):
         with pytest.raises(GitError, match="cannot be read: git cat-file has ended"):
             blobs.read(oid)
@@ -78,7 +78,7 @@ def test_interruption_of_git_is_one_of_ours(repo: Repo) -> None:
     oid = blob(repo, b"here")
     blobs = Blobs(repo.path, "--batch")
     blobs._process.send_signal(signal.SIGINT)
-    blobs._process.wait()
+    blobs._process.wait(10)
     with pytest.raises(KeyboardInterrupt):
         blobs.read(oid)
 
