@@ -273,10 +273,6 @@ def _make_files(folder: Path, dtype: str, depth: int) -> None:
     (folder / names_done(depth)).touch()
 
 
-def _mean(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    return ((one.astype(np.float32) + two.astype(np.float32)) / 2).astype(one.dtype)
-
-
 def names_done(depth: int) -> str:
     """The file that says that all files are there."""
     return f"done-{depth}"

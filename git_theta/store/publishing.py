@@ -33,8 +33,8 @@ class Publisher:
         Returns:
             What it will be known by. It can be relied on once `publishing` is over.
         """
-        ref = writer.pass_on()
         self._room.acquire()
+        ref = writer.pass_on()
         self._begun.append(self._pool.submit(self._published, writer))
         return ref
 
