@@ -13,10 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,9 +21,8 @@ from typing import Final
 
 import click
 import numpy as np
+from running import FILE, Repository, Usage, isolated, make_files, make_successor, median, run
 
-_SCRIPTS: Final = Path(__file__).resolve().parents[1] / "scripts"
-_FILE: Final = "model.safetensors"
 _METADATA: Final = ("-c", "theta.diff.stats=estimate")
 _EXACT: Final = ("-c", "theta.diff.stats=exact")
 _PIECE: Final = 1 << 22
@@ -66,86 +62,23 @@ STEPS: Final[Mapping[str, Step]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """Seconds that passed, and seconds of processors."""
-
-    seconds: float
-    cpu: float
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A repository in which one tool keeps the model."""
-
-    tool: str
-    path: Path
-
-    @classmethod
-    def new(cls, tool: str, path: Path) -> Stage:
-        """A new repository that tracks the model."""
-        shutil.rmtree(path, ignore_errors=True)
-        subprocess.run(["git", "init", "-q", "-b", "main", str(path)], check=True)
-        stage = cls(tool, path)
-        for key, value in {"user.email": "ada@example.org", "user.name": "Ada", "gc.auto": "0"}.items():
-            stage.git("config", key, value)
-        stage.git(tool, "install", "--local")
-        stage.git(tool, "track", "*.safetensors")
-        return stage
-
-    def git(self, *arguments: str) -> str:
-        """Run git; returns what it prints."""
-        done = subprocess.run(["git", *arguments], cwd=self.path, check=True, stdout=subprocess.PIPE, text=True)
-        return done.stdout
-
-    def commit(self, source: Path, message: str) -> None:
-        """Commit a version of the model."""
-        self.put(source)
-        self.git("add", "--all")
-        self.git("commit", "-q", "-m", message)
-        self.git("tag", message)
-
-    def put(self, source: Path) -> None:
-        """Save a model, as training would."""
-        temporary = self.path / ".git" / "new-model"
-        shutil.copyfile(source, temporary)
-        temporary.replace(self.path / _FILE)
-        os.sync()
-
-    def settle(self) -> None:
-        """Let git trust the time stamp of the file."""
-        time.sleep(1.1)
-        self.git("status", "--short")
-
-    def taken(self, *arguments: str) -> Taken:
-        """What git takes, and what it calls; what it prints goes nowhere."""
-        begin = time.perf_counter()
-        process = subprocess.Popen(["git", *arguments], cwd=self.path, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise click.ClickException(f"git {' '.join(arguments)} exited with status {process.returncode}")
-        return Taken(seconds, usage.ru_utime + usage.ru_stime)
-
-
 @dataclass(frozen=True)
 class Bench:
     """What is measured with, and the figures by step and tool."""
 
     work: Path
     repetitions: int
-    figures: dict[str, dict[str, Taken]] = field(default_factory=dict)
+    figures: dict[str, dict[str, Usage]] = field(default_factory=dict)
 
-    def measure(self, key: str, stage: Stage, *arguments: str) -> None:
+    def measure(self, key: str, stage: Repository, *arguments: str) -> None:
         """Take a step several times."""
-        self.record(key, stage.tool, [stage.taken(*arguments) for _ in range(self.repetitions)])
+        self.record(key, stage.tool, [run(["git", *arguments], stage.path) for _ in range(self.repetitions)])
 
-    def record(self, key: str, tool: str, runs: Sequence[Taken]) -> None:
+    def record(self, key: str, tool: str, runs: Sequence[Usage]) -> None:
         """Write down the medians of several runs."""
-        median = Taken(statistics.median(run.seconds for run in runs), statistics.median(run.cpu for run in runs))
-        self.figures.setdefault(key, {})[tool] = median
-        click.echo(f"{key} ({tool}): {median.seconds:.2f} s, {median.cpu:.2f} s of processors", err=True)
+        middle = median(runs)
+        self.figures.setdefault(key, {})[tool] = middle
+        click.echo(f"{key} ({tool}): {middle.seconds:.2f} s, {middle.cpu:.2f} s of processors", err=True)
 
     def score(self, key: str) -> float | None:
         """What the target of a step is compared with; None if it was not taken."""
@@ -155,27 +88,29 @@ class Bench:
         return found["theta"] / found["lfs"] if STEPS[key].is_ratio else found["theta"]
 
 
-def between_commits(bench: Bench, files: Path) -> Iterator[Stage]:
+def between_commits(bench: Bench, files: Path) -> Iterator[Repository]:
     """Differences of two commits, and of the worktree; gives the repositories, which have the tag "base"."""
     for tool in ("theta", "lfs"):
-        stage = Stage.new(tool, bench.work / f"repo-{tool}")
+        stage = Repository(tool, bench.work / f"repo-{tool}")
+        stage.begin()
         stage.commit(files / "base.safetensors", "base")
+        stage.git("tag", "base")
         yield stage
-    theta = Stage("theta", bench.work / "repo-theta")
+    theta = Repository("theta", bench.work / "repo-theta")
     for kind, key in (("block", "block"), ("finetune", "all")):
         theta.git("checkout", "-q", "base")
         theta.commit(files / f"{kind}.safetensors", kind)
         theta.settle()
-        compared = ("diff", "HEAD~1", "HEAD", "--", _FILE)
+        compared = ("diff", "HEAD~1", "HEAD", "--", FILE)
         bench.measure(key, theta, *compared)
         bench.measure(f"{key}, metadata", theta, *_METADATA, *compared)
         bench.measure(f"{key}, exact", theta, *_EXACT, *compared)
     bench.measure("all, patch", theta, "log", "-p", "-1")
 
 
-def of_the_worktree(bench: Bench, files: Path, stages: list[Stage]) -> None:
+def of_the_worktree(bench: Bench, files: Path, stages: list[Repository]) -> None:
     """A model that was just saved, each time another one."""
-    runs: dict[tuple[str, str], list[Taken]] = {}
+    runs: dict[tuple[str, str], list[Usage]] = {}
     for stage in stages:
         stage.git("checkout", "-q", "base")
         stage.settle()
@@ -183,8 +118,9 @@ def of_the_worktree(bench: Bench, files: Path, stages: list[Stage]) -> None:
         file = files / f"block{number}.safetensors"
         for stage in stages:
             stage.put(file)
+            os.sync()
             for key in ("worktree", "worktree again"):
-                runs.setdefault((key, stage.tool), []).append(stage.taken("diff"))
+                runs.setdefault((key, stage.tool), []).append(run(["git", "diff"], stage.path))
     for (key, tool), taken in sorted(runs.items()):
         bench.record(key, tool, taken)
 
@@ -192,25 +128,27 @@ def of_the_worktree(bench: Bench, files: Path, stages: list[Stage]) -> None:
 def of_a_history(bench: Bench, commits: int) -> None:
     """Many commits to a model of as many groups as GPT-2 small has, each changing a few."""
     files = bench.work / "narrow"
-    _make(files, "--width", "64", "--vocabulary", "500", "--context", "64")
-    stage = Stage.new("theta", bench.work / "repo-history")
+    make_files(files, "--width", "64", "--vocabulary", "500", "--context", "64")
+    stage = Repository("theta", bench.work / "repo-history")
+    stage.begin()
     stage.commit(files / "base.safetensors", "base")
     data = bytearray((files / "base.safetensors").read_bytes())
     for number in range(1, commits):
         place = len(data) - 4 * (1 + number * len(data) // (4 * commits + 4) // 2)
         data[place : place + 4] = np.float32(number).tobytes()
-        (stage.path / _FILE).write_bytes(data)
+        stage.file.write_bytes(data)
         stage.git("commit", "-q", "-a", "-m", f"commit {number}")
     stage.settle()
-    bench.measure("blame", stage, "blame", "--", _FILE)
-    bench.measure("log", stage, "theta", "log", "--", _FILE)
-    bench.measure("log, group", stage, "theta", "log", "--group", "h.3.attn.c_attn.weight", "--", _FILE)
+    bench.measure("blame", stage, "blame", "--", FILE)
+    bench.measure("log", stage, "theta", "log", "--", FILE)
+    bench.measure("log, group", stage, "theta", "log", "--group", "h.3.attn.c_attn.weight", "--", FILE)
 
 
 def of_a_huge_file(bench: Bench, gigabytes: int) -> None:
     """A file that nobody wants to read for a diff."""
-    stage = Stage.new("theta", bench.work / "repo-huge")
-    target = stage.path / _FILE
+    stage = Repository("theta", bench.work / "repo-huge")
+    stage.begin()
+    target = stage.file
     _write_huge(target, gigabytes << 30)
     stage.git("add", "--all")
     stage.git("commit", "-q", "-m", "base")
@@ -219,10 +157,10 @@ def of_a_huge_file(bench: Bench, gigabytes: int) -> None:
         file.write(np.arange(_PIECE // 4, dtype=np.float32).tobytes())
     stage.git("commit", "-q", "-a", "-m", "changed")
     stage.settle()
-    compared = ("diff", "HEAD~1", "HEAD", "--", _FILE)
+    compared = ("diff", "HEAD~1", "HEAD", "--", FILE)
     bench.measure("huge", stage, *compared)
     bench.measure("huge, metadata", stage, *_METADATA, *compared)
-    bench.measure("huge, show", stage, "theta", "show", f"HEAD:{_FILE}")
+    bench.measure("huge, show", stage, "theta", "show", f"HEAD:{FILE}")
     shutil.rmtree(stage.path)
 
 
@@ -248,20 +186,12 @@ def _write_huge(target: Path, nbytes: int, groups: int = 10) -> None:
                 file.write(piece)
 
 
-def _make(folder: Path, *options: str) -> None:
-    script = str(_SCRIPTS / "make_checkpoints.py")
-    subprocess.run([sys.executable, script, str(folder), *options], check=True, stdout=subprocess.DEVNULL)
-
-
-def _make_files(folder: Path, width: int, depth: int, blocks: int) -> None:
+def _make_checkpoints(folder: Path, width: int, depth: int, blocks: int) -> None:
     """The checkpoints, unless they are there: a base, a fine-tune, and several of which one block is another."""
     done = folder / f"done-{width}-{depth}-{blocks}"
     if done.exists():
         return
-    _make(folder, "--width", str(width), "--depth", str(depth), "--successors", "block,finetune")
-    sys.path.insert(0, str(_SCRIPTS))
-    from make_checkpoints import make_successor
-
+    make_files(folder, "--width", str(width), "--depth", str(depth), "--successors", "block,finetune")
     for number in range(blocks):
         make_successor("block", folder / "base.safetensors", folder / f"block{number}.safetensors", seed=10 + number)
     done.touch()
@@ -290,14 +220,15 @@ def main(
     work: Path, width: int, depth: int, commits: int, repetitions: int, gigabytes: int, json_file: Path | None
 ) -> None:
     """Measure, print a table, and say which targets are missed."""
-    bench = Bench(work, repetitions)
+    bench = Bench(work.resolve(), repetitions)
     files = work / "files"
-    _make_files(files, width, depth, repetitions)
-    stages = list(between_commits(bench, files))
-    of_the_worktree(bench, files, stages)
-    of_a_history(bench, commits)
-    if gigabytes:
-        of_a_huge_file(bench, gigabytes)
+    _make_checkpoints(files, width, depth, repetitions)
+    with isolated(work):
+        stages = list(between_commits(bench, files))
+        of_the_worktree(bench, files, stages)
+        of_a_history(bench, commits)
+        if gigabytes:
+            of_a_huge_file(bench, gigabytes)
     click.echo("\n".join(_table(bench, commits)))
     if json_file is not None:
         figures = {key: {tool: asdict(taken) for tool, taken in found.items()} for key, found in bench.figures.items()}

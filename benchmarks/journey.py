@@ -15,7 +15,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -29,29 +28,12 @@ from pathlib import Path
 from typing import IO, BinaryIO, Final, cast
 
 import click
+from running import FILE, MIB, Repository, Usage, ended, isolated, make_files, rest, run
 
 from git_theta.git.pktline import frame_texts, read_texts
 
-# NumPy is not imported here: on Linux, a child's peak memory begins with that of the process which started it.
-
 TOOLS: Final = ("theta", "lfs")
-_SCRIPT: Final = Path(__file__).resolve().parents[1] / "scripts" / "make_checkpoints.py"
-_FILE: Final = "model.safetensors"
-_PATTERN: Final = "*.safetensors"
 _STARTS: Final = 11
-_PIECE: Final = 1 << 20
-_MIB: Final = 1 << 20
-_CONFIGURATION: Final = """\
-[user]
-\tname = Ada
-\temail = ada@example.org
-[init]
-\tdefaultBranch = main
-[gc]
-\tauto = 0
-[advice]
-\tdetachedHead = false
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +69,6 @@ STEPS: Final[Mapping[str, Step]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a command took, with the processes that it waited for: seconds, and bytes in memory at the most."""
-
-    seconds: float
-    peak: int
-
-
 @dataclass(frozen=True)
 class Results:
     """What was measured, by step and tool; and how large .git was after the step, in MB."""
@@ -121,22 +95,10 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A repository in which one tool keeps the model, and where its figures go."""
+class Stage(Repository):
+    """A repository, and where its figures go."""
 
-    tool: str
-    path: Path
     results: Results
-
-    @property
-    def file(self) -> Path:
-        """The model in the worktree."""
-        return self.path / _FILE
-
-    def git(self, *arguments: str) -> str:
-        """Run git, not timed; returns what it prints."""
-        done = subprocess.run(["git", *arguments], cwd=self.path, check=True, stdout=subprocess.PIPE, text=True)
-        return done.stdout
 
     def timed(self, step: str, *arguments: str) -> Usage:
         """Run git and write down how long it took."""
@@ -145,32 +107,14 @@ class Stage:
         return usage
 
     def put(self, source: Path) -> None:
-        """Save a model, as training would."""
-        temporary = self.path / ".git" / "new-model"
-        shutil.copyfile(source, temporary)
-        temporary.replace(self.file)
-        self.rest()
-
-    def rest(self) -> None:
-        """Have the disk write what there is to write, and all files of the repository in the page cache."""
-        os.sync()
-        buffer = bytearray(_PIECE)
-        for path in self.path.rglob("*"):
-            if path.is_file():
-                with path.open("rb", buffering=0) as file:
-                    while file.readinto(buffer):
-                        pass
+        """Save a model, as training would, and let things come to rest."""
+        super().put(source)
+        rest(self.path)
 
     def settle(self) -> None:
-        """Have git look at the file when a second has passed, so that it trusts the time stamp from then on."""
-        time.sleep(max(0.0, self.file.stat().st_mtime + 1.1 - time.time()))
-        self.expect_clean()
-        self.rest()
-
-    def expect_clean(self) -> None:
-        """Make sure that git sees no change."""
-        if seen := self.git("status", "--porcelain", "--untracked-files=no"):
-            raise click.ClickException(f"{self.tool}: git status shows {seen!r} where nothing has changed")
+        """Have git trust the time stamp of the file, and let things come to rest."""
+        super().settle()
+        rest(self.path)
 
     def expect(self, digest: str) -> None:
         """Make sure that the worktree file has this SHA-256."""
@@ -199,17 +143,6 @@ class Files:
     block: Checkpoint
 
 
-def run(command: Sequence[str], cwd: Path, stdin: int | IO[bytes] = subprocess.DEVNULL) -> Usage:
-    """Run a command to its end.
-
-    Raises:
-        ClickException: it failed.
-    """
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, cwd=cwd, stdin=stdin, stdout=subprocess.DEVNULL)
-    return _ended(process, begin)
-
-
 def run_and_read(command: Sequence[str], cwd: Path, stdin: IO[bytes], take: Callable[[bytes], object]) -> Usage:
     """Run a command to its end, and hand on what it prints, piece by piece.
 
@@ -220,9 +153,9 @@ def run_and_read(command: Sequence[str], cwd: Path, stdin: IO[bytes], take: Call
     process = subprocess.Popen(command, cwd=cwd, stdin=stdin, stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout:
-        while piece := process.stdout.read(_PIECE):
+        while piece := process.stdout.read(MIB):
             take(piece)
-    return _ended(process, begin)
+    return ended(process, begin)
 
 
 def shake_hands(command: Sequence[str], cwd: Path) -> float:
@@ -241,7 +174,7 @@ def shake_hands(command: Sequence[str], cwd: Path) -> float:
         process.stdin.flush()
         incoming = cast("BinaryIO", process.stdout)
         greeting, offered = read_texts(incoming), read_texts(incoming)
-    seconds = _ended(process, begin).seconds
+    seconds = ended(process, begin).seconds
     if greeting != ["git-filter-server", "version=2"] or "capability=clean" not in offered:
         raise click.ClickException(f"{command[0]} does not speak the filter protocol: {greeting} {offered}")
     return seconds
@@ -251,16 +184,6 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _ended(process: subprocess.Popen[bytes], begin: float) -> Usage:
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise click.ClickException(f"{process.args!r} exited with status {process.returncode}")
-    # Linux counts in KiB, macOS in bytes.
-    return Usage(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
 
 def travel(place: Path, files: Files, results: Results, order: Sequence[str]) -> None:
@@ -295,14 +218,14 @@ def carry_large(place: Path, file: Checkpoint, results: Results) -> None:
 
 def _add_base(stage: Stage, files: Files) -> None:
     stage.put(files.base.path)
-    stage.timed("add-base", "add", _FILE)
+    stage.timed("add-base", "add", FILE)
     stage.measure_disk("add-base")
     stage.git("commit", "--quiet", "--message", "base")
 
 
 def _add_block(stage: Stage, files: Files) -> None:
     stage.put(files.block.path)
-    stage.timed("add-block", "add", _FILE)
+    stage.timed("add-block", "add", FILE)
     stage.measure_disk("add-block")
     stage.git("commit", "--quiet", "--message", "block")
 
@@ -337,16 +260,16 @@ def _checkout_again(stage: Stage, files: Files) -> None:
 
 def _add_large(stage: Stage, file: Checkpoint) -> None:
     stage.put(file.path)
-    usage = stage.timed("large-add", "add", _FILE)
-    stage.results.values["large-add-peak"][stage.tool].append(usage.peak / _MIB)
+    usage = stage.timed("large-add", "add", FILE)
+    stage.results.values["large-add-peak"][stage.tool].append(usage.peak / MIB)
     stage.measure_disk("large-add")
     stage.git("commit", "--quiet", "--message", "large")
 
 
 def _checkout_large(stage: Stage, file: Checkpoint) -> None:
     stage.file.unlink()
-    stage.rest()
-    stage.timed("large-checkout", "checkout", "--quiet", "HEAD", "--", _FILE)
+    rest(stage.path)
+    stage.timed("large-checkout", "checkout", "--quiet", "HEAD", "--", FILE)
     stage.expect(file.digest)
     stage.measure_disk("large-checkout")
 
@@ -356,14 +279,14 @@ def _filter_large(stage: Stage, file: Checkpoint) -> None:
     stage.put(file.path)
     pointer = stage.path / "pointer"
     with stage.file.open("rb") as content, pointer.open("wb") as output:
-        cleaned = run_and_read([f"git-{stage.tool}", "clean", "--", _FILE], stage.path, content, output.write)
+        cleaned = run_and_read([f"git-{stage.tool}", "clean", "--", FILE], stage.path, content, output.write)
     hasher = hashlib.sha256()
     with pointer.open("rb") as content:
-        smudged = run_and_read([f"git-{stage.tool}", "smudge", "--", _FILE], stage.path, content, hasher.update)
+        smudged = run_and_read([f"git-{stage.tool}", "smudge", "--", FILE], stage.path, content, hasher.update)
     if hasher.hexdigest() != file.digest:
         raise click.ClickException(f"{stage.tool}: what smudge wrote is not byte-exact")
     for step, usage in (("large-clean-peak", cleaned), ("large-smudge-peak", smudged)):
-        stage.results.values[step][stage.tool].append(usage.peak / _MIB)
+        stage.results.values[step][stage.tool].append(usage.peak / MIB)
 
 
 @contextmanager
@@ -374,46 +297,16 @@ def _stages(place: Path, results: Results, tools: Sequence[str]) -> Iterator[lis
         for tool in tools:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=place, prefix=f"{tool}-")))
             stage = Stage(tool, path, results)
-            stage.git("init", "--quiet")
-            stage.git(tool, "track", _PATTERN)
-            stage.git("add", ".gitattributes")
-            stage.git("commit", "--quiet", "--message", f"Track {_PATTERN}")
+            stage.begin()
             stages.append(stage)
         yield stages
-
-
-@contextmanager
-def _isolated(place: Path) -> Iterator[None]:
-    """Nothing of the user's own git comes in, and the git-theta of this environment is the one that git calls."""
-    home = place / "home"
-    home.mkdir()
-    (home / "gitconfig").write_text(_CONFIGURATION)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "XDG_"))}
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(kept)
-    os.environ |= {
-        "HOME": str(home),
-        "GIT_CONFIG_GLOBAL": str(home / "gitconfig"),
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        "GIT_TERMINAL_PROMPT": "0",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-    }
-    try:
-        run(["git", "lfs", "install", "--skip-repo"], home)
-        run(["git", "theta", "install", "--skip-repo"], home)
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _checkpoints(folder: Path, width: int, depth: int, *kinds: str) -> list[Checkpoint]:
     """The base and its successors in a folder, made unless they are there."""
     files = [folder / f"{kind}.safetensors" for kind in ("base", *kinds)]
     if not all(file.exists() for file in files):
-        options = [f"--width={width}", f"--depth={depth}", f"--successors={','.join(kinds)}"]
-        run([sys.executable, str(_SCRIPT), str(folder), *options], folder.parent)
+        make_files(folder, f"--width={width}", f"--depth={depth}", f"--successors={','.join(kinds)}")
     return [Checkpoint(file, sha256(file)) for file in files]
 
 
@@ -549,7 +442,7 @@ def main(work: Path | None, repetitions: int, width: int, depth: int, large: boo
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="journey-")))
         work.mkdir(parents=True, exist_ok=True)
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=work, prefix="run-"))).resolve()
-        stack.enter_context(_isolated(place))
+        stack.enter_context(isolated(place))
         machine, versions = _machine(), _versions()
         with _watching_others(machine):
             results = _measure(work.resolve(), place, repetitions, width, depth, large)

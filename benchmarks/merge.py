@@ -16,35 +16,18 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
 import click
-
-# NumPy is not imported here: on Linux, a child's peak memory begins with that of the process which started it.
-
-_SCRIPT: Final = Path(__file__).resolve().parents[1] / "scripts" / "make_checkpoints.py"
-_FILE: Final = "model.safetensors"
-_PIECE: Final = 1 << 20
-_MIB: Final = 1 << 20
-_CONFIGURATION: Final = """\
-[user]
-\tname = Ada
-\temail = ada@example.org
-[init]
-\tdefaultBranch = main
-[gc]
-\tauto = 0
-"""
+from running import MIB, Repository, Usage, isolated, make_files, make_successor, median, rest, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +70,6 @@ MOST_APART: Final = 1e-5
 """The part of the values that may be further apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a command took, with the processes that it waited for.
-
-    Attributes:
-        wall: seconds.
-        cpu: seconds of processors, user and system.
-        peak: MiB of the largest process.
-    """
-
-    wall: float
-    cpu: float
-    peak: float
-
-
 @dataclass(frozen=True)
 class Results:
     """What was measured, by step."""
@@ -111,9 +79,7 @@ class Results:
     def median(self, step: str) -> Usage | None:
         """The medians of a step, if it was taken."""
         found = self.usages.get(step)
-        if not found:
-            return None
-        return Usage(*(statistics.median(getattr(usage, name) for usage in found) for name in ("wall", "cpu", "peak")))
+        return median(found) if found else None
 
 
 @dataclass(frozen=True)
@@ -122,71 +88,36 @@ class Bench:
 
     place: Path
     files: Path
-    repo: Path
+    repo: Repository
     mergekit: Path | None
     results: Results
-
-    def git(self, *arguments: str, check: bool = True) -> str:
-        """Run git, not timed; returns what it prints."""
-        return subprocess.run(["git", *arguments], cwd=self.repo, check=check, stdout=subprocess.PIPE, text=True).stdout
 
     def commit(self, branch: str, file: str) -> None:
         """Commit a model on a branch that starts from "base"; the first one is "base"."""
         if branch != "base":
-            self.git("checkout", "--quiet", "-B", branch, "base")
-        shutil.copyfile(self.files / file, self.repo / _FILE)
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", branch)
+            self.repo.git("checkout", "--quiet", "-B", branch, "base")
+        self.repo.commit(self.files / file, branch)
 
     def timed(self, step: str, *command: str | Path) -> None:
         """Run a command, and write down what it took."""
-        self._rest()
-        self.results.usages[step].append(run(command, self.repo))
-
-    def _rest(self) -> None:
-        """Have the disk write what there is to write, and all files in the page cache."""
-        os.sync()
-        buffer = bytearray(_PIECE)
-        for folder in (self.repo, self.files):
-            for path in folder.rglob("*"):
-                if path.is_file():
-                    with path.open("rb", buffering=0) as file:
-                        while file.readinto(buffer):
-                            pass
-
-
-def run(command: tuple[str | Path, ...], cwd: Path) -> Usage:
-    """Run a command to its end.
-
-    Raises:
-        ClickException: it failed.
-    """
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise click.ClickException(f"{command!r} exited with status {process.returncode}")
-    # Linux counts in KiB, macOS in bytes.
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / _MIB
-    return Usage(wall, usage.ru_utime + usage.ru_stime, peak)
+        rest(self.repo.path, self.files)
+        self.results.usages[step].append(run(command, self.repo.path))
 
 
 def merge_everything(bench: Bench, title: str, *, compare: bool) -> None:
     """Merge two models that differ everywhere, with both tools."""
     method = METHODS[title]
-    bench.git("checkout", "--quiet", "-B", "work", "ours")
+    bench.repo.git("checkout", "--quiet", "-B", "work", "ours")
     with _new_objects_gone(bench), _variable("GIT_THETA_MERGE", method.ours):
         bench.timed(f"{title}, merge alone", "git", "merge-tree", "--write-tree", "ours", "theirs")
     with _new_objects_gone(bench):
         with _variable("GIT_THETA_MERGE", method.ours):
             bench.timed(f"{title}, git merge", "git", "merge", "--quiet", "--no-edit", "theirs")
-        if seen := bench.git("status", "--porcelain"):
+        if seen := bench.repo.git("status", "--porcelain"):
             raise click.ClickException(f"after the merge, git status shows {seen!r}")
         if bench.mergekit is not None:
             _merge_with_peer(bench, title, bench.mergekit, compare=compare)
-        bench.git("reset", "--quiet", "--hard", "ours")
+        bench.repo.git("reset", "--quiet", "--hard", "ours")
 
 
 def _merge_with_peer(bench: Bench, title: str, mergekit: Path, *, compare: bool) -> None:
@@ -202,7 +133,7 @@ def _merge_with_peer(bench: Bench, title: str, mergekit: Path, *, compare: bool)
         bench.timed(f"{title}, mergekit", mergekit, config, target, *options)
         if compare:
             (made,) = Path(target).glob("*.safetensors")
-            _compare(bench.repo / _FILE, made)
+            _compare(bench.repo.file, made)
 
 
 def _compare(ours: Path, theirs: Path) -> None:
@@ -226,14 +157,14 @@ def _compare(ours: Path, theirs: Path) -> None:
 
 def merge_layers(bench: Bench) -> None:
     """Merge branches that touch different layers, while no object can be read."""
-    objects, away = bench.repo / ".git/theta/objects", bench.place / "objects"
+    objects, away = bench.repo.path / ".git/theta/objects", bench.place / "objects"
     objects.rename(away)
     try:
         bench.timed("different layers, merge alone", "git", "merge-tree", "--write-tree", "layer0", "layer1")
     finally:
         shutil.rmtree(objects, ignore_errors=True)
         away.rename(objects)
-    bench.git("checkout", "--quiet", "-B", "work", "layer0")
+    bench.repo.git("checkout", "--quiet", "-B", "work", "layer0")
     bench.timed("different layers, git merge", "git", "merge", "--quiet", "--no-edit", "layer1")
 
 
@@ -258,7 +189,7 @@ def _depth(bench: Bench) -> int:
 @contextmanager
 def _new_objects_gone(bench: Bench) -> Iterator[None]:
     """What a merge has kept, or remembers, must not help the next one."""
-    theta = bench.repo / ".git/theta"
+    theta = bench.repo.path / ".git/theta"
     before = {path for path in theta.rglob("*") if path.is_file()}
     try:
         yield
@@ -277,53 +208,25 @@ def _variable(name: str, value: str) -> Iterator[None]:
         del os.environ[name]
 
 
-@contextmanager
-def _isolated(place: Path) -> Iterator[None]:
-    """Nothing of the user's own git comes in, and the git-theta of this environment is the one that git calls."""
-    (place / "gitconfig").write_text(_CONFIGURATION)
-    before = dict(os.environ)
-    for name in [name for name in before if name.startswith(("GIT_", "XDG_"))]:
-        del os.environ[name]
-    os.environ |= {
-        "HOME": str(place),
-        "GIT_CONFIG_GLOBAL": str(place / "gitconfig"),
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        "HF_HUB_OFFLINE": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-    }
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _make_files(folder: Path, depth: int) -> None:
+def _make_checkpoints(folder: Path, depth: int) -> None:
     """The models, unless they are there."""
-    wanted = {"ours": ("finetune", 1, 0), "theirs": ("finetune", 2, 0), "layer0": ("block", 1, 0)}
-    wanted["layer1"] = ("block", 1, 1)
     base = folder / "base.safetensors"
     if not base.exists():
-        command = [sys.executable, str(_SCRIPT), str(folder), f"--depth={depth}"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    for name, (kind, seed, block) in wanted.items():
-        target = folder / f"{name}.safetensors"
-        if not target.exists():
-            code = (
-                "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import make_checkpoints as m;"
-                "m.make_successor(sys.argv[2], *map(pathlib.Path, sys.argv[3:5]), *map(int, sys.argv[5:7]))"
-            )
-            arguments = [str(_SCRIPT.parent), kind, str(base), str(target), str(seed), str(block)]
-            subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+        make_files(folder, f"--depth={depth}")
+    for name, kind, seed, block in (
+        ("ours", "finetune", 1, 0),
+        ("theirs", "finetune", 2, 0),
+        ("layer0", "block", 1, 0),
+        ("layer1", "block", 1, 1),
+    ):
+        make_successor(kind, base, folder / f"{name}.safetensors", seed=seed, block=block)
 
 
 def _prepared(place: Path, files: Path, mergekit: Path | None) -> Bench:
-    bench = Bench(place, files, place / "repo", mergekit, Results())
-    bench.repo.mkdir()
-    bench.git("init", "--quiet")
-    bench.git("theta", "track", "*.safetensors")
+    bench = Bench(place, files, Repository("theta", place / "repo"), mergekit, Results())
+    bench.repo.begin()
     bench.commit("base", "base.safetensors")
-    bench.git("branch", "base")
+    bench.repo.git("branch", "base")
     for name in ("ours", "theirs", "layer0", "layer1"):
         bench.commit(name, f"{name}.safetensors")
     return bench
@@ -335,15 +238,15 @@ def _verdicts(results: Results) -> Iterator[tuple[str, bool]]:
         ours, alone = results.median(f"{title}, git merge"), results.median(f"{title}, merge alone")
         peer = results.median(f"{title}, mergekit")
         if alone is not None:
-            yield f"{title}, merge alone: at most {method.seconds:g} s", alone.wall <= method.seconds
+            yield f"{title}, merge alone: at most {method.seconds:g} s", alone.seconds <= method.seconds
         if ours is not None:
-            yield f"{title}, git merge: at most {MOST_MEMORY:.0f} MiB", ours.peak <= MOST_MEMORY
+            yield f"{title}, git merge: at most {MOST_MEMORY:.0f} MiB", ours.peak / MIB <= MOST_MEMORY
         if ours is not None and peer is not None:
-            times = peer.wall / ours.wall
+            times = peer.seconds / ours.seconds
             yield f"{title}, git merge: {FASTER:g} times as fast as mergekit (is: {times:.2f})", times >= FASTER
     layers = results.median("different layers, merge alone")
     if layers is not None:
-        yield f"different layers: at most {LAYERS_SECONDS:g} s", layers.wall <= LAYERS_SECONDS
+        yield f"different layers: at most {LAYERS_SECONDS:g} s", layers.seconds <= LAYERS_SECONDS
 
 
 def _print(results: Results, mergekit: Path | None) -> None:
@@ -352,7 +255,7 @@ def _print(results: Results, mergekit: Path | None) -> None:
     for step in results.usages:
         usage = results.median(step)
         assert usage is not None
-        click.echo(f"| {step} | {usage.wall:.2f} | {usage.cpu:.2f} | {usage.peak:.0f} |")
+        click.echo(f"| {step} | {usage.seconds:.2f} | {usage.cpu:.2f} | {usage.peak / MIB:.0f} |")
     if mergekit is None:
         click.echo("\nmergekit is missing: no peer (give its executable with --mergekit)")
     for title, is_met in _verdicts(results):
@@ -373,8 +276,8 @@ def main(work: Path, mergekit: Path | None, repetitions: int, depth: int, json_f
         mergekit = None
     files = (work / f"models-{depth}").resolve()
     files.mkdir(parents=True, exist_ok=True)
-    _make_files(files, depth)
-    with tempfile.TemporaryDirectory(dir=work, prefix="run-") as folder, _isolated(Path(folder).resolve()):
+    _make_checkpoints(files, depth)
+    with tempfile.TemporaryDirectory(dir=work, prefix="run-") as folder, isolated(Path(folder).resolve()):
         bench = _prepared(Path(folder).resolve(), files, None if mergekit is None else mergekit.absolute())
         for number in range(repetitions):
             for title in METHODS:
@@ -382,15 +285,10 @@ def main(work: Path, mergekit: Path | None, repetitions: int, depth: int, json_f
             merge_layers(bench)
     _print(bench.results, mergekit)
     if json_file is not None:
-        found = {step: [vars_of(usage) for usage in usages] for step, usages in bench.results.usages.items()}
+        found = {step: [asdict(usage) for usage in usages] for step, usages in bench.results.usages.items()}
         json_file.write_text(json.dumps(found, indent=2) + "\n")
     if not all(is_met for _, is_met in _verdicts(bench.results)):
         sys.exit(1)
-
-
-def vars_of(usage: Usage) -> dict[str, float]:
-    """The figures by name."""
-    return {name: getattr(usage, name) for name in ("wall", "cpu", "peak")}
 
 
 if __name__ == "__main__":

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import filecmp
 import json
-import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +23,8 @@ from typing import Final
 import click
 import numpy as np
 import safetensors.numpy
+from running import FILE, Repository, isolated, make_files, make_successor, rest, run
 
-_SCRIPTS: Final = Path(__file__).resolve().parents[1] / "scripts"
-_FILE: Final = "model.safetensors"
 _CHAIN: Final = 8
 _LORA_SCALE: Final = 2.0
 
@@ -54,36 +51,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A repository in which one tool keeps the model."""
-
-    tool: str
-    path: Path
-
-    @classmethod
-    def new(cls, tool: str, path: Path) -> Stage:
-        """A new repository that tracks the model."""
-        shutil.rmtree(path, ignore_errors=True)
-        subprocess.run(["git", "init", "-q", "-b", "main", str(path)], check=True)
-        stage = cls(tool, path)
-        stage.git("config", "user.email", "ada@example.org")
-        stage.git("config", "user.name", "Ada")
-        stage.git("config", "gc.auto", "0")
-        if tool == "lfs":
-            stage.git("lfs", "install", "--local")
-        stage.git(tool, "track", "*.safetensors")
-        return stage
-
-    def git(self, *arguments: str, check: bool = True) -> None:
-        """Run git."""
-        subprocess.run(["git", *arguments], cwd=self.path, check=check, stdout=subprocess.DEVNULL)
+class Stage(Repository):
+    """A repository that can be remembered and put back."""
 
     def timed(self, *arguments: str) -> float:
-        """Run git when everything written is on disk; returns seconds."""
-        os.sync()
-        begin = time.perf_counter()
-        self.git(*arguments)
-        return time.perf_counter() - begin
+        """Run git when everything is on disk and in the page cache; returns seconds."""
+        rest(self.path)
+        return run(["git", *arguments], self.path).seconds
 
     def snapshot(self) -> None:
         """Remember the repository as it is. Git and its filters replace files and never write into them."""
@@ -156,10 +130,9 @@ class Bench:
 
     def _checkout(self, stage: Stage, file: Path, origin: str) -> float:
         stage.git("checkout", "-q", origin)
-        time.sleep(1.1)
-        stage.git("status", "--short")
+        stage.settle()
         seconds = stage.timed("checkout", "-q", "work")
-        if not filecmp.cmp(file, stage.path / _FILE, shallow=False):
+        if not filecmp.cmp(file, stage.file, shallow=False):
             raise click.ClickException(f"{stage.tool} checked out other bytes than {file.name}")
         return seconds
 
@@ -167,10 +140,10 @@ class Bench:
 def main_steps(bench: Bench) -> None:
     """Every kind of change."""
     base = bench.files / "base.safetensors"
-    bench.step("base", base, lambda stage: _put(stage, base), origin="")
+    bench.step("base", base, lambda stage: stage.put(base), origin="")
     for kind in ("block", "sparse", "lora", "finetune"):
         file = bench.files / f"{kind}.safetensors"
-        bench.step(kind, file, lambda stage, file=file: _put(stage, file))  # type: ignore[misc]
+        bench.step(kind, file, lambda stage, file=file: stage.put(file))  # type: ignore[misc]
     _side_load(bench)
     _average(bench)
     _chain(bench)
@@ -180,10 +153,6 @@ def _link(source: Path, target: Path) -> None:
     """Make a copy of a folder whose files are links to the same files."""
     shutil.rmtree(target, ignore_errors=True)
     subprocess.run(["cp", "-al", str(source), str(target)], check=True)
-
-
-def _put(stage: Stage, file: Path) -> None:
-    shutil.copyfile(file, stage.path / _FILE)
 
 
 def _side_load(bench: Bench) -> None:
@@ -206,11 +175,11 @@ def _side_load(bench: Bench) -> None:
         theta.restore()
         theta.git("reset", "-q", "--hard", "base")
         before = theta.kept()
-        times.append(theta.timed("theta", "add", _FILE, "--update-type", "low-rank", "--update-data", str(path)))
+        times.append(theta.timed("theta", "add", FILE, "--update-type", "low-rank", "--update-data", str(path)))
         kept = (theta.kept() - before) / bench.size()
     theta.git("commit", "-qm", "side-loaded")
     merged = bench.files / "side-loaded.safetensors"
-    shutil.copyfile(theta.path / _FILE, merged)
+    shutil.copyfile(theta.file, merged)
     checkout = bench.checked_out(merged, "base", ("theta",))["theta"]
     other = bench.rows["lora"]
     row = Row(
@@ -226,12 +195,11 @@ def _average(bench: Bench) -> None:
     average = bench.files / "average.safetensors"
     for stage in bench.stages:
         stage.git("checkout", "-q", "-B", "second", "base")
-        _put(stage, second)
-        stage.git("commit", "-qam", "second")
+        stage.commit(second, "second")
 
     def merge(stage: Stage) -> None:
         stage.git("merge", "-q", "--no-commit", "second", check=False)
-        _put(stage, average)
+        stage.put(average)
 
     bench.step("average", average, merge, origin="finetune")
 
@@ -242,21 +210,17 @@ def _chain(bench: Bench) -> None:
     for stage in bench.stages:
         stage.git("checkout", "-q", "-B", "chain", "base")
         for name in names[:-1]:
-            _put(stage, bench.files / name)
-            stage.git("commit", "-qam", name)
+            stage.commit(bench.files / name, name)
     last = bench.files / names[-1]
-    bench.step(f"chain of {_CHAIN}", last, lambda stage: _put(stage, last), origin="chain")
+    bench.step(f"chain of {_CHAIN}", last, lambda stage: stage.put(last), origin="chain")
 
 
-def _make_files(folder: Path, dtype: str, depth: int) -> None:
+def _make_checkpoints(folder: Path, dtype: str, depth: int) -> None:
     """The checkpoints, unless they are there."""
     if (folder / names_done(depth)).exists():
         return
     options = ["--dtype", dtype, "--depth", str(depth), "--successors", "block,sparse,lora,finetune", "--lora-factors"]
-    _make(folder, *options)
-    sys.path.insert(0, str(_SCRIPTS))
-    from make_checkpoints import make_successor
-
+    make_files(folder, *options)
     base = folder / "base.safetensors"
     make_successor("finetune", base, folder / "finetune2.safetensors", seed=2)
     one, two = (_load(folder / name) for name in ("finetune.safetensors", "finetune2.safetensors"))
@@ -283,11 +247,6 @@ def _load(file: Path) -> dict[str, np.ndarray]:
 
     assert np.dtype(ml_dtypes.bfloat16), "NumPy knows it once it is imported"
     return safetensors.numpy.load_file(file)
-
-
-def _make(folder: Path, *options: str) -> None:
-    script = str(_SCRIPTS / "make_checkpoints.py")
-    subprocess.run([sys.executable, script, str(folder), *options], check=True, stdout=subprocess.DEVNULL)
 
 
 def _line(title: str, row: Row) -> str:
@@ -319,12 +278,14 @@ def _missed(rows: Mapping[str, Row], dtype: str) -> Iterator[str]:
 def main(work: Path, dtype: str, depth: int, repeat: int, json_file: Path | None) -> None:
     """Measure, print a table, and say which targets are missed."""
     files = work / f"{dtype}-{depth}"
-    _make_files(files, dtype, depth)
-    stages = [Stage.new(tool, work / f"repo-{tool}") for tool in ("theta", "lfs")]
-    bench = Bench(stages, files, {}, repeat)
-    click.echo("| change | kept | add, s | git-lfs, s | ratio | checkout, s | git-lfs, s | ratio |")
-    click.echo("|---" * 8 + "|")
-    main_steps(bench)
+    _make_checkpoints(files, dtype, depth)
+    bench = Bench([Stage(tool, work.resolve() / f"repo-{tool}") for tool in ("theta", "lfs")], files, {}, repeat)
+    with isolated(work):
+        for stage in bench.stages:
+            stage.begin()
+        click.echo("| change | kept | add, s | git-lfs, s | ratio | checkout, s | git-lfs, s | ratio |")
+        click.echo("|---" * 8 + "|")
+        main_steps(bench)
     missed = list(_missed(bench.rows, dtype))
     if json_file is not None:
         json_file.write_text(json.dumps({title: vars(row) for title, row in bench.rows.items()}, indent=1))
