@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO, Final
 
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import MetadataError, StoreError
+from git_theta.metadata import Metadata
 from git_theta.metadata_file import MAX_BYTES, is_metadata, parse
 
 _PIECE: Final = 1 << 20
@@ -19,24 +21,44 @@ def cleaned(content: Iterator[bytes], path: str, workspace: Workspace) -> Iterat
     yield workspace.cleaner.clean(content, path)
 
 
-def smudged(content: Iterator[bytes], path: str, workspace: Workspace, *, skip: bool) -> Iterator[bytes | memoryview]:
-    """The checkpoint for a metadata file; anything else, and the metadata file itself if skip is set, as it came.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A checkpoint as git has it.
 
-    The metadata file itself is also all that our own diff driver needs: no diff rebuilds a checkpoint.
+    Attributes:
+        data: the metadata file.
+        metadata: what it says.
+    """
+
+    data: bytes
+    metadata: Metadata
+
+
+def asked_for(content: Iterator[bytes], path: str, workspace: Workspace, *, skip: bool) -> Kept | Iterator[bytes]:
+    """What git wants a checkpoint for; or the bytes that it wants, if they are not a checkpoint's.
+
+    Those are of any other file, and of the metadata file itself if skip is set or our own diff driver is to get it,
+    which needs no more: no diff rebuilds a checkpoint.
     """
     first = next(content, b"")
     if not is_metadata(first):
-        yield from _as_it_came(first, content, workspace)
-        return
+        return _as_it_came(first, content, workspace)
     data = bytearray(first)
     for piece in content:
         data += piece
         if len(data) > MAX_BYTES:
             raise MetadataError("the metadata file is absurdly large")
+    kept = bytes(data)
     if skip or workspace.settings.skip_smudge or workspace.reads_only_metadata(path):
-        yield bytes(data)
-        return
-    yield from workspace.smudger.smudge(parse(bytes(data)), bytes(data), path)
+        return iter((kept,))
+    return Kept(kept, parse(kept))
+
+
+def smudged(wanted: Kept | Iterator[bytes], path: str, workspace: Workspace) -> Iterator[bytes | memoryview]:
+    """The bytes for the worktree of what was asked for."""
+    if isinstance(wanted, Kept):
+        return workspace.smudger.smudge(wanted.metadata, wanted.data, path)
+    return wanted
 
 
 def pieces(stream: IO[bytes]) -> Iterator[bytes]:

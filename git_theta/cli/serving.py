@@ -13,10 +13,12 @@ from typing import Final
 
 from git_theta.cli import filtering
 from git_theta.cli.boundary import complain, report_bug
+from git_theta.cli.filtering import Kept
+from git_theta.cli.waiting import Waiting
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import GitError, ThetaError
 from git_theta.git import caller
-from git_theta.git.filter_protocol import Connection, Request
+from git_theta.git.filter_protocol import LIST, Connection, Request
 from git_theta.git.pktline import EndOfInput
 from git_theta.memory import keep_freed
 
@@ -33,18 +35,18 @@ def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
     """
     keep_freed()
     connection = Connection(sys.stdin.buffer, sys.stdout.fileno())
-    replaced = _Replaced()
     try:
-        connection.welcome(("clean", "smudge"))
+        connection.welcome(("clean", "smudge", "delay"))
         if cleaned is not None:
             _repeat(connection, cleaned.read_bytes())
             return
         workspace = Workspace.here()
+        server = _Server(connection, workspace, Waiting(workspace), skip=skip)
         for number, request in enumerate(connection.requests()):
             if not number:
                 workspace.ensure_hook()
-            _serve(request, connection, workspace, replaced, skip=skip)
-        _put_back(workspace, replaced)
+            server.serve(request)
+        _put_back(workspace, server.replaced)
     except EndOfInput:
         return
 
@@ -102,33 +104,77 @@ def _repeat(connection: Connection, answer: bytes) -> None:
         connection.answer([answer])
 
 
-def _serve(request: Request, connection: Connection, workspace: Workspace, replaced: _Replaced, *, skip: bool) -> None:
-    """Answer one request. What goes wrong with one file is said of that file, and the next one is served."""
-    try:
-        connection.answer(_answer(request, workspace, replaced, skip=skip))
-    except ThetaError as error:
-        complain(str(error) if str(error).startswith(request.path) else f"{request.path}: {error}")
-    except (BrokenPipeError, EndOfInput):
-        raise
-    except Exception as error:
-        report_bug(error, os.environ)
-    for _ in request.content:
-        pass
+@dataclass(frozen=True)
+class _Server:
+    """Answers what git asks for."""
 
+    connection: Connection
+    workspace: Workspace
+    waiting: Waiting
+    skip: bool
+    replaced: _Replaced = field(default_factory=_Replaced)
 
-def _answer(request: Request, workspace: Workspace, replaced: _Replaced, *, skip: bool) -> Iterator[bytes | memoryview]:
-    match request.command:
-        case "clean":
-            for metadata in filtering.cleaned(request.content, request.path, workspace):
-                if replaced.is_possible:
-                    replaced.cleaned[request.path] = metadata
-                yield metadata
-        case "smudge":
-            first = next(request.content, b"")
-            content = itertools.chain([first] if first else [], request.content)
-            replaced.failed[request.path] = first
-            yield from filtering.smudged(content, request.path, workspace, skip=skip)
-            del replaced.failed[request.path]
-            replaced.written.add(request.path)
-        case unknown:
-            raise GitError(f"git asked for {unknown!r}, which this filter does not do")
+    def serve(self, request: Request) -> None:
+        """Answer one request. What goes wrong with one file is said of that file, and the next one is served."""
+        try:
+            if request.command == LIST:
+                self.connection.announce(self.waiting.bring())
+            else:
+                self._convert(request)
+        except ThetaError as error:
+            complain(str(error) if str(error).startswith(request.path) else f"{request.path}: {error}")
+        except (BrokenPipeError, EndOfInput):
+            raise
+        except Exception as error:
+            report_bug(error, os.environ)
+        for _ in request.content:
+            pass
+
+    def _convert(self, request: Request) -> None:
+        """Answer with a file's bytes, or not yet."""
+        try:
+            content = self._answer(request)
+        except (BrokenPipeError, EndOfInput):
+            raise
+        except Exception:
+            for _ in request.content:
+                pass
+            self.connection.refuse()
+            raise
+        if content is None:
+            self.connection.postpone()
+        else:
+            self.connection.answer(content)
+
+    def _answer(self, request: Request) -> Iterator[bytes | memoryview] | None:
+        """The bytes; None if git is to come back for them."""
+        match request.command:
+            case "clean":
+                return self._clean(request)
+            case "smudge":
+                return self._smudge(request)
+            case unknown:
+                raise GitError(f"git asked for {unknown!r}, which this filter does not do")
+
+    def _clean(self, request: Request) -> Iterator[bytes]:
+        for metadata in filtering.cleaned(request.content, request.path, self.workspace):
+            if self.replaced.is_possible:
+                self.replaced.cleaned[request.path] = metadata
+            yield metadata
+
+    def _smudge(self, request: Request) -> Iterator[bytes | memoryview] | None:
+        wanted = self.waiting.pop(request.path) or self._asked_for(request)
+        if isinstance(wanted, Kept) and request.may_wait and self.waiting.takes(request.path, wanted):
+            return None
+        return self._smudged(wanted, request.path)
+
+    def _asked_for(self, request: Request) -> Kept | Iterator[bytes]:
+        first = next(request.content, b"")
+        self.replaced.failed[request.path] = first
+        content = itertools.chain([first] if first else [], request.content)
+        return filtering.asked_for(content, request.path, self.workspace, skip=self.skip)
+
+    def _smudged(self, wanted: Kept | Iterator[bytes], path: str) -> Iterator[bytes | memoryview]:
+        yield from filtering.smudged(wanted, path, self.workspace)
+        del self.replaced.failed[path]
+        self.replaced.written.add(path)

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from git_theta.cli.filtering import pieces, smudged
+from git_theta.cli.filtering import asked_for, pieces, smudged
 from git_theta.cli.workspace import Workspace
 
 
@@ -17,5 +17,6 @@ def command(path: str, skip: bool) -> None:
     """Read a metadata file on stdin, and write the checkpoint to stdout. Anything else passes through."""
     workspace = Workspace.here()
     workspace.ensure_hook()
-    for piece in smudged(pieces(sys.stdin.buffer), path, workspace, skip=skip):
+    wanted = asked_for(pieces(sys.stdin.buffer), path, workspace, skip=skip)
+    for piece in smudged(wanted, path, workspace):
         sys.stdout.buffer.write(piece)

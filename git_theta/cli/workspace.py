@@ -111,7 +111,7 @@ class Workspace:
         from git_theta.flows.smudge import Smudger
         from git_theta.updates import update_types
 
-        return Smudger(self.store, self.cache, update_types(), self._fetch, handover=self.handover)
+        return Smudger(self.store, self.cache, update_types(), self.bring, handover=self.handover)
 
     @cached_property
     def merger(self) -> Merger:
@@ -126,7 +126,7 @@ class Workspace:
             store=self.store,
             cache=self.cache,
             update_types=update_types(),
-            fetch=self._fetch,
+            fetch=self.bring,
             formats=formats(),
             methods=merge_methods(),
             limits=Limits(self.settings.max_chain),
@@ -137,7 +137,7 @@ class Workspace:
         from git_theta.flows.measuring import Measurer
         from git_theta.updates import update_types
 
-        return Measurer(path, self.store, update_types(), self._fetch)
+        return Measurer(path, self.store, update_types(), self.bring)
 
     @cached_property
     def differ(self) -> Differ:
@@ -176,7 +176,7 @@ class Workspace:
         except GitError as error:
             complain(f"warning: {error}; before you push, run 'git theta install'")
 
-    def _fetch(self, refs: Iterable[ObjectRef]) -> None:
+    def bring(self, refs: Iterable[ObjectRef]) -> None:
         """Bring what can be brought; what is missing afterwards is reported by whoever needs it, with its place."""
         try:
             self.transfer.fetch(refs)

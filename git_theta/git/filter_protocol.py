@@ -10,6 +10,9 @@ from typing import BinaryIO, Final
 from git_theta.errors import GitError
 from git_theta.git.pktline import FLUSH, MAX_PAYLOAD, EndOfInput, frame, frame_texts, read_packets, read_texts
 
+LIST: Final = "list_available_blobs"
+"""The command by which git asks what it can have now of what it was told to wait for."""
+
 _BATCH: Final = 64
 _SET_PIPE_SIZE: Final = 1031
 _PIPE_BYTES: Final = 1 << 20
@@ -20,14 +23,16 @@ class Request:
     """What git asks for.
 
     Attributes:
-        command: "clean" or "smudge", or one that is not known.
+        command: "clean", "smudge" or LIST, or one that is not known.
         path: from the top of the worktree, decoded as file names are.
         content: the file's bytes in pieces; whoever answers must have taken them all.
+        may_wait: whether git takes the answer later, when it has been told that it is there.
     """
 
     command: str
     path: str
     content: Iterator[bytes]
+    may_wait: bool = False
 
 
 class Connection:
@@ -61,7 +66,9 @@ class Connection:
                 words = dict(text.partition("=")[::2] for text in read_texts(self._incoming))
             except EndOfInput:
                 return
-            yield Request(words.get("command", ""), words.get("pathname", ""), read_packets(self._incoming))
+            command = words.get("command", "")
+            content = iter(()) if command == LIST else read_packets(self._incoming)
+            yield Request(command, words.get("pathname", ""), content, words.get("can-delay") == "1")
 
     def answer(self, content: Iterable[bytes | memoryview]) -> None:
         """Send content as it comes. If producing it fails, git is told to drop what it has, and the error is raised."""
@@ -75,6 +82,19 @@ class Connection:
             self._send_texts("status=error")
             raise
         self._write([FLUSH, FLUSH])
+
+    def refuse(self) -> None:
+        """Tell git that there is no answer."""
+        self._send_texts("status=error")
+
+    def postpone(self) -> None:
+        """Tell git to come back for the answer, when it has asked for all else."""
+        self._send_texts("status=delayed")
+
+    def announce(self, paths: Iterable[str]) -> None:
+        """Tell git what it can have now. If that is nothing, it asks no more."""
+        self._send_texts(*(f"pathname={path}" for path in paths))
+        self._send_texts("status=success")
 
     def _send_texts(self, *texts: str) -> None:
         self._write([frame_texts(*texts)])

@@ -92,13 +92,21 @@ class Filter:
         self.say(texts("capability=clean", "capability=smudge", "capability=delay"))
         return heard + self.hear()
 
-    def ask(self, command: str, path: str, content: bytes) -> Answer:
+    def ask(self, command: str, path: str, content: bytes, *, may_wait: bool = False) -> Answer:
         pieces = [content[start : start + 65516] for start in range(0, len(content), 65516)]
-        self.say(texts(f"command={command}", f"pathname={path}") + b"".join(map(packet, pieces)) + b"0000")
+        head = texts(f"command={command}", f"pathname={path}", *(["can-delay=1"] if may_wait else []))
+        self.say(head + b"".join(map(packet, pieces)) + b"0000")
         status = self.hear()
         if status != [b"status=success\n"]:
             return Answer(status)
         return Answer(status, b"".join(self.hear()), tuple(self.hear()))
+
+    def available(self) -> list[bytes]:
+        """The paths that may be asked for again."""
+        self.say(texts("command=list_available_blobs"))
+        paths = self.hear()
+        assert self.hear() == [b"status=success\n"]
+        return [path.removeprefix(b"pathname=").removesuffix(b"\n") for path in paths]
 
     def complaints(self) -> str:
         self._errors.seek(0)
@@ -122,13 +130,14 @@ def stored(repo: Repo) -> bytes:
     return repo.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
 
 
-def test_handshake_offers_clean_and_smudge(tracked: Repo) -> None:
+def test_handshake_offers_clean_smudge_and_delay(tracked: Repo) -> None:
     child = Filter(tracked)
     assert child.greet() == [
         b"git-filter-server\n",
         b"version=2\n",
         b"capability=clean\n",
         b"capability=smudge\n",
+        b"capability=delay\n",
     ]
     assert child.end() == (0, "")
 
@@ -302,6 +311,84 @@ def test_outside_a_repository_it_ends_with_one_line(tmp_path: Path) -> None:
     child.say(texts("git-filter-client", "version=2") + texts("capability=clean"))
     assert len(child.hear() + child.hear()) == 3
     assert child.end() == (1, "git-theta: not a git repository (or any of the parent directories): .git\n")
+
+
+class TestWaiting:
+    """Git may come back for files, so that the objects of all of them are brought at once."""
+
+    LATER = Answer([b"status=delayed\n"])
+
+    @pytest.fixture
+    def remote(self, tracked: Repo, tmp_path: Path) -> Path:
+        """Where all objects are, and there alone."""
+        place = tmp_path / "remote.git"
+        tracked.git("init", "-q", "--bare", str(place))
+        tracked.git("remote", "add", "origin", str(place))
+        (tracked.path / ".git/theta/objects").rename(place / "theta-objects")
+        return place
+
+    @staticmethod
+    def arrive(remote: Path) -> None:
+        (remote / "theta").mkdir()
+        (remote / "theta-objects").rename(remote / "theta/objects")
+
+    def test_file_whose_objects_are_missing_waits_for_them(self, tracked: Repo, remote: Path) -> None:
+        child = Filter(tracked)
+        child.greet()
+        assert child.ask("smudge", FILE, stored(tracked), may_wait=True) == self.LATER
+        assert child.ask("smudge", "other.safetensors", stored(tracked), may_wait=True) == self.LATER
+        assert child.ask("smudge", "raw.safetensors", b"raw", may_wait=True) == Answer([b"status=success\n"], b"raw")
+        self.arrive(remote)
+        assert sorted(child.available()) == [FILE.encode(), b"other.safetensors"]
+        assert child.ask("smudge", "other.safetensors", b"") == Answer([b"status=success\n"], tracked.read(FILE))
+        assert child.ask("smudge", FILE, b"") == Answer([b"status=success\n"], tracked.read(FILE))
+        assert child.available() == []
+        assert child.end() == (0, "")
+
+    def test_file_whose_objects_are_here_does_not_wait(self, tracked: Repo) -> None:
+        child = Filter(tracked)
+        child.greet()
+        assert child.ask("smudge", FILE, stored(tracked), may_wait=True).content == tracked.read(FILE)
+        assert child.available() == []
+        assert child.end() == (0, "")
+
+    @pytest.mark.usefixtures("remote")
+    @pytest.mark.parametrize("options", [[], ["--skip"]])
+    def test_file_that_cannot_or_need_not_wait_is_answered(self, tracked: Repo, options: list[str]) -> None:
+        child = Filter(tracked, *options)
+        child.greet()
+        answer = child.ask("smudge", FILE, stored(tracked), may_wait=bool(options))
+        assert answer.succeeded == bool(options)
+        assert answer != self.LATER
+        assert child.available() == []
+        child.end()
+
+    @pytest.mark.usefixtures("remote")
+    def test_objects_that_cannot_be_had_fail_their_file_alone(self, tracked: Repo) -> None:
+        child = Filter(tracked)
+        child.greet()
+        assert child.ask("smudge", FILE, stored(tracked), may_wait=True) == self.LATER
+        assert child.available() == [FILE.encode()]
+        assert not child.ask("smudge", FILE, b"").succeeded
+        assert child.ask("smudge", "raw.safetensors", b"raw").content == b"raw"
+        assert child.available() == []
+        status, said = child.end()
+        assert status == 0
+        assert said.startswith(f"git-theta: {FILE}: group ")
+        assert said.count("\n") == 1
+
+    def test_file_waits_again_for_the_next_commit_of_a_rebase(self, tracked: Repo, remote: Path) -> None:
+        child = Filter(tracked)
+        child.greet()
+        for _ in range(2):
+            assert child.ask("smudge", FILE, stored(tracked), may_wait=True) == self.LATER
+            assert child.available() == [FILE.encode()]
+            assert not child.ask("smudge", FILE, b"").succeeded
+        assert child.ask("smudge", FILE, stored(tracked), may_wait=True) == self.LATER
+        self.arrive(remote)
+        assert child.available() == [FILE.encode()]
+        assert child.ask("smudge", FILE, b"").content == tracked.read(FILE)
+        child.end()
 
 
 class TestImports:

@@ -259,6 +259,46 @@ def test_missing_object_names_file_group_and_command(author: Repo, bare: Path, s
     assert other.read(FILE) == author.read(FILE)
 
 
+@pytest.fixture
+def sharded(author: Repo, server: Server) -> Repo:
+    """A model in four files, on the server."""
+    for number in range(4):
+        author.write(f"shard-{number}.safetensors", safetensors_bytes(groups(10 + number)))
+    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
+    author.commit("shards")
+    author.git("push", "-q", "origin", "main")
+    return author
+
+
+def test_server_is_asked_once_for_all_files_of_a_checkout(sharded: Repo, bare: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    Repo.run("env", f"GIT_TRACE={trace}", "git", "clone", "-q", str(bare), str(tmp_path / "clone"), cwd=tmp_path)
+    other = Repo(tmp_path / "clone")
+    for name in (FILE, *(f"shard-{number}.safetensors" for number in range(4))):
+        assert other.read(name) == sharded.read(name)
+    assert other.status() == ""
+    assert trace.read_text().count("exec: git-lfs filter-process") == 1
+
+
+def test_checkout_that_waits_in_vain_puts_all_files_back(
+    sharded: Repo, bare: Path, server: Server, tmp_path: Path
+) -> None:
+    sharded.git("checkout", "-q", "-b", "next")
+    names = [f"shard-{number}.safetensors" for number in range(4)]
+    for number, name in enumerate(names):
+        sharded.write(name, safetensors_bytes(groups(20 + number)))
+    sharded.commit("next")
+    sharded.git("push", "-q", "origin", "next")
+    other = clone(bare, tmp_path / "clone")
+    before = {name: other.read(name) for name in names}
+    shutil.rmtree(server.directory)
+    checkout = other.git("checkout", "next", check=False)
+    assert checkout.returncode != 0
+    assert "git theta fetch" in checkout.stderr
+    assert {name: other.read(name) for name in names} == before
+    assert other.status() == ""
+
+
 def test_damaged_object_is_fetched_anew(author: Repo, bare: Path, server: Server, tmp_path: Path) -> None:
     author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
     author.commit("where objects are")

@@ -265,3 +265,28 @@ def test_git_that_stops_listening_in_the_middle_of_content_breaks_the_pipe(tmp_p
         Connection(incoming, from_us).answer(content())
     os.close(from_us)
     assert taken == [0, 1]
+
+
+def test_request_that_may_wait_is_told_from_one_that_may_not(talk: Callable[[bytes], Talk]) -> None:
+    connection, answer = talk(
+        texts(b"command=smudge", b"pathname=a", b"can-delay=1")
+        + packet(b"one")
+        + FLUSH
+        + texts(b"command=list_available_blobs")
+        + texts(b"command=smudge", b"pathname=a")
+        + FLUSH
+    )
+    seen = [(r.command, r.path, b"".join(r.content), r.may_wait) for r in connection.requests()]
+    assert seen == [
+        ("smudge", "a", b"one", True),
+        ("list_available_blobs", "", b"", False),
+        ("smudge", "a", b"", False),
+    ]
+    connection.postpone()
+    connection.announce(["a", "b/c"])
+    connection.announce([])
+    connection.refuse()
+    done = texts(b"status=success")
+    assert answer() == (
+        texts(b"status=delayed") + texts(b"pathname=a", b"pathname=b/c") + done + FLUSH + done + texts(b"status=error")
+    )

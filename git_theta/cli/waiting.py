@@ -1,0 +1,53 @@
+"""Checkpoints of a checkout that wait for their objects, which are brought all at once when git has asked for all else.
+
+A server is asked once for a model in a hundred files, and not a hundred times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from git_theta.cli.boundary import complain
+from git_theta.cli.filtering import Kept
+from git_theta.cli.workspace import Workspace
+from git_theta.errors import ThetaError
+from git_theta.metadata import ObjectRef
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The checkpoints that git comes back for, by path from the top: those that wait, and those that do no more."""
+
+    workspace: Workspace
+    _waiting: dict[str, Kept] = field(default_factory=dict)
+    _ready: dict[str, Kept] = field(default_factory=dict)
+
+    def takes(self, path: str, kept: Kept) -> bool:
+        """Whether a checkpoint has to wait; then it does."""
+        if not self._missing(kept):
+            return False
+        self._waiting[path] = kept
+        return True
+
+    def bring(self) -> list[str]:
+        """Bring the objects of all that waits, as far as they can be had; returns the paths, which wait no more."""
+        paths = list(self._waiting)
+        refs = [ref for kept in self._waiting.values() for ref in self._missing(kept)]
+        self._ready.update(self._waiting)
+        self._waiting.clear()
+        try:
+            if refs:
+                self.workspace.bring(refs)
+        except ThetaError as error:
+            complain(f"warning: {error}")
+        return paths
+
+    def pop(self, path: str) -> Kept | None:
+        """What git comes back for; None if it has not been told that this path is ready."""
+        return self._ready.pop(path, None)
+
+    def _missing(self, kept: Kept) -> list[ObjectRef]:
+        # Not needed by a filter that only cleans, and slow to import.
+        from git_theta.flows.smudge import missing
+
+        return missing(kept.metadata, self.workspace.store)
