@@ -12,7 +12,7 @@ from git_theta.errors import CorruptObjectError
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
 from git_theta.store.planes import Rows
-from git_theta.store.serialize import Buffers, Reader
+from git_theta.store.serialize import BLOCK_ROWS, Buffers, Reader
 
 SHARED_BYTES: Final = 1 << 22
 """Objects that several groups share hold no more bytes of values than this."""
@@ -106,10 +106,11 @@ class Arrays:
             return
         with self.store.open(ref) as file:
             reader = Reader(file)
-            if reader.rows * reader.itemsize > SHARED_BYTES:
-                yield from _large(reader, ref.start, nbytes, lease)
+            size = reader.rows * reader.itemsize
+            if size > SHARED_BYTES or size == nbytes:
+                yield from _one_by_one(reader, ref.start, nbytes, lease)
                 return
-            array = np.concatenate([block.result().copy() for block in reader.blocks(0, reader.rows, Buffers(1))])
+            array = _whole(reader)
         self._remember(ref.oid, array)
         yield Ready(_rows(array, ref.start, nbytes))
 
@@ -122,11 +123,17 @@ class Arrays:
             self._shared_nbytes -= oldest.nbytes
 
 
-def _large(reader: Reader, start: int, nbytes: int, lease: Lease) -> Iterator[Block]:
+def _one_by_one(reader: Reader, start: int, nbytes: int, lease: Lease) -> Iterator[Block]:
     count, rest = divmod(nbytes, reader.itemsize)
     if rest:
         raise CorruptObjectError(f"its elements have {reader.itemsize} bytes, which do not divide {nbytes}")
     return reader.blocks(start, start + count, lease.buffers())
+
+
+def _whole(reader: Reader) -> Rows:
+    """All rows of what several groups share."""
+    blocks = [block.result() for block in reader.blocks(0, reader.rows, Buffers(SHARED_BYTES // BLOCK_ROWS))]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _rows(array: Rows, start: int, nbytes: int) -> Rows:

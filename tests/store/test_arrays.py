@@ -11,6 +11,7 @@ import pytest
 
 from git_theta.errors import CorruptObjectError, MissingObjectError
 from git_theta.metadata import ObjectRef
+from git_theta.store import serialize
 from git_theta.store.arrays import AHEAD, SHARED_BYTES, Arrays
 from git_theta.store.objects import ObjectStore
 from git_theta.store.planes import Rows
@@ -146,6 +147,22 @@ def test_large_array_comes_in_blocks_and_its_object_is_closed(store: Counting) -
     assert store.now == 1
     assert [len(block.result()) for block in blocks] == [BLOCK_ROWS, 5]
     assert store.now == 0
+
+
+def test_small_object_of_one_group_alone_is_decoded_by_whoever_asks_for_its_rows(
+    store: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a checkout would decode it in the thread that has to send what is ready."""
+    decoded: list[int] = []
+    put_together = serialize.planes.put_together
+    monkeypatch.setattr(
+        serialize.planes, "put_together", lambda *given: (decoded.append(len(given[1])), put_together(*given))
+    )
+    ref, arrays = put(store, SMALL), Arrays(store)
+    (block,) = arrays.blocks(ref, SMALL.nbytes, arrays.lease())
+    assert decoded == []
+    assert np.array_equal(block.result(), SMALL)
+    assert decoded == [len(SMALL)]
 
 
 def test_blocks_asked_for_ahead_are_still_right(store: Counting) -> None:
