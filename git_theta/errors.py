@@ -25,6 +25,12 @@ class CompareError(ThetaError):
     exit_code = 128
 
 
+class NoSuchFileError(CompareError):
+    """One of two files outside of a repository is not there. Git exits with 1 then, and so does whoever calls it."""
+
+    exit_code = 1
+
+
 class CompareUsageError(UsageError):
     """`git theta diff` was called in a way that makes no sense. Its exit code is git's, too."""
 

@@ -18,6 +18,7 @@ from git_theta.cli.comparing import Comparing, named
 from git_theta.cli.display import look
 from git_theta.cli.pager import paged
 from git_theta.cli.terminal import say
+from git_theta.cli.two_files import reach_outside, two_files
 from git_theta.diffs.heads import FileSide, rename_lines
 from git_theta.diffs.table import patch, summary_line
 from git_theta.errors import CompareError, CompareUsageError, NotThisFormatError, ThetaError
@@ -109,7 +110,7 @@ def command(
             opener = comparing.opener(stack)
             words = ["diff", *(["--cached"] if cached else []), *arguments]
             workspace = comparing.workspace
-            if workspace is None or no_index or _reach_outside(arguments, paths, workspace):
+            if workspace is None or no_index or reach_outside(arguments, paths, workspace.repository):
                 words.insert(1, "--no-index")
                 pairs = _files([*arguments, *(paths or ())], comparing, opener)
                 tells = exit_code or page is None  # git diff, too, tells of two files without being asked
@@ -127,33 +128,16 @@ def command(
                 count = len(listed)
             else:
                 count = _show(found, look(comparing.settings, os.environ, words), stat=stat)
-    except CompareUsageError:
+    except (CompareError, CompareUsageError):
         raise
     except ThetaError as error:
         raise CompareError(str(error)) from error
     return int(tells and count > 0)
 
 
-def _reach_outside(arguments: Sequence[str], paths: Sequence[str] | None, workspace: Workspace) -> bool:
-    """Whether two files are named of which one is not in the worktree: git diff compares these with each other, too."""
-    files = [Path(argument) for argument in arguments]
-    if len(files) != 2 or paths is not None or not all(file.is_file() or str(file) == os.devnull for file in files):
-        return False
-    top = workspace.repository.worktree.resolve()
-    return not all(file.resolve().is_relative_to(top) for file in files)
-
-
 def _files(names: Sequence[str], comparing: Comparing, opener: Opener) -> Iterator[_Pair]:
     """Two files, which need not be of one format."""
-    if len(names) != 2:
-        raise CompareUsageError("outside of a repository, two files are compared: git theta diff OLD NEW")
-    sides = []
-    for name, other in zip(names, reversed(names), strict=True):
-        is_absent = name == os.devnull
-        if not is_absent and not Path(name).is_file():
-            raise CompareError(f"there is no file {name}")
-        path = other if is_absent else name
-        sides.append((FileSide(path.lstrip("/"), None if is_absent else FILE_MODES[0]), Path(name)))
+    sides = two_files(names)
     try:
         old, new = comparing.versions(opener, sides)
     except NotThisFormatError:
@@ -223,8 +207,8 @@ def _says_something(diff: CheckpointDiff, pair: _Pair, *, is_part: bool) -> bool
     """Whether there is a difference: in the groups that were asked for, or else in anything."""
     if diff.changes or diff.values or diff.old is None or diff.new is None:
         return bool(diff.changes) or not is_part
-    is_git = pair.old.is_named or pair.new.is_named
-    return not is_part and (is_git or diff.old.skeleton.digest != diff.new.skeleton.digest)
+    is_same_file = pair.similarity is None and (pair.old.mode, pair.old.oid) == (pair.new.mode, pair.new.oid)
+    return not is_part and not (is_same_file and diff.old.skeleton.digest == diff.new.skeleton.digest)
 
 
 def _show_whole(listed: Sequence[tuple[_Pair, CheckpointDiff | None]], page: Path | None, differ: Differ) -> None:

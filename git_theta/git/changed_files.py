@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from git_theta.errors import GitError
+from git_theta.errors import CompareUsageError, GitError
 from git_theta.git import command
 
 FILE_MODES: Final = ("100644", "100755")
@@ -52,12 +52,17 @@ def changed_files(
         cached: compare with the index instead of the worktree.
 
     Raises:
-        GitError: git does not understand the arguments, or more than two versions are compared.
+        CompareUsageError: git takes the arguments for no comparison.
+        GitError: git does not know what the arguments name, or more than two versions are compared.
     """
     options = ["--raw", "-z", "--no-abbrev", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative"]
     options += ["--find-renames", *(["--cached"] if cached else [])]
     only = [] if paths is None else ["--", *paths]
-    output = command.run(["diff", *options, *arguments, *only], cwd=cwd)
+    code, output, complaint = command.attempt(["diff", *options, *arguments, *only], cwd=cwd)
+    if code == CompareUsageError.exit_code:
+        raise CompareUsageError("git diff compares no such revisions with each other. Try 'git theta diff -h'.")
+    if code:
+        raise GitError(f"git diff failed: {command.reason(complaint) or f'exit status {code}'}")
     fields = iter(os.fsdecode(output).split("\0")[:-1])
     found = []
     for field in fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -282,12 +283,15 @@ def test_call_that_makes_no_sense_is_told_with_the_exit_code_of_git(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["old.safetensors", "nowhere"], "there is no file nowhere"),
         (["old.safetensors", "noise"], "noise is no checkpoint that can be compared: not safetensors"),
+        (["old.safetensors", "pipe"], "pipe is no plain file"),
+        ([".", "folder"], ". and folder are directories"),
     ],
 )
 def test_files_that_cannot_be_compared(files: Repo, arguments: list[str], reason: str) -> None:
     files.write("noise", b"noise" * 99)
+    (files.path / "folder").mkdir()
+    os.mkfifo(files.path / "pipe")
     done = files.verb("diff", *arguments, check=False)
     assert done.returncode == 128
     assert reason in done.stderr
@@ -300,6 +304,53 @@ def test_files_in_and_outside_of_a_repository(changed: Repo, files: Repo) -> Non
     changed.write("copy.safetensors", OLD)
     assert kinds(changed, "--no-index", "copy.safetensors", CHECKPOINT).keys() == {"head_weight", "norm_bias"}
     assert kinds(changed, CHECKPOINT, "copy.safetensors").keys() == {"head_weight", "norm_bias"}
+
+
+@pytest.mark.parametrize("form", [["{}", CHECKPOINT], [CHECKPOINT, "{}"], ["--", CHECKPOINT, "{}"], ["HEAD", "{}"]])
+def test_a_file_that_is_not_there_ends_as_with_git(changed: Repo, files: Repo, form: list[str]) -> None:
+    arguments = [word.format(files.path / "nowhere") for word in form]
+    done = changed.verb("diff", *arguments, check=False)
+    assert done.returncode == changed.git("diff", *arguments, check=False).returncode == 1
+    assert done.stderr == f"git-theta: there is no file {'HEAD' if 'HEAD' in form else files.path / 'nowhere'}\n"
+
+
+def test_a_file_that_is_not_there_ends_as_with_git_outside_of_a_repository(files: Repo) -> None:
+    done = files.verb("diff", "--json", "old.safetensors", "nowhere", check=False)
+    assert done.returncode == files.git("diff", "old.safetensors", "nowhere", check=False).returncode == 1
+    assert (done.stdout, done.stderr) == ("", "git-theta: there is no file nowhere\n")
+
+
+def test_of_a_directory_the_file_of_that_name_is_compared(changed: Repo, files: Repo) -> None:
+    files.write(CHECKPOINT, OLD)
+    assert kinds(changed, str(files.path), CHECKPOINT) == {"head_weight": "modified", "norm_bias": "removed"}
+    assert kinds(changed, CHECKPOINT, str(files.path)) == {"head_weight": "modified", "norm_bias": "added"}
+    assert kinds(changed, "--no-index", CHECKPOINT, ".") == {}
+
+
+def test_a_file_does_not_differ_from_itself_where_it_is_tracked(changed: Repo) -> None:
+    changed.git("add", CHECKPOINT)
+    done = changed.verb("diff", "--no-index", CHECKPOINT, CHECKPOINT, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_files_of_which_one_can_be_executed_differ(files: Repo) -> None:
+    shutil.copy(files.path / "old.safetensors", files.path / "copy.safetensors")
+    (files.path / "copy.safetensors").chmod(0o755)
+    said = differing(files, "old.safetensors", "copy.safetensors").splitlines()
+    assert (said[1:3], said[-1]) == (["old mode 100644", "new mode 100755"], "none of 8 groups changed")
+
+
+def test_two_revisions_against_the_index_make_no_sense(changed: Repo) -> None:
+    done = changed.verb("diff", "--cached", "HEAD", "HEAD", check=False)
+    assert done.returncode == changed.git("diff", "--cached", "HEAD", "HEAD", check=False).returncode == 129
+    assert done.stderr == "git-theta: git diff compares no such revisions with each other. Try 'git theta diff -h'.\n"
+
+
+def test_files_are_compared_in_a_bare_repository(files: Repo) -> None:
+    files.git("init", "-q", "--bare", "bare.git")
+    bare = Repo(files.path / "bare.git")
+    assert kinds(bare, "../old.safetensors", "../new.safetensors") == {"head_weight": "modified"}
+    assert kinds(bare, str(files.path / "old.safetensors"), "../new.safetensors") == {"head_weight": "modified"}
 
 
 def test_metadata_files_can_be_compared_as_files(changed: Repo, files: Repo) -> None:

@@ -1,0 +1,61 @@
+"""The two files that `git theta diff` compares outside of a repository, found as `git diff --no-index` finds them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from git_theta.diffs.heads import FileSide
+from git_theta.errors import CompareError, CompareUsageError, NoSuchFileError
+from git_theta.git.changed_files import FILE_MODES
+from git_theta.git.repository import Repository
+
+
+def reach_outside(arguments: Sequence[str], paths: Sequence[str] | None, repository: Repository) -> bool:
+    """Whether there are two arguments, and one is a path out of the worktree: git diff takes both for files then."""
+    both = arguments if paths is None else [] if arguments else paths
+    return len(both) == 2 and not all(_is_inside(path, repository) for path in both)
+
+
+def two_files(names: Sequence[str]) -> list[tuple[FileSide, Path]]:
+    """Both sides with their files. Of a directory, the file is taken that has the other one's name.
+
+    Raises:
+        CompareUsageError: there are not two names.
+        NoSuchFileError: a file is not there.
+        CompareError: something is no file.
+    """
+    if len(names) != 2:
+        raise CompareUsageError("outside of a repository, two files are compared: git theta diff OLD NEW")
+    old, new = (Path(name) for name in names)
+    if old.is_dir() and new.is_dir():
+        raise CompareError(f"{old} and {new} are directories: name two files in them")
+    files = [old / new.name if old.is_dir() else old, new / old.name if new.is_dir() else new]
+    modes = [_mode(file) for file in files]
+    # What is not there has the other one's name, as in a repository.
+    named = [file if mode is not None else other for file, mode, other in zip(files, modes, files[::-1], strict=True)]
+    return [(FileSide(str(name).lstrip("/"), mode), file) for name, mode, file in zip(named, modes, files, strict=True)]
+
+
+def _is_inside(name: str, repository: Repository) -> bool:
+    """As git sees it, by the words of the path alone: it may be that of a revision, or of a file that is not there."""
+    if repository.is_bare:
+        return not Path(name).is_absolute() and not os.path.normpath(name).startswith(os.pardir)
+    path = Path(os.path.normpath(Path.cwd() / name))
+    top = repository.worktree.resolve()
+    return any(parent.resolve() == top for parent in (path, *path.parents))
+
+
+def _mode(file: Path) -> str | None:
+    """The mode that git would give a file; None for the one that stands for no file."""
+    if str(file) == os.devnull:
+        return None
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise NoSuchFileError(f"there is no file {file}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise CompareError(f"{file} is no plain file")
+    return FILE_MODES[bool(found.st_mode & stat.S_IXUSR)]
