@@ -34,7 +34,8 @@ def run(
     """
     status, output, complaint = attempt(arguments, cwd=cwd, stdin=stdin, variables=variables)
     if status:
-        raise GitError(f"git {arguments[0]} failed: {reason(complaint) or f'exit status {status}'}")
+        verb = next((word for word in arguments if word[:1].isalpha() and "=" not in word), arguments[0])
+        raise GitError(f"git {verb} failed: {reason(complaint) or f'exit status {status}'}")
     return output
 
 

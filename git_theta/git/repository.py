@@ -47,29 +47,39 @@ class Repository:
         git_dir: of this worktree.
         common_dir: shared by all worktrees.
         is_bare: whether there is no worktree here.
+        is_inside_git: whether that is so because this is the inside of a ".git" folder.
     """
 
     cwd: Path
     git_dir: Path
     common_dir: Path
     is_bare: bool
+    is_inside_git: bool = False
 
     @classmethod
     def discover(cls, cwd: Path) -> Repository:
         """The repository around a directory.
 
+        If the worktree is elsewhere (GIT_WORK_TREE, core.worktree), its top is the directory that git is asked in:
+        git goes there, too.
+
         Raises:
             GitError: there is none.
         """
-        status, output, complaint = command.attempt(
-            ["rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir", "--is-inside-work-tree"], cwd=cwd
-        )
+        asked = ["--git-dir", "--git-common-dir", "--is-inside-work-tree", "--is-bare-repository"]
+        status, output, complaint = command.attempt(["rev-parse", "--path-format=absolute", *asked], cwd=cwd)
         if status:
             raise GitError(command.reason(complaint) or "git rev-parse failed")
         found = command.lines(output)
-        if len(found) != 3:
+        if len(found) != 4:
             raise GitError("the path of the repository has a line break in it, which Git-Theta cannot handle")
-        return cls(cwd, Path(found[0]), Path(found[1]), found[2] != "true")
+        folders = Path(found[0]), Path(found[1])
+        if found[2] == "true":
+            return cls(cwd, *folders, is_bare=False)
+        status, output, _ = command.attempt(["rev-parse", "--show-toplevel"], cwd=cwd)
+        if status == 0:
+            return cls(Path(os.fsdecode(output).removesuffix("\n")), *folders, is_bare=False)
+        return cls(cwd, *folders, is_bare=True, is_inside_git=found[3] != "true")
 
     @cached_property
     def worktree(self) -> Path:
@@ -207,7 +217,7 @@ class Repository:
     def tracked(self, paths: Iterable[str]) -> list[str]:
         """Those of the paths (from the top) that have the attribute filter=theta, in their order."""
         asked = list(paths)
-        found = command.fields(self.git("check-attr", "--stdin", "-z", "filter", stdin=self._terminated(asked)))
+        found = self._attributes(["filter"], asked)
         return [path for path, value in zip(asked, found[2::3], strict=True) if value == "theta"]
 
     def attributes(self, path: str, names: Sequence[str]) -> dict[str, str]:
@@ -221,18 +231,28 @@ class Repository:
         """
         if not names or path.startswith(f"..{os.sep}") or Path(path).is_absolute():
             return {}
-        found = command.fields(self.git("check-attr", "--stdin", "-z", *names, stdin=self._terminated([path])))
+        found = self._attributes(names, [path])
         values = dict(zip(found[1::3], found[2::3], strict=True))
         return {name: value for name, value in values.items() if value not in ("set", "unset", "unspecified", "")}
 
+    def _attributes(self, names: Sequence[str], paths: Iterable[str]) -> list[str]:
+        """What git says of attributes of paths (from the top): a path, a name and a value for each."""
+        asked = ["check-attr", "--stdin", "-z", *names]
+        if self.is_inside_git:
+            # Git wants a worktree, and has none here. What it shows there itself goes by the attributes in the index.
+            asked = ["--work-tree=.", "check-attr", "--cached", "--stdin", "-z", *names]
+        return command.fields(self.git(*asked, stdin=self._terminated(paths)))
+
     def attribute_files(self) -> list[Path]:
-        """Every file of attributes that this worktree has, the strongest (info/attributes) last."""
-        listed = self.git(
-            "--literal-pathspecs", "ls-files", "-z", "-c", "-o", "--full-name", "--", self.from_here("") or "."
-        )
-        names = {name for name in command.fields(listed) if Path(name).name == ".gitattributes"}
-        files = [self.worktree / name for name in sorted(names)]
+        """Every file of attributes that this worktree has, if any, the strongest (info/attributes) last."""
+        files = [] if self.is_bare else self._worktree_attributes()
         return [file for file in [*files, self.common_dir / "info" / "attributes"] if file.is_file()]
+
+    def _worktree_attributes(self) -> list[Path]:
+        everywhere = self.from_here("") or "."
+        listed = self.git("--literal-pathspecs", "ls-files", "-z", "-c", "-o", "--full-name", "--", everywhere)
+        names = {name for name in command.fields(listed) if Path(name).name == ".gitattributes"}
+        return [self.worktree / name for name in sorted(names)]
 
     def branch(self) -> str | None:
         """The current branch, without "refs/heads/"; None if HEAD is detached."""

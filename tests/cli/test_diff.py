@@ -76,6 +76,24 @@ def test_what_is_compared_is_what_git_compares(changed: Repo) -> None:
     assert kinds(changed) == {}
 
 
+def test_inside_the_git_folder_the_index_and_commits_are_compared(changed: Repo) -> None:
+    inside = Repo(changed.path / ".git")
+    assert kinds(inside, "HEAD~1", "HEAD") == kinds(inside, "--cached", "HEAD~1") == {"head_weight": "modified"}
+    assert inside.git("diff", "--cached", "HEAD~1").stdout == changed.git("diff", "--cached", "HEAD~1").stdout
+    done = inside.verb("diff", check=False)
+    assert done.returncode == inside.git("diff", check=False).returncode == 128
+    assert done.stderr == "git-theta: git diff failed: this operation must be run in a work tree\n"
+
+
+def test_worktree_is_found_from_elsewhere(changed: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = changed.verb("diff").stdout
+    monkeypatch.setenv("GIT_DIR", str(changed.path / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(changed.path))
+    assert Repo(tmp_path).verb("diff").stdout == here
+    assert Repo(tmp_path).verb("diff", "--", CHECKPOINT).stdout == here
+    assert kinds(Repo(tmp_path), "--cached", "HEAD~1") == {"head_weight": "modified"}
+
+
 def test_paths_choose_checkpoints(changed: Repo) -> None:
     assert kinds(changed, "HEAD~1", "HEAD", "--", "sub", "notes.txt") == {}
     assert kinds(changed, "HEAD~1", "HEAD", "--", CHECKPOINT) == {"head_weight": "modified"}

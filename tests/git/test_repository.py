@@ -61,6 +61,22 @@ class TestDiscover:
     def test_inside_the_git_folder_there_is_no_worktree(self, repo: Repo) -> None:
         assert Repository.discover(repo.path / ".git").is_bare
 
+    def test_inside_the_git_folder_attributes_are_those_of_the_index(self, repo: Repo) -> None:
+        repo.write(".gitattributes", "*.pt filter=theta theta-format=torch\n")
+        repo.commit("first")
+        repo.write(".gitattributes", "")
+        for folder in (repo.path / ".git", repo.path / ".git" / "refs"):
+            found = Repository.discover(folder)
+            assert found.tracked(["a.pt", "sub/b.pt", "c"]) == ["a.pt", "sub/b.pt"]
+            assert found.attributes("a.pt", ["theta-format"]) == {"theta-format": "torch"}
+
+    def test_without_a_worktree_only_info_attributes_is_listed(self, repo: Repo) -> None:
+        repo.write(".gitattributes", "")
+        (repo.path / ".git" / "info").mkdir(exist_ok=True)
+        (repo.path / ".git" / "info" / "attributes").write_text("")
+        found = Repository.discover(repo.path / ".git")
+        assert found.attribute_files() == [repo.path / ".git" / "info" / "attributes"]
+
     def test_linked_worktree_shares_the_store(self, repo: Repo, tmp_path: Path) -> None:
         repo.write("file", "content")
         repo.commit("first")
@@ -93,6 +109,14 @@ class TestDiscover:
         monkeypatch.setenv("GIT_WORK_TREE", str(repo.path))
         found = Repository.discover(repo.path / "sub")
         assert (found.git_dir, found.worktree, found.is_bare) == (tmp_path / "elsewhere", repo.path, False)
+
+    def test_worktree_elsewhere_is_where_git_is_asked(
+        self, repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GIT_DIR", str(repo.path / ".git"))
+        monkeypatch.setenv("GIT_WORK_TREE", str(repo.path))
+        found = Repository.discover(tmp_path)
+        assert (found.cwd, found.worktree, found.is_bare) == (repo.path, repo.path, False)
 
     @pytest.mark.parametrize("name", ["with space", "caf\udce9", "模型", "line\u2028separator", "carriage\rreturn"])
     def test_folder_with_an_odd_name(self, tmp_path: Path, name: str) -> None:
