@@ -72,7 +72,7 @@ def _stage(workspace: Workspace, path: str, kind: str, data: Path | None) -> Non
             raise UsageError(f"{path} has no earlier version that the data could change: commit it first")
         base = (heads or staged)[0]
         changes = read_changes(data, base, kind, loader.formats)
-        fetch(workspace.transfer, base.objects(), None, verify=False)
+        fetch(workspace.transfer, base.objects())
         kept = loader.load(path, base, changes, kind)
     repository.stage(path, kept.data)
     if kept.state is not None:

@@ -92,6 +92,6 @@ def _complain(survey: Survey, joined: Joined, reasons: Mapping[str, str]) -> Non
 def _check_out(workspace: Workspace, joined: Joined, tree: str) -> int:
     if not (drivers.skips_smudge() or workspace.settings.skip_smudge):
         refs = [ref for metadata in joined.checkpoints.values() for ref in metadata.objects()]
-        fetch(workspace.transfer, refs, None, verify=False)
+        fetch(workspace.transfer, refs)
     workspace.repository.git("read-tree", "-m", "-u", "HEAD", tree)
     return 0

@@ -5,15 +5,17 @@ from __future__ import annotations
 import click
 
 from git_theta.cli.boundary import printable
+from git_theta.cli.problems import Problems
 from git_theta.cli.workspace import Workspace
-from git_theta.errors import GitError
-from git_theta.flows.fetch import checkpoints, fetch, fill
+from git_theta.errors import GitError, ThetaError
+from git_theta.flows.fetch import bring, checkpoints, fill, is_whole
 from git_theta.git import drivers
+from git_theta.metadata import Metadata
 
 
 @click.command("pull")
 @click.argument("remote", required=False)
-def command(remote: str | None) -> None:
+def command(remote: str | None) -> int:
     """Fetch the objects of all checkpoints, and put each checkpoint where its metadata file lies in the worktree."""
     workspace = Workspace.here()
     repository = workspace.repository
@@ -23,10 +25,23 @@ def command(remote: str | None) -> None:
         raise GitError(
             "git does not call Git-Theta here, and would take checkpoints for changes: run 'git theta install'"
         )
-    found = list(checkpoints(repository, None))
-    fetch(workspace.transfer, [ref for _, _, metadata in found for ref in metadata.objects()], remote, verify=False)
-    filled = [path for path, data, metadata in found if fill(repository, workspace.smudger, path, data, metadata)]
+    problems = Problems()
+    found = list(checkpoints(repository, None, problems.report))
+    bring(workspace.transfer, [ref for _, _, metadata in found for ref in metadata.objects()], remote, problems.report)
+    filled = [file[0] for file in found if _is_filled(workspace, *file, problems)]
     repository.refresh_index(filled)
     for path in filled:
         click.echo(printable(path))
     click.echo(f"{len(filled)} of {len(found)} checkpoints put into the worktree")
+    return problems.exit_code
+
+
+def _is_filled(workspace: Workspace, path: str, data: bytes, metadata: Metadata, problems: Problems) -> bool:
+    """Put a checkpoint into the worktree, if it is to be there and can be."""
+    try:
+        return is_whole(path, metadata, workspace.store, problems.report) and fill(
+            workspace.repository, workspace.smudger, path, data, metadata
+        )
+    except ThetaError as error:
+        problems.report(str(error))
+        return False

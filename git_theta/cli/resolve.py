@@ -113,7 +113,7 @@ def _provide(workspace: Workspace, settled: Mapping[str, Resolved]) -> None:
     if drivers.skips_smudge() or workspace.settings.skip_smudge:
         return
     present = [result.metadata for result in settled.values() if result.metadata is not None]
-    fetch(workspace.transfer, [ref for metadata in present for ref in metadata.objects()], None, verify=False)
+    fetch(workspace.transfer, [ref for metadata in present for ref in metadata.objects()])
 
 
 def _summary(resolved: Resolved) -> str:

@@ -72,7 +72,7 @@ class Cleaner:
         """
         first = next(content, b"")
         if is_metadata(first):
-            return _checked(first, content)
+            return self._checked(first, content, path)
         if first.startswith(b"<<<<<<< ") and b"\n" + PREFIX in first:
             raise MetadataError("the file holds conflict markers: settle the conflict first")
         if not first:
@@ -145,6 +145,23 @@ class Cleaner:
             return None
         is_good = metadata.is_decided and self._stands_for(metadata, intake)
         return data if is_good and self._restore(metadata, intake) else None
+
+    def _checked(self, first: bytes, content: Iterator[bytes], path: str) -> bytes:
+        """A whole metadata file, if it is a good one, or the one that git has already.
+
+        Git has that one cleaned, too, whatever it does: to refuse it would stop every `git status` and protect nothing.
+        """
+        data = bytearray(first)
+        for piece in content:
+            data += piece
+            if len(data) > MAX_BYTES:
+                break
+        try:
+            parse(bytes(data))
+        except MetadataError:
+            if len(data) > MAX_BYTES or not known.is_at_path(self.repository, path, bytes(data)):
+                raise
+        return bytes(data)
 
     def _stands_for(self, metadata: Metadata, intake: Intake) -> bool:
         """Whether the metadata file describes the bytes of the intake, even if it sees other groups in them."""
@@ -233,17 +250,6 @@ class Cleaner:
             known_names = ", ".join([AUTO, *update_types().names()])
             raise PluginError(f"theta-update={kind} names no type of update; known are: {known_names}")
         return kind
-
-
-def _checked(first: bytes, content: Iterator[bytes]) -> bytes:
-    """A whole metadata file, if it is a good one."""
-    data = bytearray(first)
-    for piece in content:
-        data += piece
-        if len(data) > MAX_BYTES:
-            break
-    parse(bytes(data))
-    return bytes(data)
 
 
 def _key(intake: Intake) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from git_theta.errors import MetadataError, MissingObjectError, ObjectError, StoreError
+from git_theta.errors import GitError, MetadataError, MissingObjectError, ObjectError, StoreError, TransferError
 from git_theta.git.repository import Repository
 from git_theta.metadata import Metadata, ObjectRef
 from git_theta.metadata_file import is_metadata, parse
@@ -17,13 +17,22 @@ from git_theta.store.transfer import Transfer
 if TYPE_CHECKING:
     from git_theta.flows.smudge import Smudger
 
+Report = Callable[[str], None]
+"""Is told, in a line, of what is wrong with one of many, so that the others can go on."""
 
-def checkpoints(repository: Repository, revision: str | None) -> Iterator[tuple[str, bytes, Metadata]]:
+_ADVICE = "push them from where they were committed with 'git theta push --all REMOTE'"
+
+
+def checkpoints(repository: Repository, revision: str | None, report: Report) -> Iterator[tuple[str, bytes, Metadata]]:
     """Path, metadata file and what it says of each checkpoint: of a revision, or of the index if it is None.
+
+    Args:
+        repository: has them.
+        revision: a commit or tree.
+        report: is told of metadata files that cannot be read.
 
     Raises:
         GitError: there is no such revision.
-        MetadataError: a metadata file cannot be read.
     """
     if revision is None:
         index = repository.index_blobs()
@@ -31,36 +40,64 @@ def checkpoints(repository: Repository, revision: str | None) -> Iterator[tuple[
     else:
         blobs = repository.metadata_blobs(revision)
     for path, oid in blobs.items():
-        data = repository.read_blob(oid)
-        if is_metadata(data):
-            yield path, data, _parsed(data, path)
+        try:
+            data = repository.read_blob(oid)
+            found = parse(data) if is_metadata(data) else None
+        except (GitError, MetadataError) as error:
+            report(f"{path}: {error}")
+            continue
+        if found is not None:
+            yield path, data, found
 
 
-def fetch(transfer: Transfer, refs: Iterable[ObjectRef], remote: str | None, *, verify: bool) -> int:
-    """Bring objects into the store; returns how many came.
-
-    Args:
-        transfer: moves the objects.
-        refs: the objects wanted.
-        remote: the one to ask; by default any.
-        verify: also read what is here, and replace what is damaged.
+def fetch(transfer: Transfer, refs: Iterable[ObjectRef]) -> None:
+    """Bring objects into the store.
 
     Raises:
         TransferError: a remote could not be asked.
         MissingObjectError: an object could not be had anywhere.
     """
-    wanted = list({ref.oid: ref for ref in refs}.values())
+    wanted = _unique(refs)
+    left = transfer.fetch(wanted)
+    if left:
+        raise MissingObjectError(_lost(left, wanted))
+
+
+def bring(
+    transfer: Transfer, refs: Iterable[ObjectRef], remote: str | None, report: Report, *, verify: bool = False
+) -> int:
+    """Bring objects into the store, as far as they can be had; returns how many came.
+
+    Args:
+        transfer: moves the objects.
+        refs: the objects wanted.
+        remote: the one to ask; by default any.
+        report: is told of remotes that could not be asked.
+        verify: also read what is here, and replace what is damaged.
+
+    Raises:
+        GitError: there is no such remote.
+    """
+    wanted = _unique(refs)
     if verify:
         for ref in wanted:
             _set_damaged_aside(ref, transfer.store)
-    missing = [ref for ref in wanted if not transfer.store.has(ref)]
-    left = transfer.fetch(missing, remote)
+    missing = _missing(wanted, transfer.store)
+    try:
+        left = transfer.fetch(missing, remote)
+    except TransferError as error:
+        report(str(error))
+        left = _missing(missing, transfer.store)
+    return len(missing) - len(left)
+
+
+def is_whole(path: str, metadata: Metadata, store: ObjectStore, report: Report) -> bool:
+    """Whether all objects of a checkpoint are here; if not, that is reported."""
+    wanted = _unique(metadata.objects())
+    left = _missing(wanted, store)
     if left:
-        raise MissingObjectError(
-            f"{len(left)} of {len(wanted)} objects could not be had (the first is {left[0].oid}): "
-            "push them from where they were committed with 'git theta push --all REMOTE'"
-        )
-    return len(missing)
+        report(f"{path}: {_lost(left, wanted)}")
+    return not left
 
 
 def fill(repository: Repository, smudger: Smudger, path: str, data: bytes, metadata: Metadata) -> bool:
@@ -96,8 +133,13 @@ def _set_damaged_aside(ref: ObjectRef, store: ObjectStore) -> None:
         store.set_aside(ref)
 
 
-def _parsed(data: bytes, path: str) -> Metadata:
-    try:
-        return parse(data)
-    except MetadataError as error:
-        raise MetadataError(f"{path}: {error}") from error
+def _unique(refs: Iterable[ObjectRef]) -> list[ObjectRef]:
+    return list({ref.oid: ref for ref in refs}.values())
+
+
+def _missing(refs: Iterable[ObjectRef], store: ObjectStore) -> list[ObjectRef]:
+    return [ref for ref in refs if not store.has(ref)]
+
+
+def _lost(left: list[ObjectRef], wanted: list[ObjectRef]) -> str:
+    return f"{len(left)} of {len(wanted)} objects could not be had (the first is {left[0].oid}): {_ADVICE}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from git_theta.errors import GitError, MetadataError
@@ -16,9 +16,17 @@ _DIGEST: Final = re.compile(rb'"digest":"([0-9a-f]{64})"')
 
 def at_path(repository: Repository, path: str) -> Iterator[tuple[bytes, Metadata]]:
     """The metadata files of a path: in the index (every stage, so that a merge finds both sides), then in HEAD."""
-    oids = [*repository.index_blobs(path).get(path, ()), *repository.tree_blobs("HEAD", path).values()]
-    for oid in dict.fromkeys(oids):
+    for oid in _oids(repository, path):
         yield from _read(repository, oid)
+
+
+def is_at_path(repository: Repository, path: str, data: bytes) -> bool:
+    """Whether the index or HEAD has these bytes at a path, be they a good metadata file or not."""
+    return repository.blob_name(data) in _oids(repository, path)
+
+
+def _oids(repository: Repository, path: str) -> Iterable[str]:
+    return dict.fromkeys([*repository.index_blobs(path).get(path, ()), *repository.tree_blobs("HEAD", path).values()])
 
 
 def heads(repository: Repository, path: str) -> Iterator[Metadata]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from git_theta.errors import ObjectError, StoreError, TransferError
+from git_theta.errors import CorruptObjectError, GitError, ObjectError, StoreError, TransferError
 from git_theta.git import command
 from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
@@ -30,34 +31,42 @@ class Transfer:
             remote: the one to ask; by default every remote that is a path, then git-lfs.
 
         Raises:
-            TransferError: a remote could not be asked.
+            GitError: there is no such remote.
+            TransferError: a remote could not be asked, or has damaged objects, and no other has them. What could be had
+                has come.
         """
         missing = [ref for ref in refs if not self.store.has(ref)]
         remotes = self.remotes()
         if remote is not None:
             if remote not in remotes and not set(remote) & set("/:"):
-                raise TransferError(f"there is no remote {remote!r}: 'git remote' lists those that there are")
+                raise GitError(f"there is no remote {remote!r}: 'git remote' lists those that there are")
             remotes = [remote]
+        problems: list[TransferError] = []
         for neighbour in filter(None, (self._path_of(self.url(name)) for name in remotes)):
-            if missing:
-                missing = self._copy_from(neighbour, missing)
+            missing = self._asked(partial(self._copy_from, neighbour), missing, problems)
         lfs = [name for name in remotes if self._uses_lfs(name, self.url(name))]
-        return self._fetch_by_lfs(missing, lfs if remote else _order(lfs))
-
-    def _fetch_by_lfs(self, missing: list[ObjectRef], remotes: Iterable[str | None]) -> list[ObjectRef]:
-        """Ask one remote after the other; one that cannot be asked only matters if no other has the objects."""
-        problem = None
-        for remote in remotes:
-            if not missing:
-                return []
-            try:
-                Lfs(self.repository.cwd, self.store).fetch(missing, remote)
-            except TransferError as error:
-                problem = problem or error
-            missing = [ref for ref in missing if not self.store.has(ref)]
-        if missing and problem is not None:
-            raise problem
+        for name in lfs if remote else _order(lfs):
+            missing = self._asked(partial(self._fetch_by_lfs, name), missing, problems)
+        if missing and problems:
+            raise problems[0]
         return missing
+
+    def _asked(
+        self, ask: Callable[[list[ObjectRef]], None], missing: list[ObjectRef], problems: list[TransferError]
+    ) -> list[ObjectRef]:
+        """Ask a remote for what is missing; returns what is left.
+
+        One that cannot be asked, or is damaged, only matters if no other has the objects.
+        """
+        if missing:
+            try:
+                ask(missing)
+            except TransferError as error:
+                problems.append(error)
+        return [ref for ref in missing if not self.store.has(ref)]
+
+    def _fetch_by_lfs(self, remote: str | None, missing: list[ObjectRef]) -> None:
+        Lfs(self.repository.cwd, self.store).fetch(missing, remote)
 
     def push(self, refs: Iterable[ObjectRef], remote: str, url: str, there: Callable[[], Container[str]]) -> None:
         """Take objects to a remote.
@@ -123,12 +132,20 @@ class Transfer:
         base = self.repository.git_dir if self.repository.is_bare else self.repository.worktree
         return local_path(url, base)
 
-    def _copy_from(self, neighbour: Path, missing: list[ObjectRef]) -> list[ObjectRef]:
+    def _copy_from(self, neighbour: Path, missing: list[ObjectRef]) -> None:
         try:
             source = store_of(neighbour)
         except StoreError:
-            return missing  # A remote that cannot be reached has nothing; others may.
-        return copy(missing, source, self.store)
+            return  # A remote that cannot be reached has nothing; others may.
+        damaged = []
+        for ref in missing:
+            try:
+                copy([ref], source, self.store)
+            except CorruptObjectError as error:
+                damaged.append(error)
+        if damaged:
+            more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+            raise TransferError(f"{damaged[0]}{more}")
 
 
 def _order(remotes: list[str]) -> list[str | None]:

@@ -62,8 +62,8 @@ def test_in_a_subdirectory_all_objects_come(clone: Repo, count: int) -> None:
 def test_remote_that_is_gone_is_a_failure_of_one_line(clone: Repo, remote: Repo, count: int) -> None:
     remote.path.rename(remote.path.with_name("moved.git"))
     done = clone.verb("fetch", check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"git-theta: {count} of {count} objects could not be had")
+    assert (done.returncode, done.stdout) == (1, "0 objects fetched\n")
+    assert done.stderr.startswith(f"git-theta: {FILE}: {count} of {count} objects could not be had")
     assert done.stderr.count("\n") == 1
     assert "PATH" not in done.stderr
     assert clone.verb("fetch", str(remote.path.with_name("moved.git"))).stdout == f"{count} objects fetched\n"
@@ -93,14 +93,42 @@ def test_object_cut_short_is_fetched_anew(clone: Repo) -> None:
     assert clone.objects()[name].read_bytes() == content
 
 
-def test_object_damaged_at_the_remote_does_not_come(clone: Repo, remote: Repo) -> None:
+def damaged(remote: Repo) -> str:
     name, victim = max(remote.objects().items(), key=lambda item: item[1].stat().st_size)
     victim.chmod(0o644)
     victim.write_bytes(bytes(victim.stat().st_size))
+    return name
+
+
+def test_object_damaged_at_the_remote_does_not_come_and_the_others_do(clone: Repo, remote: Repo) -> None:
+    name = damaged(remote)
     done = clone.verb("fetch", "origin", "main", "origin/side", check=False)
     assert done.returncode == 1
-    assert name in done.stderr
-    assert name not in clone.objects()
+    assert f"object {name} is damaged in {remote.path}" in done.stderr
+    assert clone.objects().keys() == remote.objects().keys() - {name}
+
+
+def test_object_damaged_at_one_remote_comes_from_another(clone: Repo, remote: Repo, published: Repo) -> None:
+    name = damaged(remote)
+    clone.git("remote", "add", "second", str(published.path))
+    done = clone.verb("fetch")
+    assert done.stderr == ""
+    assert name in clone.objects()
+
+
+def test_metadata_files_that_cannot_be_read_are_named_and_the_others_objects_come(clone: Repo, count: int) -> None:
+    for name, text in (("newer.safetensors", b'{"git-theta":99,'), ("cut.safetensors", b'{"git-theta":1,')):
+        blob = clone.git("hash-object", "-w", "--stdin", "--no-filters", stdin=text).stdout.strip()
+        clone.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}")
+    clone.git("update-index", "--add", "--cacheinfo", f"100644,{'1' * 40},gone.safetensors")
+    done = clone.verb("fetch", check=False)
+    assert (done.returncode, done.stdout) == (1, f"{count} objects fetched\n")
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == [
+        "cut.safetensors",
+        "gone.safetensors",
+        "newer.safetensors",
+    ]
+    assert len(clone.objects()) == count
 
 
 def test_nothing_tracked_nothing_to_fetch(repo: Repo) -> None:

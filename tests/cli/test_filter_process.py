@@ -434,3 +434,18 @@ class TestImports:
     def test_nothing_asked_needs_nothing(self, tracked: Repo, frameworks: Path) -> None:
         found = self.modules(tracked, frameworks)
         assert found.isdisjoint({*FRAMEWORKS, "safetensors", "tensorstore", "git", "numpy", "click"})
+
+
+def test_metadata_file_of_a_newer_version_is_cleaned_only_if_git_has_it_already(tracked: Repo) -> None:
+    data = b'{"git-theta":99,'
+    blob = tracked.git("hash-object", "-w", "--stdin", "--no-filters", stdin=data).stdout.strip()
+    tracked.git("update-index", "--add", "--cacheinfo", f"100644,{blob},newer.safetensors")
+    tracked.write("newer.safetensors", data)
+    assert tracked.git("status", "--short").stdout == "A  newer.safetensors\n"
+    tracked.git("commit", "-qam", "of a newer git-theta")
+    os.utime(tracked.path / "newer.safetensors")
+    assert tracked.status() == ""
+    tracked.write("newer.safetensors", data + b"\n")
+    done = tracked.git("add", "newer.safetensors", check=False)
+    assert done.returncode == 128
+    assert "git-theta: newer.safetensors: the metadata file was written by a newer git-theta" in done.stderr

@@ -122,13 +122,17 @@ def test_control_characters_in_names_are_not_sent_to_the_terminal(tracked: Repo)
     assert [file["path"] for file in listed["files"]] == ["a\x1b[31m\nb.safetensors"]
 
 
-def test_metadata_file_that_cannot_be_read_is_named(tracked: Repo) -> None:
+def test_metadata_file_that_cannot_be_read_is_named_and_the_others_are_listed(tracked: Repo) -> None:
     blob = tracked.git("hash-object", "-w", "--stdin", "--no-filters", stdin=b'{"git-theta":99,').stdout.strip()
     tracked.git("update-index", "--add", "--cacheinfo", f"100644,{blob},new\x1b.safetensors")
-    done = tracked.verb("ls-files", check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("git-theta: new\\x1b.safetensors: ")
-    assert "newer git-theta" in done.stderr
+    tracked.git("commit", "-qm", "of a newer git-theta")
+    for arguments in ([], ["HEAD"], ["--json"]):
+        done = tracked.verb("ls-files", *arguments, check=False)
+        assert done.returncode == 1
+        assert FILE in done.stdout
+        assert done.stderr.startswith("git-theta: new\\x1b.safetensors: ")
+        assert done.stderr.count("\n") == 1
+        assert "newer git-theta" in done.stderr
 
 
 def test_model_of_the_tests_has_groups_of_every_kind(tracked: Repo) -> None:

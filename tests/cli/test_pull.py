@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
 from tests.helpers import Repo, model, safetensors_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILE = "model.safetensors"
 
@@ -78,8 +82,8 @@ def test_objects_that_are_nowhere_are_a_failure_and_the_worktree_stays(clone: Re
     shutil.rmtree(remote.path / "theta")
     before = clone.read(FILE)
     done = clone.verb("pull", check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "6 of 6 objects could not be had" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "0 of 1 checkpoints put into the worktree\n")
+    assert done.stderr.startswith(f"git-theta: {FILE}: 6 of 6 objects could not be had")
     assert "git theta push --all" in done.stderr
     assert done.stderr.count("\n") == 1
     assert clone.read(FILE) == before
@@ -94,11 +98,38 @@ def test_damaged_object_is_a_failure_and_the_worktree_stays(clone: Repo) -> None
     victim.write_bytes(bytes(victim.stat().st_size))
     before = clone.read(FILE)
     done = clone.verb("pull", check=False)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (1, "0 of 1 checkpoints put into the worktree\n")
     assert victim.name in done.stderr
+    assert done.stderr.count("\n") == done.stderr.count(FILE) == 1
     assert "git theta fetch --verify" in done.stderr
     assert clone.read(FILE) == before
     assert sorted(path.name for path in clone.path.iterdir()) == [".git", ".gitattributes", FILE]
+
+
+def test_bad_files_are_named_and_the_others_come(published: Repo, remote: Repo, tmp_path: Path) -> None:
+    other = safetensors_bytes(model(7))
+    published.write("other.safetensors", other)
+    published.commit("two files")
+    published.git("push", "-q", "origin", "main")
+    blob = published.git("hash-object", "-w", "--stdin", "--no-filters", stdin=b'{"git-theta":99,').stdout.strip()
+    published.git("update-index", "--add", "--cacheinfo", f"100644,{blob},newer.safetensors")
+    published.git("commit", "-qm", "of a newer git-theta")
+    published.git("push", "-q", "--no-verify", "origin", "main")
+    clone = Repo.clone(remote.path, tmp_path / "later")
+    clone.verb("install", "--local")
+    lost = max(
+        remote.objects().items(), key=lambda item: (item[0] in clone.read(FILE).decode(), item[1].stat().st_size)
+    )
+    lost[1].unlink()
+    done = clone.verb("pull", check=False)
+    assert done.returncode == 1
+    assert done.stdout == "other.safetensors\n1 of 2 checkpoints put into the worktree\n"
+    assert [line.split(": ")[:2] for line in done.stderr.splitlines()] == [
+        ["git-theta", "newer.safetensors"],
+        ["git-theta", FILE],
+    ]
+    assert lost[0] in done.stderr
+    assert clone.read("other.safetensors") == other
 
 
 def test_without_a_worktree_it_says_so(remote: Repo) -> None:

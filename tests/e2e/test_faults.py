@@ -209,6 +209,8 @@ def test_hostile_metadata_file_is_refused_in_one_line(tracking: Repo, name: str)
     assert reason in said[0]
     assert FILE in said[0]
     tracking.write(FILE, bad)
+    assert tracking.status() == ""
+    tracking.git("reset", "-q", "HEAD~1")
     added = tracking.git("add", FILE, check=False)
     assert added.returncode != 0
     assert "Traceback" not in added.stderr
