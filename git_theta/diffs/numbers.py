@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
+from git_theta.diffs import quantized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,18 +38,50 @@ _NATIVE: Final[Mapping[str, str]] = {
 }
 """What NumPy reads the numbers as; a complex value is two of them."""
 
+STEP: Final = 1 << 16
+"""Values that are worked on at once, so that what is in between stays in the processor's cache; whole blocks of any
+dtype."""
+
 _PACKED: Final = "float4_e2m1fn"
 _NIBBLE: Final = 16
 
 
 def is_numeric(dtype: str) -> bool:
-    """Whether values of this dtype can be read as numbers here: not those of GGUF's quantized blocks, nor float6."""
-    return dtype in _NATIVE or dtype == "bfloat16" or dtype.startswith("float8_") or dtype == _PACKED
+    """Whether values of this dtype can be read as numbers here: not float6, nor the rarer ones of GGUF's blocks."""
+    is_plain = dtype in _NATIVE or dtype == "bfloat16" or dtype.startswith("float8_") or dtype == _PACKED
+    return is_plain or quantized.is_known(dtype)
+
+
+def has_own_bits(dtype: str) -> bool:
+    """Whether each value has bits of its own, and does not share a scale with others."""
+    return not quantized.is_known(dtype)
 
 
 def parts(dtype: str) -> int:
     """Numbers in a value: 2 for a complex one."""
     return 2 if dtype.startswith("complex") else 1
+
+
+def steps(blocks: Iterable[Rows], dtype: str) -> Iterator[Rows]:
+    """The bytes of values, of `STEP` of them at a time, and of fewer at the end.
+
+    So blocks of several values stay whole, and two versions of a group go in step, wherever what comes was cut.
+
+    Args:
+        blocks: the bytes of the values, in pieces of any size; each may be gone when the next comes.
+        dtype: of the values.
+    """
+    elements, size = tensors.BLOCKS[dtype]
+    length = STEP // elements * size
+    left = np.zeros(0, np.uint8)
+    for rows in blocks:
+        flat = np.concatenate([left, rows.reshape(-1)]) if left.size else rows.reshape(-1)
+        whole = len(flat) - len(flat) % length
+        for start in range(0, whole, length):
+            yield flat[start : start + length]
+        left = flat[whole:].copy()
+    if left.size:
+        yield left
 
 
 def floats(rows: Rows, dtype: str) -> Floats:
@@ -65,6 +99,8 @@ def floats(rows: Rows, dtype: str) -> Floats:
     if dtype == "bfloat16":
         wide: npt.NDArray[np.uint32] = np.left_shift(flat.view("<u2"), 16, dtype="<u4")
         return wide.view("<f4").astype(np.float64)
+    if quantized.is_known(dtype):
+        return quantized.values(flat, dtype)
     table = _table(dtype)
     if dtype != _PACKED:
         return table[flat]

@@ -9,10 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from git_theta.diffs.numbers import Floats, Rows, floats
-
-_STEP: Final = 1 << 19
-"""Bytes that are worked on at once; a multiple of what any element or pair of packed ones takes."""
+from git_theta.diffs.numbers import Floats, Rows, floats, steps
 
 _WIDE: Final = {"int64": "<i8", "uint64": "<u8"}
 """Integers that float64 cannot tell apart."""
@@ -48,14 +45,12 @@ def spread(blocks: Iterable[Rows], dtype: str) -> Spread:
     """The figures of all values.
 
     Args:
-        blocks: the bytes of the values, whole elements in each block.
+        blocks: the bytes of the values, in pieces of any size.
         dtype: one for which `numbers.is_numeric` holds.
     """
     sums = _Sums()
-    for rows in blocks:
-        flat = rows.reshape(-1)
-        for start in range(0, len(flat), _STEP):
-            sums.add(flat[start : start + _STEP], dtype)
+    for rows in steps(blocks, dtype):
+        sums.add(rows, dtype)
     return sums.result()
 
 

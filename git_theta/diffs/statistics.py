@@ -12,14 +12,21 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.diffs.changes import Statistics
-from git_theta.diffs.numbers import Floats, Rows, count_changed, distances, floats, is_numeric, parts
+from git_theta.diffs.numbers import (
+    Floats,
+    Rows,
+    count_changed,
+    distances,
+    floats,
+    has_own_bits,
+    is_numeric,
+    parts,
+    steps,
+)
 from git_theta.metadata import Entry
 from git_theta.signatures import PROJECTIONS, distance
 
 BINS: Final = 64
-
-_STEP: Final = 1 << 16
-"""Elements that are worked on at once, so that what is in between stays in the processor's cache."""
 
 _ROUNDING: Final = 2e-15
 _TINY: Final = 1e-280
@@ -34,23 +41,23 @@ def are_comparable(old: Entry, new: Entry) -> bool:
         return False
     if not (is_numeric(old.dtype) and is_numeric(new.dtype)):
         return old.dtype == new.dtype
-    return parts(old.dtype) == parts(new.dtype) and tensors.BLOCKS[old.dtype][0] == tensors.BLOCKS[new.dtype][0]
+    return parts(old.dtype) == parts(new.dtype)
 
 
 def measure(old: Iterable[Rows], new: Iterable[Rows], old_dtype: str, new_dtype: str) -> Statistics:
     """Exact statistics of two versions of a group that are comparable; see `Measure`.
 
     Args:
-        old: the bytes of the values in blocks.
-        new: the same of the new version; each block has as many elements as the old one.
+        old: the bytes of the values, in pieces of any size.
+        new: the same of the new version.
         old_dtype: of the old values.
         new_dtype: of the new values.
 
     Raises:
-        ValueError: one has more blocks, or larger ones.
+        ValueError: one has more values.
     """
     measuring = Measure(old_dtype, new_dtype)
-    for one, two in zip(old, new, strict=True):
+    for one, two in zip(steps(old, old_dtype), steps(new, new_dtype), strict=True):
         measuring.add(one, two)
     return measuring.result()
 
@@ -66,33 +73,42 @@ class Measure:
         """Args: old_dtype, new_dtype: of the values, which are comparable."""
         self._dtypes = old_dtype, new_dtype
         self._is_numeric = is_numeric(old_dtype) and is_numeric(new_dtype)
-        self._rows = self._changed = 0
-        self._last_block = -1
+        self._count = self._changed = 0
         self._old = self._new = self._difference = 0.0
         self._product = self._largest = 0.0
 
     def add(self, old: Rows, new: Rows) -> None:
-        """Take the next block.
+        """Take the next values.
 
         Args:
-            old: the bytes of some elements (of blocks of several elements: any bytes).
-            new: the bytes of as many elements.
+            old: the bytes of some values; of blocks, whole ones.
+            new: the bytes of as many values.
 
         Raises:
             ValueError: they are not as many.
         """
-        one = old.reshape(-1, tensors.itemsize(self._dtypes[0]))
-        two = new.reshape(-1, tensors.itemsize(self._dtypes[1]))
-        if len(one) != len(two):
-            raise ValueError(f"{len(one)} elements cannot be compared with {len(two)}")
-        for start in range(0, len(one), _STEP):
-            self._add(one[start : start + _STEP], two[start : start + _STEP])
+        count, other = (_count(rows, dtype) for rows, dtype in zip((old, new), self._dtypes, strict=True))
+        if count != other:
+            raise ValueError(f"{count} elements cannot be compared with {other}")
+        self._count += count
+        if not self._is_numeric:
+            self._changed += _count_blocks(old, new, self._dtypes[0])
+            return
+        with np.errstate(all="ignore"):
+            one, two = floats(old, self._dtypes[0]), floats(new, self._dtypes[1])
+            is_same_type = self._dtypes[0] == self._dtypes[1]
+            if is_same_type and has_own_bits(self._dtypes[0]):
+                self._changed += count_changed(old, new, self._dtypes[0])
+            else:
+                self._changed += self._count_unequal(one, two)
+            _quiet(one, two)
+            exact = is_same_type and self._dtypes[0] in ("int64", "uint64")
+            difference = distances(old, new, self._dtypes[0]) if exact else two - one
+            self._sum(one, two, difference)
 
     def result(self) -> Statistics:
         """The statistics of all that was added."""
-        elements, size = tensors.BLOCKS[self._dtypes[0]]
-        count = self._rows * elements // (size if elements > 1 else 1)
-        changed = self._changed / count if count else 0.0
+        changed = self._changed / self._count if self._count else 0.0
         if not self._is_numeric:
             return Statistics(None, None, changed, None, is_exact=True)
         if self._old:
@@ -110,23 +126,6 @@ class Measure:
         # What was only scaled must not look turned: the sums of 5 million values are off by less than this.
         return math.copysign(1.0, cosine) if 1 - abs(cosine) < _ROUNDING else cosine
 
-    def _add(self, old: Rows, new: Rows) -> None:
-        self._rows += len(old)
-        if not self._is_numeric:
-            self._changed += self._count_blocks(old, new)
-            return
-        with np.errstate(all="ignore"):
-            one, two = floats(old, self._dtypes[0]), floats(new, self._dtypes[1])
-            is_same_type = self._dtypes[0] == self._dtypes[1]
-            if is_same_type:
-                self._changed += count_changed(old, new, self._dtypes[0])
-            else:
-                self._changed += self._count_unequal(one, two)
-            _quiet(one, two)
-            exact = is_same_type and self._dtypes[0] in ("int64", "uint64")
-            difference = distances(old, new, self._dtypes[0]) if exact else two - one
-            self._sum(one, two, difference)
-
     def _sum(self, one: Floats, two: Floats, difference: Floats) -> None:
         largest = _largest(difference, parts(self._dtypes[0]))
         self._largest = largest if math.isnan(largest) else max(self._largest, largest)
@@ -140,17 +139,16 @@ class Measure:
         pairs = differs.reshape(-1, parts(self._dtypes[0]))
         return int(np.count_nonzero(pairs.any(axis=1)))
 
-    def _count_blocks(self, old: Rows, new: Rows) -> int:
-        """The elements of blocks of which any bit differs; a block may go on in the next call."""
-        elements, size = tensors.BLOCKS[self._dtypes[0]]
-        first = self._rows - len(old)
-        places = np.flatnonzero(old.reshape(-1) != new.reshape(-1)) * (1 if elements > 1 else size) + first
-        blocks = np.unique(places // size)
-        if not blocks.size:
-            return 0
-        count = blocks.size - int(blocks[0] == self._last_block)
-        self._last_block = int(blocks[-1])
-        return int(count) * elements
+
+def _count(rows: Rows, dtype: str) -> int:
+    elements, size = tensors.BLOCKS[dtype]
+    return rows.size * elements // size
+
+
+def _count_blocks(old: Rows, new: Rows, dtype: str) -> int:
+    """The elements of blocks of which any bit differs."""
+    elements, size = tensors.BLOCKS[dtype]
+    return int((old.reshape(-1, size) != new.reshape(-1, size)).any(axis=1).sum()) * elements
 
 
 def estimate(old: Entry, new: Entry) -> Statistics | None:
@@ -223,7 +221,7 @@ def histogram(old: Values | None, new: Values | None, bins: int = BINS) -> Histo
 
 def _limits(values: Values) -> tuple[float, ...]:
     low, high = math.inf, -math.inf
-    for rows in values.blocks():
+    for rows in steps(values.blocks(), values.dtype):
         numbers = _finite(rows, values.dtype)
         if numbers.size:
             low, high = min(low, float(numbers.min())), max(high, float(numbers.max()))
@@ -232,10 +230,9 @@ def _limits(values: Values) -> tuple[float, ...]:
 
 def _counts(values: Values | None, edges: Floats) -> tuple[int, ...]:
     counts = np.zeros(len(edges) - 1, np.int64)
-    for rows in () if values is None else values.blocks():
-        numbers = _finite(rows, values.dtype) if values is not None else np.zeros(0)
-        for start in range(0, len(numbers), _STEP):
-            counts += np.bincount(_bins(numbers[start : start + _STEP], edges), minlength=len(counts))
+    if values is not None:
+        for rows in steps(values.blocks(), values.dtype):
+            counts += np.bincount(_bins(_finite(rows, values.dtype), edges), minlength=len(counts))
     return tuple(counts.tolist())
 
 

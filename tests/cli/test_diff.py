@@ -7,6 +7,8 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import gguf
+import numpy as np
 import pytest
 import torch
 
@@ -265,6 +267,25 @@ def test_two_files_of_different_formats(files: Repo) -> None:
     assert (checkpoint["old"]["format"], checkpoint["new"]["format"]) == ("torch", "safetensors")
     assert kinds(files, "old.pt", "new.safetensors") == {"head_weight": "modified"}
     assert "  format: torch -> safetensors" in differing(files, "old.pt", "new.safetensors")
+
+
+def test_a_quantized_file_is_compared_with_what_it_was_made_from(files: Repo) -> None:
+    weight = np.random.default_rng(0).standard_normal((20, 64)).astype(np.float32)
+    kind = gguf.GGMLQuantizationType.Q8_0
+    blocks = gguf.quants.quantize(weight, kind)
+    for name, array, raw in (("plain", weight, None), ("quantized", blocks, kind)):
+        writer = gguf.GGUFWriter(files.path / f"{name}.gguf", "test")
+        writer.add_tensor("weight", array, raw_dtype=raw)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    (checkpoint,) = json.loads(differing(files, "--json", "plain.gguf", "quantized.gguf"))["checkpoints"]
+    (change,) = checkpoint["changes"]
+    moved = gguf.quants.dequantize(blocks, kind).astype(np.float64) - weight
+    assert (change["kind"], change["exact"], change["new"]["dtype"]) == ("retyped", True, "q8_0")
+    assert change["relative"] == pytest.approx(np.linalg.norm(moved) / np.linalg.norm(weight))
+    assert change["largest"] == np.abs(moved).max()
 
 
 def test_files_that_are_the_same_say_nothing(files: Repo) -> None:

@@ -155,7 +155,7 @@ class TestAGroup:
         text = tracked.verb("show", f"HEAD:{CHECKPOINT}", "empty").stdout
         assert "minimum:         none" in text
 
-    @pytest.mark.parametrize("dtype", ["q4_0", "float6_e2m3fn"])
+    @pytest.mark.parametrize("dtype", ["iq4_nl", "float6_e2m3fn"])
     def test_that_is_no_numbers_has_no_figures(self, repo: Repo, dtype: str) -> None:
         repo.write("m.gguf", serialize(checkpoint(entry("w", "a", (32,), dtype))))
         text = repo.verb("show", "m.gguf", "w").stdout

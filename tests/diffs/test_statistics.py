@@ -85,7 +85,7 @@ def test_float4_is_read_by_half_bytes() -> None:
 
 
 @pytest.mark.parametrize("dtype", [dtype for dtype in BLOCKS if not is_numeric(dtype)])
-def test_quantized_groups_have_the_share_of_changed_blocks(dtype: str) -> None:
+def test_groups_that_are_no_numbers_have_the_share_of_changed_blocks(dtype: str) -> None:
     size = BLOCKS[dtype][1]
     old = np.zeros(size * 8, np.uint8)
     new = old.copy()
@@ -175,6 +175,10 @@ def test_retyped_values_are_compared_as_numbers(old: str, new: str) -> None:
     values = normals(1, 5000, "int8")
     found = moved(values.astype(numpy_type(old)), values.astype(numpy_type(new)))
     assert (found.relative, found.largest, found.changed) == (0.0, 0.0, 0.0)
+    halves = values[:100].clip(-2, 2)
+    packed = halves.astype(ml_dtypes.float4_e2m1fn).view(np.uint8)
+    found = measure([raw(halves.astype(numpy_type(old)))], [packed[::2] | packed[1::2] << 4], old, "float4_e2m1fn")
+    assert (found.relative, found.largest, found.changed) == (0.0, 0.0, 0.0)
     nan = np.array([math.nan, 1.0], np.float32)
     assert moved(nan, nan.astype(np.float16) + np.float16(1)).changed == 0.5
 
@@ -195,9 +199,11 @@ def test_blocks_that_do_not_match_are_refused() -> None:
         (("float32", (2,)), ("complex64", (2,)), False),
         (("complex64", (2,)), ("complex128", (2,)), True),
         (("q8_0", (64,)), ("q8_0", (2, 32)), True),
-        (("q8_0", (64,)), ("q4_0", (64,)), False),
-        (("q8_0", (64,)), ("float32", (64,)), False),
-        (("float4_e2m1fn", (64,)), ("float32", (64,)), False),
+        (("q8_0", (64,)), ("q4_0", (64,)), True),
+        (("q8_0", (64,)), ("float32", (64,)), True),
+        (("float4_e2m1fn", (64,)), ("float32", (64,)), True),
+        (("iq4_nl", (64,)), ("iq4_nl", (2, 32)), True),
+        (("iq4_nl", (64,)), ("float32", (64,)), False),
     ],
 )
 def test_which_groups_can_be_compared_value_by_value(
