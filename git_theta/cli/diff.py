@@ -128,10 +128,12 @@ def command(
                 count = len(listed)
             else:
                 count = _show(found, look(comparing.settings, os.environ, words), stat=stat)
-    except (CompareError, CompareUsageError):
+    except (CompareError, CompareUsageError, BrokenPipeError):
         raise
     except ThetaError as error:
         raise CompareError(str(error)) from error
+    except OSError as error:  # 1, as elsewhere, would say that something differs.
+        raise CompareError(f"{error.filename or 'the output'}: {error.strerror}") from error
     return int(tells and count > 0)
 
 

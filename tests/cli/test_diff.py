@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -15,9 +16,6 @@ import torch
 from git_theta.flows.diff import How
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OLD = safetensors_bytes(model(0))
 NEW = safetensors_bytes(model(0, head_weight=model(1)["head_weight"]), {"epoch": "2"})
@@ -390,6 +388,15 @@ def test_files_are_compared_in_a_bare_repository(files: Repo) -> None:
     bare = Repo(files.path / "bare.git")
     assert kinds(bare, "../old.safetensors", "../new.safetensors") == {"head_weight": "modified"}
     assert kinds(bare, str(files.path / "old.safetensors"), "../new.safetensors") == {"head_weight": "modified"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("form", [[], ["--stat"], ["--json"]])
+def test_output_that_cannot_be_written_is_no_difference(changed: Repo, form: list[str]) -> None:
+    done = changed.run(
+        "sh", "-c", 'git theta diff "$@" HEAD~1 HEAD > /dev/full', "sh", *form, cwd=changed.path, check=False
+    )
+    assert (done.returncode, done.stderr) == (128, "git-theta: the output: No space left on device\n")
 
 
 def test_metadata_files_can_be_compared_as_files(changed: Repo, files: Repo) -> None:
