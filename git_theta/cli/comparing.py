@@ -128,11 +128,13 @@ class Comparing:
 
     def _blob(self, oid: str) -> bytes | None:
         """A blob, if it is here and small enough for a metadata file."""
-        status, output, _ = git.attempt(["cat-file", "-s", oid])
-        if status or int(output) > MAX_BYTES:
+        if self.workspace is None:
             return None
-        status, output, _ = git.attempt(["cat-file", "blob", oid])
-        return None if status else output
+        repository = self.workspace.repository
+        try:
+            return repository.read_blob(oid) if repository.blob_size(oid) <= MAX_BYTES else None
+        except GitError:
+            return None
 
 
 def named(side: FileSide, version: Version) -> FileSide:

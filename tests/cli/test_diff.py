@@ -94,6 +94,16 @@ def test_worktree_is_found_from_elsewhere(changed: Repo, tmp_path: Path, monkeyp
     assert kinds(Repo(tmp_path), "--cached", "HEAD~1") == {"head_weight": "modified"}
 
 
+def test_other_files_that_differ_start_no_git_each(changed: Repo, tmp_path: Path) -> None:
+    for number in range(100):
+        changed.write(f"code/{number}.py", f"{number}\n")
+    changed.commit("code")
+    done = changed.verb("diff", "HEAD~1", "HEAD", env={"GIT_TRACE": str(tmp_path / "trace")})
+    assert CHECKPOINT in done.stdout
+    started = (tmp_path / "trace").read_text().count("built-in: git")
+    assert started < 40
+
+
 def test_paths_choose_checkpoints(changed: Repo) -> None:
     assert kinds(changed, "HEAD~1", "HEAD", "--", "sub", "notes.txt") == {}
     assert kinds(changed, "HEAD~1", "HEAD", "--", CHECKPOINT) == {"head_weight": "modified"}
