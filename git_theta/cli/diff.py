@@ -21,7 +21,7 @@ from git_theta.cli.terminal import say
 from git_theta.cli.two_files import reach_outside, two_files
 from git_theta.diffs.heads import FileSide, rename_lines
 from git_theta.diffs.table import patch, summary_line
-from git_theta.errors import CompareError, CompareUsageError, NotThisFormatError, ThetaError
+from git_theta.errors import CompareError, CompareUsageError, MetadataError, NotThisFormatError, ThetaError
 from git_theta.git.changed_files import FILE_MODES, ChangedFile, changed_files
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _files(names: Sequence[str], comparing: Comparing, opener: Opener) -> Iterat
     sides = two_files(names)
     try:
         old, new = comparing.versions(opener, sides)
-    except NotThisFormatError:
+    except (NotThisFormatError, MetadataError):
         for side, file in sides:
             with _blaming(file):
                 comparing.versions(opener, [(side, file)])
@@ -153,11 +153,13 @@ def _files(names: Sequence[str], comparing: Comparing, opener: Opener) -> Iterat
 
 @contextmanager
 def _blaming(file: Path) -> Iterator[None]:
-    """Say which file it is that is no checkpoint."""
+    """Say which file it is that is no checkpoint, or a metadata file that cannot be read."""
     try:
         yield
     except NotThisFormatError as error:
         raise CompareError(f"{file} is no checkpoint that can be compared: {error}") from error
+    except MetadataError as error:
+        raise CompareError(f"{file}: {error}") from error
 
 
 def _changed(

@@ -17,14 +17,12 @@ from git_theta.cli.comparing import Comparing
 from git_theta.cli.pager import paged
 from git_theta.cli.terminal import say, shows_unicode
 from git_theta.cli.workspace import Workspace
-from git_theta.errors import MetadataError, UsageError
+from git_theta.errors import MetadataError, NotThisFormatError, UsageError
 from git_theta.flows.clean import FORMAT_ATTRIBUTE
-from git_theta.metadata_file import is_metadata
 from git_theta.sources import BytesSource
 
 if TYPE_CHECKING:
     from git_theta.flows.show import Shown
-    from git_theta.flows.versions import Opener, Version
     from git_theta.metadata import Entry
 
 _VERSION: Final = 1
@@ -158,7 +156,8 @@ def _opened(name: str) -> Iterator[Shown]:
         oid = None if workspace is None or ":" not in name else show.blob(workspace.repository, name)
         if workspace is not None and oid is not None:
             path = name.rpartition(":")[2]
-            version = _of_blob(opener, workspace.repository.read_blob(oid), path)
+            with _naming(path):
+                version = opener.source(BytesSource(workspace.repository.read_blob(oid)), path, is_any=True)
             yield show.shown(version, path, opener.formats, {}, smudger)
         else:
             path = _from_top(name, workspace)
@@ -167,22 +166,25 @@ def _opened(name: str) -> Iterator[Shown]:
             if workspace is not None and not Path(path).is_absolute():
                 wanted = workspace.repository.attributes(path, (FORMAT_ATTRIBUTE,)).get(FORMAT_ATTRIBUTE)
                 kept = show.kept_at(workspace.repository, path)
-            version = opener.file(Path(name), path, wanted, is_any=True)
+            with _naming(name):
+                version = opener.file(Path(name), path, wanted, is_any=True)
             yield show.shown(version, name, opener.formats, kept, smudger)
 
 
-def _of_blob(opener: Opener, data: bytes, path: str) -> Version:
-    """The version in a blob: a metadata file, or a checkpoint from before it was tracked.
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say what it is that is no checkpoint, or a metadata file that cannot be read.
 
     Raises:
-        MetadataError: it is a metadata file that cannot be read.
+        NotThisFormatError: it is none.
+        MetadataError: it is such a file.
     """
-    if not is_metadata(data):
-        return opener.source(BytesSource(data), path, is_any=True)
     try:
-        return opener.metadata_file(data)
+        yield
+    except NotThisFormatError as error:
+        raise NotThisFormatError(f"{name} is no checkpoint: {error}") from error
     except MetadataError as error:
-        raise MetadataError(f"{path}: {error}") from error
+        raise MetadataError(f"{name}: {error}") from error
 
 
 def _from_top(name: str, workspace: Workspace | None) -> str:

@@ -331,12 +331,14 @@ def test_call_that_makes_no_sense_is_told_with_the_exit_code_of_git(
     ("arguments", "reason"),
     [
         (["old.safetensors", "noise"], "noise is no checkpoint that can be compared: not safetensors"),
+        (["old.safetensors", "cut"], "cut: the metadata file is incomplete"),
         (["old.safetensors", "pipe"], "pipe is no plain file"),
         ([".", "folder"], ". and folder are directories"),
     ],
 )
 def test_files_that_cannot_be_compared(files: Repo, arguments: list[str], reason: str) -> None:
     files.write("noise", b"noise" * 99)
+    files.write("cut", b'{"git-theta":1,')
     (files.path / "folder").mkdir()
     os.mkfifo(files.path / "pipe")
     done = files.verb("diff", *arguments, check=False)

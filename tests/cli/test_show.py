@@ -102,6 +102,22 @@ class TestTheTable:
         repo.write("notes.txt", "hello")
         assert "(opaque)" in repo.verb("show", "notes.txt").stdout
 
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"version https://git-lfs.github.com/spec/v1\n", "is no checkpoint: it is a pointer of Git LFS"),
+            (b'{"git-theta":1,', ": the metadata file is incomplete"),
+        ],
+    )
+    def test_of_what_cannot_be_shown_names_it(self, repo: Repo, data: bytes, reason: str) -> None:
+        repo.write(CHECKPOINT, data)
+        repo.commit("bad")
+        for name in (CHECKPOINT, f"HEAD:{CHECKPOINT}"):
+            done = repo.verb("show", name, check=False)
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"git-theta: {CHECKPOINT}")
+            assert reason in done.stderr
+
     def test_in_json(self, tracked: Repo) -> None:
         found = shown(tracked, f"HEAD:{CHECKPOINT}")
         assert (found["version"], found["path"], found["format"], found["size"]) == (
