@@ -41,11 +41,21 @@ def two_files(names: Sequence[str]) -> list[tuple[FileSide, Path]]:
 
 def _is_inside(name: str, repository: Repository) -> bool:
     """As git sees it, by the words of the path alone: it may be that of a revision, or of a file that is not there."""
-    if repository.is_bare:
-        return not Path(name).is_absolute() and not os.path.normpath(name).startswith(os.pardir)
-    path = Path(os.path.normpath(Path.cwd() / name))
-    top = repository.worktree.resolve()
-    return any(parent.resolve() == top for parent in (path, *path.parents))
+    if not Path(name).is_absolute():
+        return Path(os.path.normpath(_prefix(repository) / name)).parts[:1] != (os.pardir,)
+    path = Path(os.path.normpath(name))
+    return not repository.is_bare and any(parent.resolve() == _top(repository) for parent in (path, *path.parents))
+
+
+def _prefix(repository: Repository) -> Path:
+    """What relative paths begin with, from the top; outside of the worktree, git takes them for such as they are."""
+    here = Path.cwd()
+    is_below = not repository.is_bare and here.is_relative_to(_top(repository))
+    return here.relative_to(_top(repository)) if is_below else Path()
+
+
+def _top(repository: Repository) -> Path:
+    return repository.worktree.resolve()
 
 
 def _mode(file: Path) -> str | None:

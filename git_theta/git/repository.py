@@ -229,7 +229,9 @@ class Repository:
         Raises:
             GitError: git takes one of the names for no attribute.
         """
-        if not names or path.startswith(f"..{os.sep}") or Path(path).is_absolute():
+        # From a subdirectory, git gives what is outside as "sub/../../file".
+        is_outside = Path(path).is_absolute() or Path(os.path.normpath(path)).parts[:1] == (os.pardir,)
+        if not names or is_outside:
             return {}
         found = self._attributes(names, [path])
         values = dict(zip(found[1::3], found[2::3], strict=True))

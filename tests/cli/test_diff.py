@@ -92,6 +92,9 @@ def test_worktree_is_found_from_elsewhere(changed: Repo, tmp_path: Path, monkeyp
     assert Repo(tmp_path).verb("diff").stdout == here
     assert Repo(tmp_path).verb("diff", "--", CHECKPOINT).stdout == here
     assert kinds(Repo(tmp_path), "--cached", "HEAD~1") == {"head_weight": "modified"}
+    assert kinds(Repo(tmp_path), "HEAD~1", "HEAD") == {"head_weight": "modified"}
+    done = Repo(tmp_path).verb("diff", "HEAD", "../nowhere", check=False)
+    assert (done.returncode, done.stderr) == (1, "git-theta: there is no file HEAD\n")
 
 
 def test_other_files_that_differ_start_no_git_each(changed: Repo, tmp_path: Path) -> None:

@@ -243,6 +243,10 @@ class TestGitDiff:
         (tmp_path / "b.safetensors").write_bytes(VERSIONS["tuned"])
         done = story.git("diff", "--no-index", "../a.safetensors", "../b.safetensors", check=False)
         assert (done.returncode, told(done.stdout), done.stderr) == (1, TUNING, "")
+        (story.path / "below").mkdir()
+        paths = ("../../a.safetensors", "../../b.safetensors")
+        done = story.git("diff", *paths, check=False, cwd=story.path / "below")
+        assert (done.returncode, told(done.stdout), done.stderr) == (1, TUNING, "")
 
 
 class TestOtherCommands:
