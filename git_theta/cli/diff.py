@@ -111,6 +111,8 @@ def command(
             words = ["diff", *(["--cached"] if cached else []), *arguments]
             workspace = comparing.workspace
             if workspace is None or no_index or reach_outside(arguments, paths, workspace.repository):
+                if cached:
+                    raise CompareUsageError("two files have no index: leave out --cached, or name revisions")
                 words.insert(1, "--no-index")
                 pairs = _files([*arguments, *(paths or ())], comparing, opener)
                 tells = exit_code or page is None  # git diff, too, tells of two files without being asked

@@ -318,6 +318,7 @@ def test_a_file_against_none(files: Repo) -> None:
     [
         ([], "two files are compared"),
         (["old.safetensors"], "two files are compared"),
+        (["--cached", "old.safetensors", "new.safetensors"], "two files have no index"),
         (["--nonsense", "old.safetensors", "new.safetensors"], "Try 'git theta diff -h'."),
     ],
 )
