@@ -86,6 +86,21 @@ class Mixing(Protocol):
 
 
 @runtime_checkable
+class Ordered(Protocol):
+    """What a format may have besides whose files have an order of keys that is not the order of the groups."""
+
+    def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, like: bytes) -> Iterator[bytes]:
+        """The bytes of a new file, as `Format.write` makes it, but with its keys in the order of another file's.
+
+        Args:
+            groups: by name, in the order wanted.
+            skeleton: of a file of the same format, whose other content is kept.
+            like: skeleton of the file whose order is followed. Keys that it has not stay behind those that they are
+                behind.
+        """
+
+
+@runtime_checkable
 class Checksummed(Protocol):
     """What a format with checksums may have besides, so that merges need not read values that they do not change."""
 

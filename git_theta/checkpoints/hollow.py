@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from git_theta import tensors
-from git_theta.checkpoints import Format, Mixing, Values
+from git_theta.checkpoints import Format, Mixing, Ordered, Values
 from git_theta.errors import PluginError
 from git_theta.layout import Layout
 from git_theta.sources import HollowSource
@@ -20,7 +20,11 @@ Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 
 
 def write_hollow(
-    member: Format, shapes: Shapes, skeleton: bytes, donors: Mapping[str, bytes] | None = None
+    member: Format,
+    shapes: Shapes,
+    skeleton: bytes,
+    donors: Mapping[str, bytes] | None = None,
+    like: bytes | None = None,
 ) -> tuple[Layout, bytes]:
     """The layout and the skeleton of the file that a format writes for groups of given dtypes and shapes.
 
@@ -29,6 +33,7 @@ def write_hollow(
         shapes: of the groups.
         skeleton: of a file of the same format, whose other content is kept.
         donors: skeletons that values (that are no groups) are taken from, by name; see `checkpoints.Mixing`.
+        like: skeleton of the file whose order of keys is followed, if the format has one; see `checkpoints.Ordered`.
 
     Raises:
         PluginError: the format cannot write such a file, or writes another one.
@@ -39,10 +44,12 @@ def write_hollow(
         raise PluginError(f"a group of {largest} bytes is too large to be put into a new file")
     zeros = memoryview(bytes(largest))
     groups = {name: Values(*shape, zeros[: tensors.nbytes(*shape)]) for name, shape in shapes.items()}
-    if not donors:
-        source = _as_source(member.write(groups, skeleton))
-    elif isinstance(member, Mixing):
+    if donors and isinstance(member, Mixing):
         source = _as_source(member.write_mixed(groups, skeleton, donors))
+    elif not donors and like is not None and isinstance(member, Ordered):
+        source = _as_source(member.write_ordered(groups, skeleton, like))
+    elif not donors:
+        source = _as_source(member.write(groups, skeleton))
     else:
         raise PluginError(f"the format {member.name} cannot write a file from several")
     layout = member.scan(source)

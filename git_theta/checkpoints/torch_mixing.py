@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from git_theta import tensors
-from git_theta.checkpoints.pickle_objects import Dict, Record
 from git_theta.checkpoints.texts import place_like
-from git_theta.checkpoints.torch_tree import key_text, members
+from git_theta.checkpoints.torch_tree import dictionaries, key_text, members
 from git_theta.errors import PluginError
 
 
@@ -44,7 +43,7 @@ def _entries(root: object, path: list[str], key: str) -> list[object] | None:
     """The entries of the dictionary at a path that have a key, else those of the first dictionary there."""
     first = None
     for node in _nodes(root, path):
-        for entries in _dictionaries(node):
+        for entries in dictionaries(node):
             if _place(entries, key) is not None:
                 return entries
             first = entries if first is None else first
@@ -66,16 +65,6 @@ def _nodes(root: object, path: list[str]) -> Iterator[object]:
         waiting += [(part, depth) for name, part in reversed(below) if name is None]
         if depth < len(path):
             waiting += [(part, depth + 1) for name, part in reversed(below) if name == path[depth]]
-
-
-def _dictionaries(node: object) -> Iterator[list[object]]:
-    if isinstance(node, Dict):
-        yield node.entries
-    elif isinstance(node, Record):
-        if isinstance(node.entries, list):
-            yield node.entries
-        parts = node.state if isinstance(node.state, tuple) else (node.state,)
-        yield from (part.entries for part in parts if isinstance(part, Dict))
 
 
 def _keys(entries: list[object]) -> list[str]:

@@ -201,6 +201,17 @@ def members(value: object) -> Iterator[tuple[str | None, object]]:
             yield from _attributes(value.state)
 
 
+def dictionaries(node: object) -> Iterator[list[object]]:
+    """The entries of a dictionary, or of those in an object: keys and values in turn. A change of them changes it."""
+    if isinstance(node, Dict):
+        yield node.entries
+    elif isinstance(node, Record):
+        if isinstance(node.entries, list):
+            yield node.entries
+        parts = node.state if isinstance(node.state, tuple) else (node.state,)
+        yield from (part.entries for part in parts if isinstance(part, Dict))
+
+
 def _items(entries: list[object] | tuple[()]) -> Iterator[tuple[str | None, object]]:
     return ((key_text(entries[index]), entries[index + 1]) for index in range(0, len(entries), 2))
 

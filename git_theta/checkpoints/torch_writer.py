@@ -97,15 +97,27 @@ class _Plan:
         self._used: set[str] = set()
         self._indexed: dict[int, dict[str, object]] = {}
         self._numbered: dict[int, bool] = {}
+        # By dictionary: its entries, and what `_put_behind` has to know of the new ones.
+        self._arrivals: dict[int, tuple[list[object], dict[str, str | None]]] = {}
         self.root: object = Record(Global("collections", "OrderedDict"), (), b"R")
         known: set[str] = set()
+        in_order = old is None or _is_in_order(old)
         if old is not None:
             self.root = old.root
             known = {span.name for span in old.spans}
             self._keep(groups, old)
-        for name, values in groups.items():
+        split = {name: tensors.split_name(name) for name in groups}
+        # By path: the key that the last group so far has there; None before the first that the old file has.
+        self._last: dict[tuple[str, ...], str | None] = {
+            keys[:depth]: None for name, keys in split.items() if name in known for depth in range(len(keys))
+        }
+        for name, keys in split.items():
             if name not in known:
-                self._insert(list(tensors.split_name(name)), _tensor(values, self.keys[name]))
+                self._insert(keys, _tensor(groups[name], self.keys[name]))
+            self._last |= {keys[:depth]: key for depth, key in enumerate(keys)}
+        if in_order:
+            for entries, behind in self._arrivals.values():
+                _put_behind(entries, behind)
 
     def replacement(self, part: object) -> object:
         """What stands in the place of a part: nothing for a tensor that is taken out."""
@@ -169,21 +181,21 @@ class _Plan:
             return True
         return any(self._is_dropped(part, depth + 1) for _, part in inner(value) or ())
 
-    def _insert(self, keys: list[str], tensor: Record) -> None:
+    def _insert(self, keys: tuple[str, ...], tensor: Record) -> None:
         """Put a tensor where its name says, else at the top under the whole name."""
         node = self.root
-        for key in keys[:-1]:
+        for depth, key in enumerate(keys[:-1]):
             below = self._parts(node).get(key)
             if below is None:
                 below = Dict()
-                if not self._put(node, key, below):
+                if not self._put(node, keys[:depth], key, below):
                     break
             node = below
         else:
-            if self._put(node, keys[-1], tensor):
+            if self._put(node, keys[:-1], keys[-1], tensor):
                 return
         name = tensors.join_name(keys)
-        if not self._put(self.root, name, tensor):
+        if not self._put(self.root, (), name, tensor):
             raise PluginError(f"the file has no place for a group named {name!r}")
 
     def _parts(self, node: object) -> dict[str, object]:
@@ -196,8 +208,8 @@ class _Plan:
                     found.setdefault(name, part)
         return found
 
-    def _put(self, node: object, key: str, value: object) -> bool:
-        """Set an entry of a dictionary, or append to a list; false where neither can be."""
+    def _put(self, node: object, path: tuple[str, ...], key: str, value: object) -> bool:
+        """Set an entry of a dictionary at a path, or append to a list; false where neither can be."""
         parts = self._parts(node)
         if isinstance(node, list):
             if key != str(len(node)):
@@ -208,6 +220,8 @@ class _Plan:
             place = _place(node.entries, key) if key in parts else None
             if place is None:
                 node.entries += [self._key(node, node.entries, key), value]
+                if path in self._last:
+                    self._arrivals.setdefault(id(node), (node.entries, {}))[1][key] = self._last[path]
             else:
                 node.entries[place] = value
         else:
@@ -226,6 +240,31 @@ class _Plan:
 
 def _is_dictionary(value: object) -> bool:
     return isinstance(value, Dict) or maker_of(value) in _DICTIONARIES
+
+
+def _is_in_order(old: Old) -> bool:
+    """Whether the storages are in the order in which the pickle names them.
+
+    Older versions of torch have them in that of their numbers as texts: 1, 10, 11, 2. Then the order of the groups
+    tells nothing of that of the keys.
+    """
+    named = dict.fromkeys(storage.key for persistent in old.persistents if (storage := storage_id(persistent)))
+    return list(named) == [old.keys[span.start] for span in old.spans]
+
+
+def _put_behind(entries: list[object], behind: Mapping[str, str | None]) -> None:
+    """Put new entries of a dictionary, which are at its end, where they belong.
+
+    Args:
+        entries: of the dictionary.
+        behind: the keys of the new entries in turn, and those that they stand behind: None for the first place.
+    """
+    places: dict[str | None, tuple[int, int]] = {None: (-1, 0)}
+    places |= {key_text(key): (place, 0) for place, key in enumerate(entries[::2])}
+    for turn, (key, before) in enumerate(behind.items(), 1):
+        places[key] = places.get(before, places[key])[0], turn
+    order = sorted(range(len(entries) // 2), key=lambda place: places[key_text(entries[2 * place])])
+    entries[:] = [part for place in order for part in entries[2 * place : 2 * place + 2]]
 
 
 def _place(entries: Sequence[object], text: str) -> int | None:

@@ -128,6 +128,15 @@ class TorchZip:
         mix(old.root, {name: roots[donor] for name, donor in donors.items()})
         return write_archive(groups, old)
 
+    def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, like: bytes) -> Iterator[bytes]:
+        """The bytes of a new file with its dictionaries in the order of another; see `checkpoints.Ordered`."""
+        from git_theta.checkpoints.torch_order import arrange
+        from git_theta.checkpoints.torch_writer import write_archive
+
+        old = self._old(skeleton)
+        arrange(old.root, self._old(like).root)
+        return write_archive(groups, old)
+
     def _old(self, skeleton: bytes) -> Old:
         """What a new file is made from.
 

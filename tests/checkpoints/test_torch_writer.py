@@ -6,8 +6,10 @@ import collections
 import dataclasses
 import datetime
 import enum
+import io
 import random
 import time
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -117,6 +119,33 @@ def test_a_group_is_added_while_the_last_is_taken_out() -> None:
     again = load(written(groups, skeleton_of(data)))
     assert list(again) == ["a", "c"]
     assert again["c"].tolist() == [7, 7, 7]
+
+
+def test_new_groups_stand_behind_those_that_they_are_to_follow() -> None:
+    data = save({"epoch": 1, "m": {"b": torch.ones(1), "c": torch.ones(1), "note": "x"}, "z": {"only": "text"}})
+    groups = groups_of(data)
+    one = values_of(torch.ones(3))
+    new = ["m/a", "m/b", "m/b1", "m/b2/x", "m/b2/y", "m/c", "m/d", "n/x", "z/w", "z/v"]
+    again = load(written({name: groups.get(name, one) for name in new}, skeleton_of(data)))
+    assert list(again) == ["epoch", "m", "n", "z"]
+    assert list(again["m"]) == ["a", "b", "b1", "b2", "c", "d", "note"]
+    assert list(again["m"]["b2"]) == ["x", "y"]
+    assert list(again["z"]) == ["only", "w", "v"]
+
+
+def test_new_groups_are_the_last_where_the_order_in_the_file_tells_nothing() -> None:
+    """Older versions of torch sort the storages of a file by their numbers as texts."""
+    data = save({f"k{number}": torch.full((1,), number) for number in range(12)})
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w") as new:
+        for name in sorted(old.namelist()):
+            new.writestr(name, old.read(name))
+    data = file.getvalue()
+    assert list(groups_of(data))[:4] == ["k0", "k1", "k10", "k11"]
+    groups = {"new": values_of(torch.full((1,), 99.0)), **groups_of(data)}
+    again = load(written(groups, skeleton_of(data)))
+    assert list(again) == [*(f"k{number}" for number in range(12)), "new"]
+    assert [again[f"k{number}"].item() for number in range(12)] == list(range(12))
 
 
 def test_a_group_follows_at_the_end_of_a_list() -> None:

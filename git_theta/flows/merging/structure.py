@@ -78,7 +78,7 @@ class Structure:
         self._all = versions.all()
         self._formats = formats
         self._skeleton_of = skeleton_of
-        self._contents: dict[int, Hashable] = {}
+        self._contents: dict[tuple[int, bool], Hashable] = {}
 
     def plan(self) -> Outside:
         """What becomes of all that is no group."""
@@ -101,7 +101,8 @@ class Structure:
             return Outside(version)
         if texts is not None and self._can_mix():
             return Outside(OURS, texts.sides, texts.conflicts)
-        return self._open()
+        version = self._choose([self._content(number, in_order=True) for number in range(len(self._all))])
+        return self._open() if version is None else Outside(version)
 
     def place(self, outside: Outside, entries: Sequence[Entry], checksum: Checksum) -> Placed:
         """Find the groups of the merged checkpoint their places.
@@ -222,16 +223,24 @@ class Structure:
                 pass  # It is compared as it is.
         return metadata.skeleton.digest
 
-    def _content(self, number: int) -> Hashable:
-        """What is outside of the groups, as the format writes it around those that all versions have."""
-        if number not in self._contents:
+    def _content(self, number: int, *, in_order: bool = False) -> Hashable:
+        """What is outside of the groups, as the format writes it around those that all versions have.
+
+        Args:
+            number: of the version.
+            in_order: whether to overlook that its keys may have another order than ours.
+        """
+        if (number, in_order) not in self._contents:
             metadata = self._all[number]
+            like = self._skeleton_of(self._all[OURS]) if in_order else None
             try:
-                layout, skeleton = self._hollow(metadata.format, self._common(), self._skeleton_of(metadata))
-                self._contents[number] = layout, tensors.digest(skeleton)
+                layout, skeleton = self._hollow(
+                    metadata.format, self._common(), self._skeleton_of(metadata), None, like
+                )
+                self._contents[number, in_order] = layout, tensors.digest(skeleton)
             except _FAILURES:
-                self._contents[number] = self._comparable(metadata)
-        return self._contents[number]
+                self._contents[number, in_order] = self._comparable(metadata)
+        return self._contents[number, in_order]
 
     def _common(self) -> Shapes:
         """The groups that all versions have, with one dtype and shape."""
@@ -262,7 +271,7 @@ class Structure:
         return HollowSource(self._skeleton_of(metadata), holes)
 
     def _can_mix(self) -> bool:
-        """Whether values by name are all that the versions differ in, and the format can take them one by one."""
+        """Whether values by name and the order of keys are all that differs, and the format can take such values."""
         name, ours, common = self._all[OURS].format, self._texts_of(self._all[OURS]), self._common()
         if not isinstance(self._installed(name), Mixing) or ours is None:
             return False
@@ -274,7 +283,7 @@ class Structure:
                 layout, mixed = self._hollow(name, common, self._skeleton_of(self._all[OURS]), donors)
             except _FAILURES:
                 return False
-            if (layout, tensors.digest(mixed)) != self._content(number):
+            if (layout, tensors.digest(mixed)) != self._content(number, in_order=True):
                 return False
         return True
 
@@ -341,11 +350,16 @@ class Structure:
         return self._formats.get(name) if name in self._formats.names() else None
 
     def _hollow(
-        self, name: str, shapes: Shapes, skeleton: bytes, donors: Mapping[str, bytes] | None = None
+        self,
+        name: str,
+        shapes: Shapes,
+        skeleton: bytes,
+        donors: Mapping[str, bytes] | None = None,
+        like: bytes | None = None,
     ) -> tuple[Layout, bytes]:
         """What a format writes; see `hollow.write_hollow`."""
         with self._guarded(name, "write"):
-            return write_hollow(self._formats.get(name), shapes, skeleton, donors)
+            return write_hollow(self._formats.get(name), shapes, skeleton, donors, like)
 
     def _guarded(self, name: str, action: str) -> AbstractContextManager[None]:
         """Turns what a plug-in raises into our errors."""

@@ -282,6 +282,33 @@ def test_plain_values_merge_beside_a_group_that_one_side_added_in_between(torch_
         }
 
 
+def test_dictionaries_that_all_versions_order_differently_keep_our_order(torch_world: World) -> None:
+    world = torch_world
+    nine = torch.full((7,), 9.0)
+    base, ours, theirs = (
+        world.clean(torch_bytes({"model": {name: tensor(7, seed=ord(name)) for name in names} | more, "epoch": epoch}))
+        for names, more, epoch in (("abcd", {}, 1), ("bacdy", {"a": nine}, 1), ("abzdc", {"c": nine + 1}, 2))
+    )
+    found = loaded(world.smudge(world.merged(base, ours, theirs)))
+    assert world.asked == ()
+    assert found["epoch"] == 2
+    assert list(found["model"]) == ["b", "z", "a", "c", "d", "y"]
+    wanted = {name: tensor(7, seed=ord(name)) for name in "bdyz"} | {"a": nine, "c": nine + 1}
+    assert all(torch.equal(found["model"][name], value) for name, value in wanted.items())
+
+
+def test_other_order_on_all_sides_hides_nothing_that_has_no_name(torch_world: World) -> None:
+    world = torch_world
+    base, ours, theirs = (
+        world.clean(torch_bytes({"model": {name: tensor(7, seed=ord(name)) for name in names}, "kinds": kinds}))
+        for names, kinds in (("abc", {1: "x"}), ("bac", {"1": "x"}), ("acb", {True: "x"}))
+    )
+    assert world.merge(base, ours, theirs).metadata is None
+    base = world.clean(torch_bytes({"model": {name: tensor(7, seed=ord(name)) for name in "abc"}, "kinds": {"1": "x"}}))
+    found = loaded(world.smudge(world.merged(base, ours, theirs)))
+    assert found["kinds"] == {True: "x"}
+
+
 def test_tie_that_one_side_made_stays_beside_a_group_that_the_other_added(torch_world: World) -> None:
     world = torch_world
     a, b = tensor(40, 30, seed=1), tensor(50, seed=2)

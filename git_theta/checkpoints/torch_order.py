@@ -1,0 +1,50 @@
+"""Give the dictionaries in a pickle the order that they have in another one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from git_theta.checkpoints.torch_tree import dictionaries, key_text, members
+
+
+def arrange(root: object, like: object) -> None:
+    """Order the keys of every dictionary as those of the one at the same place elsewhere.
+
+    Args:
+        root: what a pickle holds; it is changed.
+        like: what another one holds. Keys that it does not have stay behind those that they are behind.
+    """
+    waiting = [(root, like)]
+    seen: dict[int, object] = {}
+    while waiting:
+        node, other = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen[id(node)] = node  # kept, so that no other value is given its id
+        for entries, wanted in zip(dictionaries(node), dictionaries(other), strict=False):
+            _order(entries, wanted)
+        parts = dict(_numbered(other))
+        waiting += [(part, parts[place]) for place, part in _numbered(node) if place in parts]
+
+
+def _numbered(node: object) -> Iterator[tuple[tuple[str | None, int], object]]:
+    """What a value consists of, by key and turn: parts without a key have their turn alone."""
+    turns: Counter[str | None] = Counter()
+    for key, part in members(node):
+        yield (key, turns[key]), part
+        turns[key] += 1
+
+
+def _order(entries: list[object], wanted: list[object]) -> None:
+    keys = [key_text(key) for key in entries[::2]]
+    places = {key_text(key): place for place, key in enumerate(wanted[::2])}
+    if len(set(keys)) < len(keys) or len(places) < len(wanted) // 2:
+        return  # Keys that look the same, such as 1 and "1".
+    ranks: list[tuple[int, int]] = []
+    place = -1
+    for turn, key in enumerate(keys):
+        place = places.get(key, place)
+        ranks.append((place, turn))
+    order = sorted(range(len(keys)), key=ranks.__getitem__)
+    entries[:] = [part for turn in order for part in entries[2 * turn : 2 * turn + 2]]
