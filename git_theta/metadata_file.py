@@ -100,9 +100,9 @@ def parse(data: bytes, known: dict[str, Entry] | None = None) -> Metadata:
         raise MetadataError("the metadata file lacks or repeats a comma between two groups")
     entries = tuple(_entry(text.removesuffix(","), number, known) for number, text in enumerate(texts, 5))
     metadata = Metadata(format_name, size, skeleton, entries)
-    _check_whole(metadata)
     if layout != metadata.layout_digest():
         raise MetadataError(_MIXED)
+    _check_whole(metadata)
     return metadata
 
 

@@ -503,12 +503,19 @@ def test_name_that_looks_like_a_conflict_marker_is_a_name() -> None:
 
 
 def test_groups_that_were_left_out_or_repeated_or_swapped_leave_a_trace() -> None:
-    refused(edit(lambda lines: lines.pop(4)), "add up")
-    refused(edit(lambda lines: lines.insert(5, lines[4])), "twice")
-    refused(edit(lambda lines: lines.insert(5, lines[4].replace(b"bias", b"more"))), "add up")
+    mixed = ("mixes lines of two versions", "git add FILE")
+    refused(edit(lambda lines: lines.pop(4)), *mixed)
+    refused(edit(lambda lines: lines.insert(5, lines[4])), *mixed)
+    refused(edit(lambda lines: lines.insert(5, lines[4].replace(b"bias", b"more"))), *mixed)
     refused(edit(lambda lines: lines.pop(3)))
     refused(edit(lambda lines: lines.reverse()))
-    refused(edit(lambda lines: lines.insert(4, lines.pop(5))), "mixes lines of two versions", "or places")
+    refused(edit(lambda lines: lines.insert(4, lines.pop(5))), *mixed, "or places")
+
+
+def test_a_file_that_fits_its_skeleton_and_not_itself_is_refused() -> None:
+    refused(serialize(replace(EXAMPLE, size=EXAMPLE.size + 1)), "add up")
+    twice = replace(EXAMPLE, entries=(*EXAMPLE.entries, EXAMPLE.entries[0]))
+    refused(serialize(replace(twice, size=twice.size + twice.entries[0].nbytes)), "twice")
 
 
 @pytest.mark.parametrize(
@@ -660,8 +667,8 @@ def test_lines_that_are_known_give_the_same_groups_and_no_other_file_is_taken_fo
     assert again == first
     assert all(one is other for one, other in zip(first.entries, again.entries, strict=True))
     for damaged, said in (
-        (edit(lambda lines: lines.insert(5, lines[4])), "names a group twice"),
-        (edit(lambda lines: lines.pop(4)), "add up"),
+        (edit(lambda lines: lines.insert(5, lines[4])), "mixes lines"),
+        (edit(lambda lines: lines.pop(4)), "mixes lines"),
         (change('"dtype"', '"kind"'), "line 5 of the metadata file is malformed"),
     ):
         with pytest.raises(MetadataError, match=said):
