@@ -9,10 +9,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from fnmatch import fnmatchcase
 from typing import Final
 
-from git_theta.merges.decisions import Conflict, Decision
+from git_theta.merges.decisions import Conflict, Decision, is_named
 from git_theta.merges.fitting import inputs
 
 _NUMBER: Final = re.compile(r"(?<![^./])[0-9]+(?![^./])")
@@ -106,8 +105,9 @@ class Session:
 
     @property
     def useful(self) -> tuple[str, ...]:
-        """The methods that fit the current conflict, then those that fit only others that remain."""
-        return tuple(dict.fromkeys(name for conflict in self.remaining for name in self.fits[conflict.name]))
+        """The methods that fit the current conflict, then those that fit only others: what is decided can be, anew."""
+        listed = (*self.remaining, *self.conflicts)
+        return tuple(dict.fromkeys(name for conflict in listed for name in self.fits[conflict.name]))
 
     def reached(self, scope: Scope) -> tuple[Conflict, ...]:
         """The conflicts that a scope reaches from the current one, in file order."""
@@ -152,4 +152,4 @@ def fold(name: str) -> str:
 
 
 def _matching(pattern: str, conflicts: Iterable[Conflict]) -> tuple[Conflict, ...]:
-    return tuple(conflict for conflict in conflicts if fnmatchcase(conflict.name, pattern))
+    return tuple(conflict for conflict in conflicts if is_named(conflict.name, pattern))

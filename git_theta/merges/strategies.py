@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import Final
 
 from git_theta.errors import MergeError
 from git_theta.merges import MergeMethod
-from git_theta.merges.decisions import Clash, Conflict, Decision
+from git_theta.merges.decisions import Clash, Conflict, Decision, is_named
 from git_theta.merges.draws import SEED
 from git_theta.merges.fitting import ROWS, inputs, misfit
 from git_theta.merges.layers import Gradient, Layers
@@ -54,7 +53,7 @@ class Rule:
     """What is done with groups (or texts) whose names match a pattern.
 
     Attributes:
-        pattern: as `fnmatch` has it; case counts, and "*" crosses dots and slashes.
+        pattern: see `is_named`; case counts, and "*" crosses dots and slashes.
         choice: how they are settled.
         place: where the pattern is written, for messages.
     """
@@ -126,7 +125,7 @@ class Strategy:
         """
         known = list(names)
         for rule in self.rules:
-            if not any(fnmatchcase(name, rule.pattern) for name in known):
+            if not any(is_named(name, rule.pattern) for name in known):
                 raise MergeError(f"{rule.place}no group of the checkpoint matches {rule.pattern!r}")
 
     def settle(self, conflicts: Sequence[Conflict], names: Iterable[str]) -> Answer:
@@ -168,7 +167,7 @@ class Strategy:
     def _choices(self, conflict: Conflict) -> list[Choice]:
         """What may settle a conflict, best first."""
         rules = self.texts if conflict.clash is Clash.TEXT else self.rules
-        named = [rule.choice for rule in rules if fnmatchcase(conflict.name, rule.pattern)][:1]
+        named = [rule.choice for rule in rules if is_named(conflict.name, rule.pattern)][:1]
         default = [self.default] if self.default is not None and not (named and conflict.clash is Clash.VALUES) else []
         kind = [Choice(self.otherwise[conflict.clash])] if conflict.clash in self.otherwise else []
         rest = [Choice(self.otherwise[None])] if None in self.otherwise else []

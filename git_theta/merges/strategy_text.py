@@ -52,7 +52,8 @@ def compose(
 ) -> str:
     """The text that `parse_strategy` reads, of a method or a recipe and what is said besides."""
     words = [f"{name}={value}" for name, value in given] + ([] if seed is None else [f"{SEED.name}={seed}"])
-    return " ".join([*words, f"{RECIPE}{recipe}"] if recipe is not None else [method or LEAVE, *words])
+    name = LEAVE if method is None else method
+    return " ".join([*words, f"{RECIPE}{recipe}"] if recipe is not None else [name, *words])
 
 
 def _of_method(name: str, pairs: Mapping[str, str], methods: Family[MergeMethod]) -> Strategy:

@@ -111,6 +111,7 @@ def test_what_git_does_not_know_is_an_error_as_git_has_it(repo: Repo, name: str)
     ("arguments", "message"),
     [
         (["b1", "--method", "tise"], "unknown merge method 'tise'"),
+        (["b1", "--method", ""], "the strategy is empty: name a merge method"),
         (["b1", "--method", "ties", "--param", "density=2"], "density must be a number from 0 to 1"),
         (["b1", "--method", "ties", "--param", "density"], "--param 'density': write NAME=VALUE"),
         (["b1", "--method", "ties", "--param", "texts=ours"], "--param 'texts=ours': write NAME=VALUE"),

@@ -165,3 +165,16 @@ def test_when_all_is_decided_nothing_is_reached_and_undo_goes_back() -> None:
 )
 def test_a_kind_has_a_star_for_each_number(name: str, kind: str) -> None:
     assert fold(name) == kind
+
+
+def test_a_name_with_brackets_is_a_pattern_for_itself() -> None:
+    state = session("list[0]", "list0", "x")
+    assert [found.name for found in state.reached(glob("list[0]"))] == ["list[0]", "list0"]
+
+
+def test_methods_that_fit_only_what_is_decided_are_there_to_decide_it_anew() -> None:
+    state = session("epoch", "h.0.bias").decide(Decision("average"), glob("h.0.bias"))
+    assert left(state) == ["epoch"]
+    assert state.useful == FLOATS
+    again = state.decide(Decision("ties"), glob("h.0.bias"))
+    assert again.decisions["h.0.bias"] == Decision("ties")
