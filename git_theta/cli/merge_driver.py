@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from git_theta.cli.boundary import complain
+from git_theta.cli.interrupting import ending_soon
 from git_theta.cli.strategies import chosen
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import MetadataError, StoreError
@@ -43,7 +44,8 @@ def command(ancestor: Path, ours: Path, theirs: Path, path: str, marker_size: in
     is_for_a_worktree = _is_for_a_worktree(workspace)
     merger = replace(workspace.merger, handover=workspace.handover if is_for_a_worktree else None)
     reasons: list[str] = []
-    outcome = merger.merge(versions, chosen(workspace, versions, path, explain=reasons.append), path)
+    with ending_soon():
+        outcome = merger.merge(versions, chosen(workspace, versions, path, explain=reasons.append), path)
     if outcome.metadata is None:
         why = f" ({'; '.join(reasons)})" if reasons else ""
         complain(f"{path}: {_described(outcome.unsettled)}{why}; the worktree keeps ours: settle it with {_how(path)}")

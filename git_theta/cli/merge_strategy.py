@@ -11,6 +11,7 @@ import click
 
 from git_theta.cli import strategies
 from git_theta.cli.boundary import complain
+from git_theta.cli.interrupting import ending_soon
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import GitError, ThetaError, UsageError
 from git_theta.flows.fetch import fetch
@@ -40,7 +41,8 @@ def command(arguments: tuple[str, ...]) -> int:
         _check_index(workspace)
         found = survey(workspace.repository, sides_of(workspace.repository, commits), workspace.merger)
         reasons: dict[str, str] = {}
-        with Trees.beside(workspace.repository, workspace.store.temporary_directory(), keep=True) as trees:
+        place = workspace.store.temporary_directory()
+        with Trees.beside(workspace.repository, place, keep=True) as trees, ending_soon():
             joined = join(found, trees, workspace.merger, partial(_settle, workspace, found, reasons))
         if joined.tree is None:
             _complain(found, joined, reasons)

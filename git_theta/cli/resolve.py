@@ -11,6 +11,7 @@ import click
 
 from git_theta.cli import strategies
 from git_theta.cli.boundary import complain, printable
+from git_theta.cli.interrupting import ending_soon
 from git_theta.cli.paths import from_top
 from git_theta.cli.strategies import Said, strategy_options
 from git_theta.cli.workspace import Workspace
@@ -57,7 +58,8 @@ def command(paths: tuple[Path, ...], sides: tuple[str, ...], force: bool, **opti
         for each in found:
             _check_worktree(index, each)
     reasons: dict[str, str] = {}
-    settled = {each.path: _resolved(workspace, each, said, reasons) for each in found}
+    with ending_soon():
+        settled = {each.path: _resolved(workspace, each, said, reasons) for each in found}
     left = {path: result.unsettled for path, result in settled.items() if result.unsettled}
     for path, names in left.items():
         why = f" ({reasons[path]})" if path in reasons else ""

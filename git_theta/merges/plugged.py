@@ -39,13 +39,14 @@ def guarded(name: str) -> Iterator[None]:
     as it is, is the merged file.
 
     Raises:
-        PluginError: it raised something; what says that there is no result, or no memory, is passed on.
+        PluginError: it raised something; what says that there is no result, or no memory, is passed on, and so is an
+            interruption.
     """
     try:
         yield
-    except (ThetaError, MemoryError):
+    except (ThetaError, MemoryError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise PluginError(f"the merge method {name} failed: {type(error).__name__}: {error}") from error
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from git_theta.errors import MergeError
 from git_theta.merges import Array, Draw, MergeMethod, Method
 from git_theta.merges.numerics import Floats, around
 from git_theta.merges.parameters import Kind, Parameter, Params
@@ -53,11 +54,24 @@ def _changes(values: Array, base: Array) -> Array:
     return change if base.dtype == np.float64 else change.astype(np.float32)
 
 
+def _decomposed(matrix: Array) -> tuple[Array, Array, Array]:
+    """Left vectors, singular values and right vectors.
+
+    Raises:
+        MergeError: there is no end to it, as where a change is larger than its dtype can say.
+    """
+    try:
+        left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    except np.linalg.LinAlgError:
+        raise MergeError("the changes are too large for a singular value decomposition: take one side") from None
+    return left, values, right
+
+
 def _leading(inputs: Sequence[Array], base: Array) -> Array:
     rank = min(base.shape) // len(inputs)
     lefts, values, rights = [], [], []
     for side in inputs:
-        left, value, right = np.linalg.svd(_changes(side, base), full_matrices=False)
+        left, value, right = _decomposed(_changes(side, base))
         lefts.append(left[:, :rank])
         values.append(value[:rank])
         rights.append(right[:rank])
@@ -67,7 +81,7 @@ def _leading(inputs: Sequence[Array], base: Array) -> Array:
 
 def _orthogonal(matrix: Array) -> Array:
     """The nearest matrix with orthogonal columns or rows."""
-    left, _, right = np.linalg.svd(matrix, full_matrices=False)
+    left, _, right = _decomposed(matrix)
     return np.asarray(left @ right)
 
 
@@ -75,7 +89,7 @@ def _even(inputs: Sequence[Array], base: Array) -> Array:
     total = _changes(inputs[0], base)
     for side in inputs[1:]:
         total = total + _changes(side, base)
-    left, values, right = np.linalg.svd(total, full_matrices=False)
+    left, values, right = _decomposed(total)
     # What is 0 but for rounding has no direction, so it cannot be raised to the mean.
     rank = int(np.count_nonzero(values > values[0] * max(total.shape) * np.finfo(total.dtype).eps))
     if not rank:

@@ -15,7 +15,7 @@ import pytest
 from git_theta.metadata_file import parse
 from git_theta.store.objects import ObjectStore
 from tests.e2e.forks import FILE, Fork, different, groups, saved
-from tests.helpers import Repo, safetensors_bytes
+from tests.helpers import TIMEOUT, Repo, safetensors_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,20 +152,61 @@ def test_objects_of_the_other_side_are_fetched(fork: Fork) -> None:
     fork.finish()
 
 
+METHOD = """
+import time
+from pathlib import Path
+from git_theta.merges import Method
+mine = Method("leaves", lambda *_: leave())
+def leave():
+    """
+
+
+def with_method(folder: Path, code: str) -> dict[str, str | None]:
+    """The environment in which a merge method of somebody decides: the code of its module, which may end `METHOD`."""
+    (folder / "theta_leaves.py").write_text(code)
+    about = folder / "theta_leaves-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theta_leaves\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[git_theta.plugins.merges]\nleaves = theta_leaves:mine\n")
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"PYTHONPATH": path, "GIT_THETA_MERGE": "leaves"}
+
+
+def test_merge_method_that_never_ends_ends_with_the_merge_that_is_interrupted(fork: Fork, tmp_path: Path) -> None:
+    """Ctrl-C reaches git, which ends at once, and its driver, which nobody could reach any more if it went on."""
+    started = tmp_path / "started"
+    code = f"with Path({str(started)!r}).open('a') as file: file.write('x')\n    time.sleep(600)\n"
+    environment = {**os.environ, **with_method(tmp_path, METHOD + code)}
+    fork.branch("other", a=2)
+    fork.on("attn")
+    with subprocess.Popen(
+        ["git", "merge", "--no-edit", "other"],
+        cwd=fork.repo.path,
+        env={name: value for name, value in environment.items() if value is not None},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        end = time.monotonic() + TIMEOUT
+        while not started.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=TIMEOUT)  # until everybody has closed it
+    assert said == "git-theta: interrupted\n"
+    assert process.returncode == -signal.SIGINT
+    for left in fork.repo.path.glob(".merge_file_*"):  # git's own
+        left.unlink()
+    fork.settled(a=1)
+
+
 @pytest.mark.parametrize("when", ["import", "merge"])
 def test_merge_method_that_exits_is_a_conflict(fork: Fork, tmp_path: Path, when: str) -> None:
     """Git takes an exit code of 0 for a merge, and the file as it is, which is ours, for its result."""
     line = "raise SystemExit(0)\n"
-    code = "from git_theta.merges import Method\n\ndef leave(*_):\n    " + line + "\nmine = Method('leaves', leave)\n"
-    (tmp_path / "theta_leaves.py").write_text(line if when == "import" else code)
-    folder = tmp_path / "theta_leaves-1.dist-info"
-    folder.mkdir()
-    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: theta_leaves\nVersion: 1\n")
-    (folder / "entry_points.txt").write_text("[git_theta.plugins.merges]\nleaves = theta_leaves:mine\n")
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = with_method(tmp_path, line if when == "import" else METHOD + line)
     fork.branch("other", a=2, m=2)
     fork.on("attn")
-    said = fork.git("merge", "--no-edit", "other", check=False, env={"PYTHONPATH": path, "GIT_THETA_MERGE": "leaves"})
+    said = fork.git("merge", "--no-edit", "other", check=False, env=environment)
     assert said.code == 1
     (line,) = (line for line in said.text.splitlines() if line.startswith("git-theta: "))
     assert "SystemExit: 0" in line

@@ -125,6 +125,13 @@ def test_tsv_m_keeps_changes_in_different_directions_whole() -> None:
     np.testing.assert_allclose(merge_arrays("tsv_m", [one, two], base), one + two, atol=1e-12)
 
 
+@pytest.mark.parametrize("method", ["tsv_m", "iso_c"])
+def test_changes_that_are_too_large_to_be_decomposed_are_refused(method: str) -> None:
+    base = np.full((3, 3), -3e38, np.float32)
+    with pytest.raises(MergeError, match="too large for a singular value decomposition: take one side"):
+        merge_arrays(method, [-base, -base], base)
+
+
 def test_iso_c_makes_singular_values_equal() -> None:
     base, one, two = values(3, (5, 7))
     change = merge_arrays("iso_c", [one, two], base, scaling_factor=2) - base
