@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
@@ -89,14 +89,14 @@ class Mixing(Protocol):
 class Ordered(Protocol):
     """What a format may have besides whose files have an order of keys that is not the order of the groups."""
 
-    def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, like: bytes) -> Iterator[bytes]:
-        """The bytes of a new file, as `Format.write` makes it, but with its keys in the order of another file's.
+    def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, models: Sequence[bytes]) -> Iterator[bytes]:
+        """The bytes of a new file, as `Format.write` makes it, but with its keys in the order of other files'.
 
         Args:
-            groups: by name, in the order wanted.
+            groups: by the names that they have in that order, in the order wanted.
             skeleton: of a file of the same format, whose other content is kept.
-            like: skeleton of the file whose order is followed. Keys that it has not stay behind those that they are
-                behind.
+            models: skeletons of the files whose order is followed, one after the other: the last counts most. Keys that
+                one does not have stay behind those that they are behind.
         """
 
 

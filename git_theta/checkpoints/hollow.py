@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from git_theta import tensors
@@ -24,7 +24,7 @@ def write_hollow(
     shapes: Shapes,
     skeleton: bytes,
     donors: Mapping[str, bytes] | None = None,
-    like: bytes | None = None,
+    models: Sequence[bytes] = (),
 ) -> tuple[Layout, bytes]:
     """The layout and the skeleton of the file that a format writes for groups of given dtypes and shapes.
 
@@ -33,7 +33,7 @@ def write_hollow(
         shapes: of the groups.
         skeleton: of a file of the same format, whose other content is kept.
         donors: skeletons that values (that are no groups) are taken from, by name; see `checkpoints.Mixing`.
-        like: skeleton of the file whose order of keys is followed, if the format has one; see `checkpoints.Ordered`.
+        models: skeletons of files whose order of keys is followed, if the format has one; see `checkpoints.Ordered`.
 
     Raises:
         PluginError: the format cannot write such a file, or writes another one.
@@ -46,8 +46,8 @@ def write_hollow(
     groups = {name: Values(*shape, zeros[: tensors.nbytes(*shape)]) for name, shape in shapes.items()}
     if donors and isinstance(member, Mixing):
         source = _as_source(member.write_mixed(groups, skeleton, donors))
-    elif not donors and like is not None and isinstance(member, Ordered):
-        source = _as_source(member.write_ordered(groups, skeleton, like))
+    elif not donors and models and isinstance(member, Ordered):
+        source = _as_source(member.write_ordered(groups, skeleton, models))
     elif not donors:
         source = _as_source(member.write(groups, skeleton))
     else:

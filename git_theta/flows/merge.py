@@ -169,7 +169,7 @@ class _Merge:
     def plan(self) -> Plan:
         """See `Merger.plan`."""
         outside = self._structure.plan()
-        return Plan(() if outside.is_whole else plan_groups(self._structure.untied()), outside)
+        return Plan(() if outside.is_whole else plan_groups(self._structure.ties.untied()), outside)
 
     def applied(self, plan: Plan, decided: Mapping[str, Decision]) -> Metadata:
         """The merged checkpoint; the cache knows it afterwards."""
@@ -180,6 +180,7 @@ class _Merge:
                 return self._whole(outside.version)
             checksums: dict[str, int] = {}
             entries = self._entries(plan, decided, checksums if self._structure.has_checksums(outside) else None)
+            entries = self._structure.ties.named(outside.version, entries)
             placed = self._structure.place(outside, entries, lambda entry: self._checksum(entry, checksums))
         except (MergeError, PluginError) as error:
             raise type(error)(f"{self._path}: {error}") from error

@@ -16,7 +16,7 @@ torch: Any = pytest.importorskip("torch")
 def arranged(content: Any, like: Any) -> Any:
     """A file in the order of another one."""
     data = save(content)
-    new = TorchZip().write_ordered(groups_of(data), skeleton_of(data), skeleton_of(save(like)))
+    new = TorchZip().write_ordered(groups_of(data), skeleton_of(data), [skeleton_of(save(like))])
     return load(b"".join(new))
 
 
@@ -77,3 +77,19 @@ def test_what_contains_itself_is_ordered_once() -> None:
     found = arranged(content, like)
     assert list(found) == ["b", "a", "self"]
     assert found["self"][0] is found
+
+
+def test_keys_that_the_last_file_does_not_have_follow_the_one_before() -> None:
+    data = save(of("xayb"))
+    models = [skeleton_of(save(of(names))) for names in ("yabx", "ba")]
+    again = load(b"".join(TorchZip().write_ordered(groups_of(data), skeleton_of(data), models)))
+    assert told(again) == "yb" + "xa"
+
+
+def test_a_tied_group_is_called_by_its_first_place_in_the_new_order() -> None:
+    values = torch.ones(3)
+    data, model = save({"emb": values, "head": values}), save({"head": values, "emb": values})
+    (group,) = groups_of(data).values()
+    new = b"".join(TorchZip().write_ordered({"head": group}, skeleton_of(data), [skeleton_of(model)]))
+    assert list(groups_of(new)) == ["head"]
+    assert list(load(new)) == ["head", "emb"]

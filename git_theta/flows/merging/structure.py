@@ -20,6 +20,7 @@ from git_theta.errors import MergeError, NotThisFormatError, PluginError
 from git_theta.flows.merging import stand_ins
 from git_theta.flows.merging.plan import OURS, STRUCTURE, Versions, identity
 from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
+from git_theta.flows.merging.ties import Places, Ties
 from git_theta.layout import Layout
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import Entry, Metadata
@@ -70,7 +71,11 @@ class Placed:
 
 
 class Structure:
-    """What the versions of a merge are outside of their groups' values."""
+    """What the versions of a merge are outside of their groups' values.
+
+    Attributes:
+        ties: their tied groups.
+    """
 
     def __init__(self, versions: Versions, formats: Family[Format], skeleton_of: Callable[[Metadata], bytes]) -> None:
         """Args: versions: to merge; formats: that there are; skeleton_of: reads the skeleton of a version."""
@@ -78,7 +83,8 @@ class Structure:
         self._all = versions.all()
         self._formats = formats
         self._skeleton_of = skeleton_of
-        self._contents: dict[tuple[int, bool], Hashable] = {}
+        self._contents: dict[tuple[int, ...], Hashable] = {}
+        self.ties = Ties(versions, self._places_of)
 
     def plan(self) -> Outside:
         """What becomes of all that is no group."""
@@ -101,7 +107,8 @@ class Structure:
             return Outside(version)
         if texts is not None and self._can_mix():
             return Outside(OURS, texts.sides, texts.conflicts)
-        version = self._choose([self._content(number, in_order=True) for number in range(len(self._all))])
+        ancestor = () if self._versions.lineage.ancestor is None else (self._versions.lineage.ancestor,)
+        version = self._choose([self._content(number, *ancestor, OURS) for number in range(len(self._all))])
         return self._open() if version is None else Outside(version)
 
     def place(self, outside: Outside, entries: Sequence[Entry], checksum: Checksum) -> Placed:
@@ -135,32 +142,8 @@ class Structure:
         name = self._all[OURS if outside.version is None else outside.version].format
         return has_checksums(self._formats, name)
 
-    def untied(self) -> Versions:
-        """The versions, with a group at each place at which the ancestor has a tied one, and a side one of its own.
-
-        So a side that unties groups is no side that adds one: what the others did to the tied group, they did to both.
-        """
-        ancestor = self._versions.ancestor
-        sides = self._versions.sides
-        names = {entry.name for side in sides for entry in side.entries}
-        if ancestor is None or names <= ancestor.by_name().keys():
-            return self._versions
-        wanted = names & self._ties_of(ancestor).keys() - ancestor.by_name().keys()
-        if not wanted:
-            return self._versions
-        return Versions(
-            self._with_tied(ancestor, wanted),
-            tuple(self._with_tied(side, wanted) for side in sides),
-            {pair: None if old is None else self._with_tied(old, wanted) for pair, old in self._versions.pairs.items()},
-        )
-
-    def _with_tied(self, metadata: Metadata, names: set[str]) -> Metadata:
-        known, ties = metadata.by_name(), self._ties_of(metadata)
-        missing = [name for name in sorted(names) if ties.get(name) in known and name not in known]
-        more = (replace(known[ties[name]], name=name) for name in missing)
-        return replace(metadata, entries=(*metadata.entries, *more))
-
-    def _ties_of(self, metadata: Metadata) -> Mapping[str, str]:
+    def _places_of(self, metadata: Metadata) -> Places:
+        """The other places of a version's tied groups."""
         member = self._installed(metadata.format)
         if not isinstance(member, Tied):
             return {}
@@ -223,29 +206,30 @@ class Structure:
                 pass  # It is compared as it is.
         return metadata.skeleton.digest
 
-    def _content(self, number: int, *, in_order: bool = False) -> Hashable:
+    def _content(self, number: int, *models: int) -> Hashable:
         """What is outside of the groups, as the format writes it around those that all versions have.
 
         Args:
             number: of the version.
-            in_order: whether to overlook that its keys may have another order than ours.
+            models: versions whose order its keys are given, one after the other; none to see what order they have.
         """
-        if (number, in_order) not in self._contents:
+        if (number, *models) not in self._contents:
             metadata = self._all[number]
-            like = self._skeleton_of(self._all[OURS]) if in_order else None
+            shapes = self._common(models[-1] if models else number)
+            skeletons = [self._skeleton_of(self._all[model]) for model in models]
             try:
-                layout, skeleton = self._hollow(
-                    metadata.format, self._common(), self._skeleton_of(metadata), None, like
-                )
-                self._contents[number, in_order] = layout, tensors.digest(skeleton)
+                layout, skeleton = self._hollow(metadata.format, shapes, self._skeleton_of(metadata), models=skeletons)
+                self._contents[number, *models] = layout, tensors.digest(skeleton)
             except _FAILURES:
-                self._contents[number, in_order] = self._comparable(metadata)
-        return self._contents[number, in_order]
+                self._contents[number, *models] = self._comparable(metadata)
+        return self._contents[number, *models]
 
-    def _common(self) -> Shapes:
-        """The groups that all versions have, with one dtype and shape."""
-        shared = set.intersection(*({_shape(entry) for entry in metadata.entries} for metadata in self._all))
-        return {entry.name: (entry.dtype, entry.shape) for entry in self._all[OURS].entries if _shape(entry) in shared}
+    def _common(self, number: int) -> Shapes:
+        """The groups that all versions have, with one dtype and shape, by the names that one has for them."""
+        alike = self.ties.alike
+        shared = set.intersection(*({_shape(entry) for entry in metadata.entries} for metadata in alike))
+        entries = self.ties.named(number, [entry for entry in alike[OURS].entries if _shape(entry) in shared])
+        return {entry.name: (entry.dtype, entry.shape) for entry in entries}
 
     def _texts(self) -> MergedTexts | None:
         """The values that are no groups, merged; None if a format cannot tell them."""
@@ -272,7 +256,7 @@ class Structure:
 
     def _can_mix(self) -> bool:
         """Whether values by name and the order of keys are all that differs, and the format can take such values."""
-        name, ours, common = self._all[OURS].format, self._texts_of(self._all[OURS]), self._common()
+        name, ours, common = self._all[OURS].format, self._texts_of(self._all[OURS]), self._common(OURS)
         if not isinstance(self._installed(name), Mixing) or ours is None:
             return False
         for number, metadata in enumerate(self._all):
@@ -283,7 +267,7 @@ class Structure:
                 layout, mixed = self._hollow(name, common, self._skeleton_of(self._all[OURS]), donors)
             except _FAILURES:
                 return False
-            if (layout, tensors.digest(mixed)) != self._content(number, in_order=True):
+            if (layout, tensors.digest(mixed)) != self._content(number, OURS):
                 return False
         return True
 
@@ -355,11 +339,11 @@ class Structure:
         shapes: Shapes,
         skeleton: bytes,
         donors: Mapping[str, bytes] | None = None,
-        like: bytes | None = None,
+        models: Sequence[bytes] = (),
     ) -> tuple[Layout, bytes]:
         """What a format writes; see `hollow.write_hollow`."""
         with self._guarded(name, "write"):
-            return write_hollow(self._formats.get(name), shapes, skeleton, donors, like)
+            return write_hollow(self._formats.get(name), shapes, skeleton, donors, models)
 
     def _guarded(self, name: str, action: str) -> AbstractContextManager[None]:
         """Turns what a plug-in raises into our errors."""

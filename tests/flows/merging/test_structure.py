@@ -323,6 +323,43 @@ def test_tie_that_one_side_made_stays_beside_a_group_that_the_other_added(torch_
     assert world.asked == ()
 
 
+def test_tied_group_that_a_side_calls_by_another_place_stays_at_all_of_them(torch_world: World) -> None:
+    """The first place gives the name, so the order of the keys decides of it."""
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    base = world.clean(torch_bytes({"emb": a, "head": a, "b": b}))
+    more = world.clean(torch_bytes({"emb": a, "head": a, "b": b + 1, "more": b + 2}))
+    moved, changed = a + 1, a + 3
+    other = world.clean(torch_bytes({"head": moved, "emb": moved, "b": b}))
+    for sides in ((more, other), (other, more)):
+        found = loaded(world.smudge(world.merged(base, *sides)))
+        assert world.asked == ()
+        assert sorted(found) == ["b", "emb", "head", "more"]
+        assert torch.equal(found["emb"], moved)
+        assert found["head"].data_ptr() == found["emb"].data_ptr()
+        assert torch.equal(found["b"], b + 1)
+        assert torch.equal(found["more"], b + 2)
+    third = world.clean(torch_bytes({"emb": changed, "head": changed, "b": b}))
+    assert world.merge(base, other, third).metadata is None
+    assert [(conflict.name, conflict.clash) for conflict in world.asked] == [("emb", Clash.VALUES)]
+    found = loaded(world.smudge(world.merged(base, other, third, by="average")))
+    assert list(found) == ["head", "emb", "b"]
+    assert torch.allclose(found["emb"], a + 2)
+    assert found["head"].data_ptr() == found["emb"].data_ptr()
+
+
+def test_place_that_one_side_took_from_a_tied_group_is_gone_whatever_order_the_others_have(torch_world: World) -> None:
+    world = torch_world
+    a, b = tensor(40, 30, seed=1), tensor(50, seed=2)
+    base = world.clean(torch_bytes({"emb": a, "head": a, "b": b}))
+    ours = world.clean(torch_bytes({"b": b + 1, "head": a, "emb": a, "more": b}))
+    theirs = world.clean(torch_bytes({"emb": a, "b": b}))
+    found = loaded(world.smudge(world.merged(base, ours, theirs)))
+    assert world.asked == ()
+    assert sorted(found) == ["b", "emb", "more"]
+    assert torch.equal(found["b"], b + 1)
+
+
 @pytest.mark.parametrize("kind", ["the same", "a view", "a parameter"])
 def test_change_of_a_tied_group_is_one_of_both_where_the_other_side_unties_them(torch_world: World, kind: str) -> None:
     world = torch_world
