@@ -5,7 +5,9 @@ Every call names our store as its storage directory, so that git-lfs reads and w
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,12 @@ from git_theta.store.objects import ObjectStore
 
 _STANDARD_ERROR: Final = 2
 """Where git-lfs shows its progress: the standard output may be a filter's."""
+
+_REFUSED: Final = b"Uploading failed"
+"""Git-lfs says so where a server answers an upload with 422 (unprocessable), and ends as if nothing had happened."""
+
+_SKIP: Final = "GIT_LFS_SKIP_SMUDGE"
+"""Tells git-lfs to leave its own files alone; objects of ours that are asked for would not come either."""
 
 _INSTALL: Final = "install git-lfs (https://git-lfs.com) and try again"
 
@@ -38,15 +46,18 @@ class Lfs:
             TransferError: git-lfs is missing, or an upload failed.
         """
         self._require("push to")
-        oids = "".join(f"{ref.oid}\n" for ref in refs)
-        done = subprocess.run(
-            ["git", *self._options(), "lfs", "push", "--object-id", remote, "--stdin"],
-            cwd=self.cwd,
-            input=oids.encode(),
-            stdout=_STANDARD_ERROR,
-            check=False,
-        )
-        if done.returncode:
+        arguments = ["git", *self._options(), "lfs", "push", "--object-id", remote, "--stdin"]
+        is_refused = False
+        with tempfile.TemporaryFile() as oids:
+            oids.writelines(f"{ref.oid}\n".encode() for ref in refs)
+            oids.seek(0)
+            with subprocess.Popen(
+                arguments, cwd=self.cwd, stdin=oids, stdout=_STANDARD_ERROR, stderr=subprocess.PIPE
+            ) as process:
+                for line in cast("BinaryIO", process.stderr):
+                    os.write(_STANDARD_ERROR, line)
+                    is_refused |= _REFUSED in line
+        if process.returncode or is_refused:
             raise TransferError(f"git-lfs could not upload all {len(refs)} objects to {remote} (see above)")
 
     def fetch(self, refs: Sequence[ObjectRef], remote: str | None) -> None:
@@ -77,7 +88,10 @@ class Lfs:
     def _filter_process(self, remote: str | None) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         """A `git lfs filter-process` that has been greeted: the streams to it and from it."""
         arguments = ["git", *self._options(), *self._choose(remote), "lfs", "filter-process"]
-        with subprocess.Popen(arguments, cwd=self.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        variables = {name: value for name, value in os.environ.items() if name != _SKIP}
+        with subprocess.Popen(
+            arguments, cwd=self.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables
+        ) as process:
             outgoing, incoming = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
             outgoing.write(frame_texts("git-filter-client", "version=2"))
             outgoing.flush()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from dulwich.lfs_server import run_lfs_server
+from dulwich.lfs_server import LFSRequestHandler, run_lfs_server
 
 from tests.helpers import Repo, safetensors_bytes
 
@@ -111,6 +111,16 @@ def test_http_server_round_trip(author: Repo, bare: Path, server: Server, tmp_pa
     assert other.status() == ""
 
 
+def test_what_skips_the_files_of_git_lfs_does_not_skip_ours(
+    author: Repo, bare: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
+    author.commit("where objects are")
+    author.git("push", "-q", "origin", "main")
+    monkeypatch.setenv("GIT_LFS_SKIP_SMUDGE", "1")
+    assert clone(bare, tmp_path / "clone").read(FILE) == author.read(FILE)
+
+
 def test_only_new_objects_are_uploaded(author: Repo, server: Server) -> None:
     author.git("config", "lfs.url", server.url)
     author.git("push", "-q", "-u", "origin", "main")
@@ -160,6 +170,18 @@ def test_failed_upload_fails_the_push(author: Repo, bare: Path, server: Server) 
     pushed = author.git("push", "-q", "origin", "main", check=False)
     assert pushed.returncode != 0
     assert "git-theta: git-lfs could not upload" in pushed.stderr
+    assert Repo(bare).git("for-each-ref").stdout == ""
+
+
+def test_upload_that_git_lfs_takes_for_a_success_fails_the_push(
+    author: Repo, bare: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author.git("config", "lfs.url", server.url)
+    monkeypatch.setattr(LFSRequestHandler, "handle_upload", lambda self: self.send_error(422, "Unprocessable"))
+    pushed = author.git("push", "-q", "origin", "main", check=False)
+    assert pushed.returncode != 0
+    assert "git-theta: git-lfs could not upload" in pushed.stderr
+    assert "lfs.contenttype" in pushed.stderr  # What git-lfs says is passed on.
     assert Repo(bare).git("for-each-ref").stdout == ""
 
 
