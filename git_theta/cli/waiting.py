@@ -21,6 +21,7 @@ class Waiting:
     workspace: Workspace
     _waiting: dict[str, Kept] = field(default_factory=dict)
     _ready: dict[str, Kept] = field(default_factory=dict)
+    _asked: set[ObjectRef] = field(default_factory=set)
 
     def takes(self, path: str, kept: Kept) -> bool:
         """Whether a checkpoint has to wait; then it does."""
@@ -30,16 +31,20 @@ class Waiting:
         return True
 
     def bring(self) -> list[str]:
-        """Bring the objects of all that waits, as far as they can be had; returns the paths, which wait no more."""
-        paths = list(self._waiting)
-        refs = [ref for kept in self._waiting.values() for ref in self._missing(kept)]
-        self._ready.update(self._waiting)
-        self._waiting.clear()
+        """Bring the objects of what waits, as far as they can be had; returns paths that wait no more.
+
+        What cannot be made comes when nothing else waits: git takes no more after it.
+        """
+        refs = [ref for kept in self._waiting.values() for ref in self._missing(kept) if ref not in self._asked]
+        self._asked.update(refs)
         try:
             if refs:
                 self.workspace.bring(refs)
         except ThetaError as error:
             complain(f"warning: {error}")
+        paths = list(self._waiting)
+        paths = [path for path in paths if not self._missing(self._waiting[path])] or paths
+        self._ready.update({path: self._waiting.pop(path) for path in paths})
         return paths
 
     def pop(self, path: str) -> Kept | None:

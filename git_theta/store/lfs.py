@@ -87,7 +87,9 @@ class Lfs:
     @contextmanager
     def _filter_process(self, remote: str | None) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         """A `git lfs filter-process` that has been greeted: the streams to it and from it."""
-        arguments = ["git", *self._options(), *self._choose(remote), "lfs", "filter-process"]
+        # One object that cannot be had must not keep those away that come after it.
+        on = ["-c", "lfs.skipdownloaderrors=true"]
+        arguments = ["git", *self._options(), *on, *self._choose(remote), "lfs", "filter-process"]
         variables = {name: value for name, value in os.environ.items() if name != _SKIP}
         with subprocess.Popen(
             arguments, cwd=self.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from dulwich.lfs_server import LFSRequestHandler, run_lfs_server
 
+from git_theta.metadata_file import parse
 from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:
@@ -300,6 +301,15 @@ def test_server_is_asked_once_for_all_files_of_a_checkout(sharded: Repo, bare: P
         assert other.read(name) == sharded.read(name)
     assert other.status() == ""
     assert trace.read_text().count("exec: git-lfs filter-process") == 1
+
+
+def test_file_that_cannot_be_had_keeps_no_other_away(sharded: Repo, bare: Path, server: Server, tmp_path: Path) -> None:
+    names = [FILE, *(f"shard-{number}.safetensors" for number in range(4))]
+    lost = parse(sharded.git_bytes("cat-file", "-p", "HEAD:shard-1.safetensors")).objects()
+    server.objects()[next(iter(lost)).oid].unlink()
+    other = clone(bare, tmp_path / "clone", check=False)
+    assert [name for name in names if (other.path / name).exists()] == [FILE, names[1], *names[3:]]
+    assert all(other.read(name) == sharded.read(name) for name in [FILE, names[1], *names[3:]])
 
 
 def test_checkout_that_waits_in_vain_puts_all_files_back(
