@@ -29,9 +29,17 @@ chained="$(dirname "$0")/{_CHAINED}"
 if [ ! -x "$chained" ]; then
     exec git-theta pre-push "$@"
 fi
+# Some hooks look at their own name (husky): what a shell reads is read under the name that it had.
+chained() {{
+    case "$(head -n 1 "$chained")" in
+    "#!/bin/sh" | "#!/usr/bin/env sh") sh -c 'theta="$1"; shift; . "$theta"' "$0" "$chained" "$@" ;;
+    "#!/bin/bash" | "#!/usr/bin/env bash") bash -c 'theta="$1"; shift; . "$theta"' "$0" "$chained" "$@" ;;
+    *) "$chained" "$@" ;;
+    esac
+}}
 updates="$(cat; echo .)"
 updates="${{updates%.}}"
-printf '%s' "$updates" | "$chained" "$@" || exit $?
+printf '%s' "$updates" | chained "$@" || exit $?
 printf '%s' "$updates" | git-theta pre-push "$@"
 """
 
@@ -60,10 +68,11 @@ def install(repository: Repository) -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not _is_ours(hook) and os.path.lexists(hook):
-            if os.path.lexists(chained):
+            # `git lfs update --force` writes the hook anew that we call already.
+            if os.path.lexists(chained) and not _are_same(hook, chained):
                 raise GitError(f"both {hook} and {chained} exist: remove the one you do not need and try again")
-            hook.rename(chained)
-            moved = chained
+            moved = None if os.path.lexists(chained) else chained
+            hook.replace(chained)
         scripts.write(hook, _SCRIPT)
     except OSError as error:
         raise GitError(f"the pre-push hook cannot be written to {folder}: {error.strerror}") from error
@@ -84,6 +93,13 @@ def uninstall(repository: Repository) -> bool:
     except OSError as error:
         raise GitError(f"the pre-push hook in {folder} cannot be removed: {error.strerror}") from error
     return True
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    try:
+        return one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
 
 
 def _is_ours(hook: Path) -> bool:

@@ -224,6 +224,23 @@ def test_user_hook_in_another_language_gets_its_own_interpreter(scene: Scene) ->
     assert scene.push() == (0, scene.written_by("")[1:] + as_theta(scene.written_by("theta")))
 
 
+@pytest.mark.parametrize("shell", ["/bin/sh", "/usr/bin/env sh", "/bin/bash", "/usr/bin/env bash"])
+def test_user_hook_that_looks_at_its_own_name_finds_it(scene: Scene, shell: str) -> None:
+    """As husky's do: one script for all hooks, which runs the file of its name in the folder above."""
+    scene.repo.git("config", "core.hooksPath", ".husky/_")
+    folder = scene.repo.path / ".husky" / "_"
+    scene.user_hook("user", path=folder.parent / "pre-push")
+    runner = 'hook=$(dirname "$(dirname "$0")")/$(basename "$0")\n[ ! -f "$hook" ] && exit 0\nsh -e "$hook" "$@"\n'
+    folder.mkdir()
+    (folder / "h").write_text(runner + "exit $?\n")
+    (folder / "pre-push").write_text(f'#!{shell}\n. "$(dirname "$0")/h"')
+    (folder / "pre-push").chmod(0o755)
+    hooks.install(scene.repository)
+    assert scene.push() == (0, scene.written_by("user") + as_theta(scene.written_by("theta")))
+    scene.user_hook("user", path=folder.parent / "pre-push", status=7)
+    assert scene.push("origin", "main:other")[0] != 0
+
+
 def test_lfs_hook_still_uploads_what_is_kept_with_lfs(scene: Scene) -> None:
     scene.repo.git("lfs", "install", "--local")
     scene.repo.git("lfs", "track", "*.bin")
@@ -242,6 +259,18 @@ def test_lfs_installed_after_us_does_not_take_our_place(scene: Scene) -> None:
     hooks.install(scene.repository)
     scene.repo.git("lfs", "install", "--local", check=False)
     assert hooks.is_installed(scene.repository)
+
+
+def test_lfs_that_took_our_place_by_force_is_called_before_ours_again(scene: Scene) -> None:
+    """`git lfs install` advises to `git lfs update --force` where it finds our hook."""
+    scene.repo.git("lfs", "install", "--local")
+    content = (scene.folder / "pre-push").read_bytes()
+    hooks.install(scene.repository)
+    scene.repo.git("lfs", "update", "--force")
+    assert not hooks.is_installed(scene.repository)
+    assert hooks.install(scene.repository) is None
+    assert hooks.is_installed(scene.repository)
+    assert (scene.folder / "pre-push.before-theta").read_bytes() == content
 
 
 @pytest.mark.parametrize("kind", ["relative", "absolute", "home"])
