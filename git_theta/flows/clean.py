@@ -29,6 +29,7 @@ from git_theta.sources import Source
 from git_theta.store.arrays import Arrays
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
+from git_theta.store.pointers import is_pointer
 from git_theta.updates import dense, update_types
 from git_theta.updates.choose import AUTO, Limits
 from git_theta.updates.reading import Reader
@@ -61,7 +62,8 @@ class Cleaner:
         """The metadata file of a checkpoint.
 
         A metadata file is returned as it is, and so is the text that `git theta textconv` writes, since git blame has
-        that cleaned. An empty file stays empty.
+        that cleaned. An empty file stays empty. A pointer of Git LFS stays one: git-lfs would know of it no more if it
+        were kept like a checkpoint, and would remove what it stands for.
 
         Args:
             content: the checkpoint's bytes in pieces, the first of at least a hundred bytes if there are as many.
@@ -79,7 +81,11 @@ class Cleaner:
             return b""
         if first.startswith(plain.PREFIX.encode()):
             return b"".join([first, *content])
-        with self.taking(itertools.chain([first], content), path) as intake:
+        second = next(content, b"")
+        if not second and is_pointer(first):
+            self.warn(f"{path}: a pointer of Git LFS, which stays one; 'git lfs pull' brings the checkpoint to add")
+            return first
+        with self.taking(itertools.chain([first, second], content), path) as intake:
             key = _key(intake)
             if self.remembered.get(path, ("", b""))[0] != key:
                 self.remembered[path] = key, self._metadata_file(intake, path, key)

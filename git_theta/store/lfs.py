@@ -19,6 +19,7 @@ from git_theta.git import command
 from git_theta.git.pktline import FLUSH, EndOfInput, frame, frame_texts, read_packets, read_texts
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
+from git_theta.store.pointers import pointer
 
 _STANDARD_ERROR: Final = 2
 """Where git-lfs shows its progress: the standard output may be a filter's."""
@@ -123,9 +124,9 @@ class Lfs:
 
 def _request(ref: ObjectRef, outgoing: BinaryIO, incoming: BinaryIO) -> bool:
     """Ask for an object; False if git-lfs will deliver it later."""
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{ref.oid}\nsize {ref.size}\n".encode()
+    asked = pointer(ref)
     outgoing.write(frame_texts("command=smudge", f"pathname={ref.oid}", "can-delay=1"))
-    outgoing.write(frame(pointer) + pointer + FLUSH)
+    outgoing.write(frame(asked) + asked + FLUSH)
     outgoing.flush()
     return _answer(incoming)
 

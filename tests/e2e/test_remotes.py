@@ -397,6 +397,40 @@ def test_shallow_and_single_branch_clones(author: Repo, bare: Path, tmp_path: Pa
     assert author.read(FILE) == other.read(FILE)
 
 
+@pytest.fixture
+def lfs_clone(repo: Repo, bare: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
+    """A clone, without its objects, of a repository that keeps a checkpoint with Git LFS."""
+    repo.git("lfs", "install", "--local")
+    repo.theta("install", "--global")
+    repo.git("lfs", "track", "*.safetensors")
+    repo.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
+    repo.write(FILE, safetensors_bytes(groups(0)))
+    repo.commit("with git-lfs")
+    repo.git("push", "-q", str(bare), "main")
+    other = clone(bare, tmp_path / "clone")
+    monkeypatch.setenv("GIT_LFS_SKIP_SMUDGE", "1")
+    other.git("lfs", "install", "--local", "--skip-repo")
+    return other
+
+
+def test_pointer_of_git_lfs_stays_one_until_it_is_filled(repo: Repo, lfs_clone: Repo) -> None:
+    pointer = lfs_clone.git_bytes("cat-file", "-p", f"HEAD:{FILE}")
+    lfs_clone.write(FILE, pointer)
+    lfs_clone.theta("track", "*.safetensors")
+    said = lfs_clone.git("add", "--renormalize", ".").stderr
+    assert f"{FILE}: a pointer of Git LFS" in said
+    assert "'git lfs pull'" in said
+    lfs_clone.git("commit", "-q", "-m", "track with git-theta")
+    assert lfs_clone.git_bytes("cat-file", "-p", f"HEAD:{FILE}") == pointer
+    assert lfs_clone.status() == ""
+    lfs_clone.git("lfs", "pull")
+    lfs_clone.commit("the checkpoint itself")
+    assert lfs_clone.theta("ls-files").stdout == f"safetensors  * {FILE}\n"
+    (lfs_clone.path / FILE).unlink()
+    lfs_clone.git("checkout", "--", FILE)
+    assert lfs_clone.read(FILE) == repo.read(FILE)
+
+
 def test_git_lfs_prune_leaves_our_objects(author: Repo, server: Server) -> None:
     author.git("config", "lfs.url", server.url)
     author.git("lfs", "install", "--local", "--force")
