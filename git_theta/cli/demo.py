@@ -138,6 +138,9 @@ def _tell(stage: _Stage) -> None:
     _compare("the clone's main is the merged model", stage.digest("clone"), stage.digest("model"))
     stage.run("git", "checkout", "--quiet", "tune", at="clone")
     _compare("the clone's tune is the tuned model", stage.digest("clone"), tuned)
+    stage.say("What was installed above is for the demo alone: let both repositories know of Git-Theta without it.")
+    for folder in ("model", "clone"):
+        stage.run("git", "theta", "install", "--local", at=folder)
     _sum_up(stage)
 
 
