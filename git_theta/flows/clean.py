@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +57,11 @@ class Cleaner:
     settings: Settings
     warn: Callable[[str], None]
     remembered: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+
+    @cached_property
+    def elsewhere(self) -> known.Elsewhere:
+        """What the checkpoints at other paths have."""
+        return known.Elsewhere(self.repository)
 
     def clean(self, content: Iterator[bytes], path: str) -> bytes:
         """The metadata file of a checkpoint.
@@ -218,7 +223,7 @@ class Cleaner:
         skeleton = intake.digests.skeleton
         skeleton_digest = tensors.digest(skeleton)
         is_large = len(skeleton) > INLINE_BYTES
-        keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain))
+        keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain), self.elsewhere)
         kept = keeper.keep(intake, path, before, skeleton if is_large else None, wish)
         layout = intake.scan.layout
         # What is kept says how to get the values of a digest; what a merge made a group with belongs to its name, too.

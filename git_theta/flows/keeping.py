@@ -50,11 +50,13 @@ class Keeper:
 
     Attributes:
         limits: of chains of updates.
+        elsewhere: what other files have.
     """
 
     repository: Repository
     store: ObjectStore
     limits: Limits
+    elsewhere: known.Elsewhere
 
     def keep(
         self, intake: Intake, path: str, before: Sequence[Metadata], large_skeleton: bytes | None, wish: Wish
@@ -114,7 +116,7 @@ class Keeper:
                 found.setdefault(skeleton.digest, Kept(skeleton.update))
         missing = groups.keys() - found.keys() - set(only_before)
         if missing:
-            elsewhere = known.elsewhere(self.repository, missing)
+            elsewhere = self.elsewhere.entries(missing)
             found = self._of_entries({digest: groups[digest] for digest in missing}, elsewhere) | found
         return found
 

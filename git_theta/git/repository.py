@@ -137,6 +137,14 @@ class Repository:
                 found.setdefault(name, []).append(oid)
         return found
 
+    def index_state(self) -> tuple[int, ...]:
+        """Something that changes when git writes the index."""
+        try:
+            status = self._index_file.stat()
+        except OSError:
+            return ()  # There is none yet.
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
     def index_entry(self, path: str) -> FileEntry | None:
         """What the index has at a path; None if that is in conflict, or is not wanted in the worktree."""
         arguments = ["--literal-pathspecs", "ls-files", "--stage", "-t", "-z", "--", self.from_here(path)]
@@ -362,6 +370,11 @@ class Repository:
 
     def _terminated(self, paths: Iterable[str]) -> bytes:
         return b"".join(os.fsencode(self.from_here(path)) + b"\0" for path in paths)
+
+    @cached_property
+    def _index_file(self) -> Path:
+        located = self.git("rev-parse", "--path-format=absolute", "--git-path", "index")
+        return Path(os.fsdecode(located).removesuffix("\n"))
 
     @cached_property
     def _contents(self) -> Blobs:

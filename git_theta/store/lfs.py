@@ -27,8 +27,8 @@ _STANDARD_ERROR: Final = 2
 _REFUSED: Final = b"Uploading failed"
 """Git-lfs says so where a server answers an upload with 422 (unprocessable), and ends as if nothing had happened."""
 
-_SKIP: Final = "GIT_LFS_SKIP_SMUDGE"
-"""Tells git-lfs to leave its own files alone; objects of ours that are asked for would not come either."""
+_NO_SKIPPING: Final = "GIT_LFS_SKIP_SMUDGE=0"
+"""Users tell git-lfs to leave its own files alone; objects of ours that are asked for would not come either."""
 
 _INSTALL: Final = "install git-lfs (https://git-lfs.com) and try again"
 
@@ -90,11 +90,8 @@ class Lfs:
         """A `git lfs filter-process` that has been greeted: the streams to it and from it."""
         # One object that cannot be had must not keep those away that come after it.
         on = ["-c", "lfs.skipdownloaderrors=true"]
-        arguments = ["git", *self._options(), *on, *self._choose(remote), "lfs", "filter-process"]
-        variables = {name: value for name, value in os.environ.items() if name != _SKIP}
-        with subprocess.Popen(
-            arguments, cwd=self.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables
-        ) as process:
+        arguments = ["env", _NO_SKIPPING, "git", *self._options(), *on, *self._choose(remote), "lfs", "filter-process"]
+        with subprocess.Popen(arguments, cwd=self.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             outgoing, incoming = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
             outgoing.write(frame_texts("git-filter-client", "version=2"))
             outgoing.flush()

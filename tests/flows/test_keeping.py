@@ -15,6 +15,7 @@ from git_theta.checkpoints.scan import scan
 from git_theta.errors import ChangedWhileReadingError
 from git_theta.flows.intake import Intake
 from git_theta.flows.keeping import Keeper, Wish
+from git_theta.flows.known import Elsewhere
 from git_theta.git.repository import Repository
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update
 from git_theta.sources import BytesSource
@@ -57,7 +58,8 @@ class Keeping:
     ) -> dict[str, Kept]:
         """How each group is kept, by name; checks that its values come back."""
         intake = intake_of(groups)
-        keeper = Keeper(Repository.discover(self.repo.path), self.store, self.limits)
+        repository = Repository.discover(self.repo.path)
+        keeper = Keeper(repository, self.store, self.limits, Elsewhere(repository))
         kept = keeper.keep(intake, PATH, before, skeleton, wish or Wish())
         for span, digest in zip(intake.scan.layout.spans, intake.digests.groups, strict=True):
             found = self.scene.read(kept[digest].update, Group(span.dtype, span.shape))
@@ -292,7 +294,8 @@ def test_file_that_changes_meanwhile_is_an_error_and_nothing_wrong_is_kept(keepi
     changed = bytearray(honest.source.read(0, honest.source.size))
     (place,) = (span.start for span in honest.scan.layout.spans if span.name == "a")
     changed[place] ^= 1
-    keeper = Keeper(Repository.discover(keeping.repo.path), keeping.store, Limits())
+    repository = Repository.discover(keeping.repo.path)
+    keeper = Keeper(repository, keeping.store, Limits(), Elsewhere(repository))
     for before in ((), (first,)):
         with pytest.raises(ChangedWhileReadingError):
             keeper.keep(replace(honest, source=BytesSource(bytes(changed))), PATH, before, None, Wish())
