@@ -48,9 +48,10 @@ def asked_for(content: Iterator[bytes], path: str, workspace: Workspace, *, skip
         data += piece
         if len(data) > MAX_BYTES:
             raise MetadataError("the metadata file is absurdly large")
-    kept = bytes(data)
     if skip or workspace.settings.skip_smudge or workspace.reads_only_metadata(path):
-        return iter((kept,))
+        return iter((bytes(data),))
+    # Where the path is text for git (no -text, and core.autocrlf or eol=crlf), git ends its lines so before it asks.
+    kept = bytes(data).replace(b"\r\n", b"\n")
     return Kept(kept, parse(kept))
 
 

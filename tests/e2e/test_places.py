@@ -156,6 +156,19 @@ def test_autocrlf_changes_no_byte(tracking: Repo, autocrlf: str) -> None:
     assert tracking.status() == ""
 
 
+@pytest.mark.parametrize("attributes", ["", " text", " text eol=crlf", " text=auto"])
+def test_path_that_is_text_for_git_changes_no_byte(tracking: Repo, attributes: str) -> None:
+    tracking.git("config", "core.autocrlf", "true")
+    tracking.write(".gitattributes", f"*.safetensors filter=theta diff=theta merge=theta{attributes}\n")
+    tracking.write("m.safetensors", content(0))
+    tracking.commit("base")
+    assert b"\r" not in tracking.git_bytes("cat-file", "blob", "HEAD:m.safetensors")
+    (tracking.path / "m.safetensors").unlink()
+    tracking.git("checkout", "--", "m.safetensors")
+    assert tracking.read("m.safetensors") == content(0)
+    assert tracking.status() == ""
+
+
 def test_file_mode_is_kept(tracking: Repo) -> None:
     tracking.write("m.safetensors", content(0))
     (tracking.path / "m.safetensors").chmod(0o755)
