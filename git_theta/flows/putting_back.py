@@ -49,12 +49,12 @@ def put_back(
         over: write it also over what is there.
 
     Returns:
-        Whether there is a file now, or nothing else than what could not be written is known of one.
+        Whether there is a file now, or was none: the index has no such path, or only what could not be written.
     """
     file = repository.worktree / path
     entry = repository.index_entry(path)
     if entry is None or (os.path.lexists(file) and not over):
-        return os.path.lexists(file)
+        return os.path.lexists(file) or not repository.is_indexed(path)
     data = repository.read_blob(entry.oid) if cleaned is None else cleaned
     mode = 0o777 if entry.mode.endswith("755") else 0o666
     try:

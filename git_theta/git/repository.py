@@ -155,6 +155,12 @@ class Repository:
         tag, mode, oid, _stage = found[0].partition("\t")[0].split(" ")
         return FileEntry(mode, oid) if tag == "H" and mode in _BLOB_MODES else None
 
+    def is_indexed(self, path: str) -> bool:
+        """Whether the index has something at a path, be it in conflict, or no file."""
+        arguments = ["--literal-pathspecs", "ls-files", "-z", "--", self.from_here(path)]
+        status, output, _ = command.attempt(arguments, cwd=self.cwd)
+        return status != 0 or bool(output)
+
     def tree_entries(self, revision: str, path: str | None = None) -> dict[str, FileEntry]:
         """What a commit holds, by path from the top; nothing if there is no such commit yet."""
         arguments = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", revision]

@@ -317,7 +317,7 @@ def test_checkout_that_waits_in_vain_puts_all_files_back(
 ) -> None:
     sharded.git("checkout", "-q", "-b", "next")
     names = [f"shard-{number}.safetensors" for number in range(4)]
-    for number, name in enumerate(names):
+    for number, name in enumerate([*names, "new.safetensors"]):
         sharded.write(name, safetensors_bytes(groups(20 + number)))
     sharded.commit("next")
     sharded.git("push", "-q", "origin", "next")
@@ -327,6 +327,7 @@ def test_checkout_that_waits_in_vain_puts_all_files_back(
     checkout = other.git("checkout", "next", check=False)
     assert checkout.returncode != 0
     assert "git theta fetch" in checkout.stderr
+    assert "git took it out" not in checkout.stderr
     assert {name: other.read(name) for name in names} == before
     assert other.status() == ""
 

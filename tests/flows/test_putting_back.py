@@ -40,12 +40,17 @@ def test_file_that_is_there_stays_as_it_is(tracked: Repo) -> None:
     assert tracked.read(CHECKPOINT) == b"mine"
 
 
-@pytest.mark.parametrize("how", ["unknown", "skip-worktree", "conflict", "no object"])
+def test_file_that_the_index_does_not_have_was_not_there(tracked: Repo) -> None:
+    (tracked.path / CHECKPOINT).unlink()
+    tracked.git("update-index", "--force-remove", CHECKPOINT)
+    assert put(tracked)
+    assert not (tracked.path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("how", ["skip-worktree", "conflict", "no object"])
 def test_nothing_is_put_where_nothing_is_wanted_or_had(tracked: Repo, how: str) -> None:
     (tracked.path / CHECKPOINT).unlink()
-    if how == "unknown":
-        tracked.git("update-index", "--force-remove", CHECKPOINT)
-    elif how == "skip-worktree":
+    if how == "skip-worktree":
         tracked.git("update-index", "--skip-worktree", CHECKPOINT)
     elif how == "conflict":
         oid = tracked.rev(f"HEAD:{CHECKPOINT}")
