@@ -23,4 +23,8 @@ def command(remote: str, revisions: tuple[str, ...], everything: bool) -> None:
         wanted = [repository.resolve(revision, "commit") for revision in revisions or ("HEAD",)]
     url = workspace.transfer.url(remote, push=True)
     count = push(repository, workspace.transfer, remote, url, wanted, (), everything=everything)
-    click.echo(f"{count} objects are at {remote}")
+    if count or everything:
+        click.echo(f"{count} objects are at {remote}")
+    else:
+        # After a push without its hook (--no-verify), it has the commits and not their objects.
+        click.echo(f"no new objects for {remote}; 'git theta push --all {remote}' also looks at the commits that it has")

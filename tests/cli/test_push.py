@@ -62,7 +62,8 @@ def test_all_sends_every_branch_and_tag_whatever_the_remote_is_believed_to_have(
     tracked.git("checkout", "-q", "main")
     tracked.git("branch", "-qD", "side")
     shutil.rmtree(remote.path / "theta")
-    assert tracked.verb("push", "origin").stdout == "0 objects are at origin\n"
+    said = tracked.verb("push", "origin").stdout
+    assert said == "no new objects for origin; 'git theta push --all origin' also looks at the commits that it has\n"
     assert tracked.verb("push", "--all", "origin").stdout == f"{count + 1} objects are at origin\n"
     assert remote.objects().keys() == tracked.objects().keys()
 
@@ -85,7 +86,7 @@ def test_no_commit_yet_is_a_failure_of_one_line(repo: Repo, tmp_path: Path) -> N
     bare = Repo.init(tmp_path / "remote.git", "--bare")
     done = repo.verb("push", str(bare.path), check=False)
     assert (done.returncode, done.stderr.count("\n")) in ((0, 0), (1, 1))
-    assert done.stdout in (f"0 objects are at {bare.path}\n", "")
+    assert done.stdout == ""
 
 
 def test_unknown_revision_is_a_failure(tracked: Repo, remote: Repo) -> None:
