@@ -27,4 +27,5 @@ def command(remote: str, revisions: tuple[str, ...], everything: bool) -> None:
         click.echo(f"{count} objects are at {remote}")
     else:
         # After a push without its hook (--no-verify), it has the commits and not their objects.
-        click.echo(f"no new objects for {remote}; 'git theta push --all {remote}' also looks at the commits that it has")
+        hint = f"'git theta push --all {remote}' also looks at the commits that it has"
+        click.echo(f"no new objects for {remote}; {hint}")

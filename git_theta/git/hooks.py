@@ -31,7 +31,7 @@ if [ ! -x "$chained" ]; then
 fi
 # Some hooks look at their own name (husky): what a shell reads is read under the name that it had.
 chained() {{
-    case "$(head -n 1 "$chained")" in
+    case "$(head -c 40 "$chained" | tr -d '\\000' | head -n 1)" in
     "#!/bin/sh" | "#!/usr/bin/env sh") sh -c 'theta="$1"; shift; . "$theta"' "$0" "$chained" "$@" ;;
     "#!/bin/bash" | "#!/usr/bin/env bash") bash -c 'theta="$1"; shift; . "$theta"' "$0" "$chained" "$@" ;;
     *) "$chained" "$@" ;;

@@ -241,6 +241,19 @@ def test_user_hook_that_looks_at_its_own_name_finds_it(scene: Scene, shell: str)
     assert scene.push("origin", "main:other")[0] != 0
 
 
+def test_user_hook_that_is_a_program_is_run_without_a_word(scene: Scene) -> None:
+    shell = shutil.which("bash")
+    assert shell is not None
+    hook = scene.folder / "pre-push"
+    hook.parent.mkdir()
+    shutil.copy("/bin/true", hook)
+    hooks.install(scene.repository)
+    hook.write_text(hook.read_text().replace("#!/bin/sh", f"#!{shell}"))  # It says most about what it reads.
+    done = scene.repo.git("push", "-q", "origin", "main")
+    assert done.stderr == ""
+    assert scene.pushed
+
+
 def test_lfs_hook_still_uploads_what_is_kept_with_lfs(scene: Scene) -> None:
     scene.repo.git("lfs", "install", "--local")
     scene.repo.git("lfs", "track", "*.bin")
