@@ -30,6 +30,9 @@ _REFUSED: Final = b"Uploading failed"
 _NO_SKIPPING: Final = "GIT_LFS_SKIP_SMUDGE=0"
 """Users tell git-lfs to leave its own files alone; objects of ours that are asked for would not come either."""
 
+_PATIENCE: Final = 2
+"""How often git-lfs may end without having brought anything."""
+
 _INSTALL: Final = "install git-lfs (https://git-lfs.com) and try again"
 
 
@@ -64,33 +67,51 @@ class Lfs:
     def fetch(self, refs: Sequence[ObjectRef], remote: str | None) -> None:
         """Download objects into the store, in parallel and in batches, as git-lfs does it.
 
+        Git-lfs ends with the first object that it cannot get. The others are asked for again, as long as some come.
+
         Raises:
             TransferError: git-lfs is missing, or the conversation with it broke. An object that the server does not
                 have is no error here: it is still missing afterwards.
         """
         self._require("fetch from")
-        try:
-            with self._filter_process(remote) as (outgoing, incoming):
-                delayed = [ref for ref in refs if not _request(ref, outgoing, incoming)]
-                while delayed:
-                    outgoing.write(frame_texts("command=list_available_blobs"))
-                    outgoing.flush()
-                    paths = {text.removeprefix("pathname=") for text in read_texts(incoming)}
-                    read_texts(incoming)
-                    if not paths:
-                        break
-                    for ref in [ref for ref in delayed if ref.oid in paths]:
-                        _collect(ref, outgoing, incoming)
-                    delayed = [ref for ref in delayed if ref.oid not in paths]
-        except (EndOfInput, OSError) as error:
-            raise TransferError("git-lfs ended while it was fetching objects (see above)") from error
+        left, patience, is_broken = list(refs), _PATIENCE, False
+        while left and patience:
+            asked: list[ObjectRef] = []
+            try:
+                self._fetch(left, remote, asked)
+                break
+            except (EndOfInput, OSError):
+                is_broken = True
+            came = {ref for ref in left if self.store.has(ref)}
+            patience -= not came
+            left = [ref for ref in left if ref not in {*came, *asked[-1:]}]
+        if is_broken:
+            raise TransferError("git-lfs ended while it was fetching objects (see above)")
+
+    def _fetch(self, refs: Sequence[ObjectRef], remote: str | None, asked: list[ObjectRef]) -> None:
+        """Have one git-lfs fetch objects; what it is asked for is noted, the last at the end."""
+        with self._filter_process(remote) as (outgoing, incoming):
+            delayed = []
+            for ref in refs:
+                asked.append(ref)
+                if not _request(ref, outgoing, incoming):
+                    delayed.append(ref)
+            while delayed:
+                outgoing.write(frame_texts("command=list_available_blobs"))
+                outgoing.flush()
+                paths = {text.removeprefix("pathname=") for text in read_texts(incoming)}
+                read_texts(incoming)
+                if not paths:
+                    break
+                for ref in [ref for ref in delayed if ref.oid in paths]:
+                    asked.append(ref)
+                    _collect(ref, outgoing, incoming)
+                delayed = [ref for ref in delayed if ref.oid not in paths]
 
     @contextmanager
     def _filter_process(self, remote: str | None) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         """A `git lfs filter-process` that has been greeted: the streams to it and from it."""
-        # One object that cannot be had must not keep those away that come after it.
-        on = ["-c", "lfs.skipdownloaderrors=true"]
-        arguments = ["env", _NO_SKIPPING, "git", *self._options(), *on, *self._choose(remote), "lfs", "filter-process"]
+        arguments = ["env", _NO_SKIPPING, "git", *self._options(), *self._choose(remote), "lfs", "filter-process"]
         with subprocess.Popen(arguments, cwd=self.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             outgoing, incoming = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
             outgoing.write(frame_texts("git-filter-client", "version=2"))

@@ -304,12 +304,19 @@ def test_server_is_asked_once_for_all_files_of_a_checkout(sharded: Repo, bare: P
 
 
 def test_file_that_cannot_be_had_keeps_no_other_away(sharded: Repo, bare: Path, server: Server, tmp_path: Path) -> None:
-    names = [FILE, *(f"shard-{number}.safetensors" for number in range(4))]
     lost = parse(sharded.git_bytes("cat-file", "-p", "HEAD:shard-1.safetensors")).objects()
     server.objects()[next(iter(lost)).oid].unlink()
     other = clone(bare, tmp_path / "clone", check=False)
-    assert [name for name in names if (other.path / name).exists()] == [FILE, names[1], *names[3:]]
-    assert all(other.read(name) == sharded.read(name) for name in [FILE, names[1], *names[3:]])
+    whole = [FILE, *(f"shard-{number}.safetensors" for number in (0, 2, 3))]
+    assert sorted(path.name for path in other.path.glob("*.safetensors")) == whole
+    assert all(other.read(name) == sharded.read(name) for name in whole)
+
+
+@pytest.mark.usefixtures("sharded")
+def test_server_that_has_nothing_is_given_up_soon(bare: Path, server: Server, tmp_path: Path) -> None:
+    shutil.rmtree(server.directory)
+    done = Repo.run("git", "clone", "-q", str(bare), "clone", cwd=tmp_path, check=False)
+    assert 0 < done.stderr.count("Error downloading object") < 6
 
 
 def test_checkout_that_waits_in_vain_puts_all_files_back(
