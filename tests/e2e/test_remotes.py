@@ -178,7 +178,12 @@ def test_upload_that_git_lfs_takes_for_a_success_fails_the_push(
     author: Repo, bare: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     author.git("config", "lfs.url", server.url)
-    monkeypatch.setattr(LFSRequestHandler, "handle_upload", lambda self: self.send_error(422, "Unprocessable"))
+
+    def refuse(request: LFSRequestHandler) -> None:
+        request.rfile.read(int(request.headers["Content-Length"]))
+        request.send_error(422, "Unprocessable")
+
+    monkeypatch.setattr(LFSRequestHandler, "handle_upload", refuse)
     pushed = author.git("push", "-q", "origin", "main", check=False)
     assert pushed.returncode != 0
     assert "git-theta: git-lfs could not upload" in pushed.stderr
