@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,16 +29,15 @@ def is_at_path(repository: Repository, path: str, data: bytes) -> bool:
     return repository.blob_name(data) in _oids(repository, path)
 
 
-def _oids(repository: Repository, path: str) -> Iterable[str]:
-    return dict.fromkeys([*repository.index_blobs(path).get(path, ()), *repository.tree_blobs("HEAD", path).values()])
+def _oids(repository: Repository, path: str) -> list[str]:
+    return repository.blobs_at(path, (":0", ":1", ":2", ":3", "HEAD"))
 
 
 def heads(repository: Repository, path: str) -> Iterator[Metadata]:
     """What a path is in HEAD and, during a merge, in the commit that is merged: what a change is best compared with."""
-    for revision in ("HEAD", "MERGE_HEAD"):
-        for oid in repository.tree_blobs(revision, path).values():
-            for _, metadata in _read(repository, oid):
-                yield metadata
+    for oid in repository.blobs_at(path, ("HEAD", "MERGE_HEAD")):
+        for _, metadata in _read(repository, oid):
+            yield metadata
 
 
 @dataclass

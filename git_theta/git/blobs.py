@@ -1,17 +1,12 @@
-"""Read blobs: one `git cat-file` for all of them, since to start it takes longer than to answer."""
+"""Blobs: their names, sizes and contents, asked of one `git cat-file`."""
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
-import weakref
+import os
 from pathlib import Path
-from typing import IO, Final
 
 from git_theta.errors import GitError
-from git_theta.git import command
-
-_SECONDS: Final = 5
+from git_theta.git.companion import Companion
 
 
 class Blobs:
@@ -22,14 +17,12 @@ class Blobs:
 
         Args:
             cwd: a directory of the repository.
-            options: "--batch" to read contents, "--batch-check" to ask for sizes alone.
+            options: "--batch" to read contents, "--batch-check" to ask for names and sizes alone.
 
         Raises:
             GitError: git is missing.
         """
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with what writes to it
-        self._process = command.started(["cat-file", options], cwd, self._complaints)
-        weakref.finalize(self, _end, self._process, self._complaints)
+        self._git = Companion(["cat-file", options], cwd)
 
     def read(self, oid: str) -> bytes:
         """The content of a blob.
@@ -38,10 +31,10 @@ class Blobs:
             GitError: it is not there.
         """
         size = self.size(oid)
-        content = self._output.read(size + 1)
-        if len(content) != size + 1:
-            raise self._failure(oid)
-        return content[:-1]
+        try:
+            return self._git.read(size + 1)[:-1]
+        except GitError as error:
+            raise _unreadable(oid, str(error)) from error
 
     def size(self, oid: str) -> int:
         """The size of a blob in bytes; of one that is to be read, when its content comes next.
@@ -50,48 +43,40 @@ class Blobs:
             GitError: it is not there.
         """
         try:
-            self._input.write(f"{oid}\n".encode())
-            self._input.flush()
-        except (OSError, ValueError) as error:  # The pipe is broken, or closed since it was.
-            raise self._failure(oid) from error
-        words = self._output.readline().split()
-        if words[1:] == [b"missing"]:
-            raise GitError(f"blob {oid} cannot be read: it is missing or damaged")
+            found = self._described(oid)
+        except GitError as error:
+            raise _unreadable(oid, str(error)) from error
+        if found is None:
+            raise _unreadable(oid, "it is missing or damaged")
+        return int(found[2])
+
+    def find(self, name: str) -> str | None:
+        """The name of the blob that something names (git-rev-parse(1)); None if that is no blob. Only "--batch-check".
+
+        Args:
+            name: without a line break.
+
+        Raises:
+            GitError: git has ended.
+        """
+        found = self._described(name)
+        return found[0].decode() if found is not None and found[1] == b"blob" else None
+
+    def _described(self, name: str) -> list[bytes] | None:
+        """Name, type and size; None if there is no such thing.
+
+        Raises:
+            GitError: git has ended.
+        """
+        self._git.ask(os.fsencode(name) + b"\n")
+        answer = self._git.line()
+        if answer.endswith((b" missing", b" ambiguous")):
+            return None
+        words = answer.split(b" ")
         if len(words) != 3 or not words[2].isdigit():
-            raise self._failure(oid)
-        return int(words[2])
-
-    @property
-    def _input(self) -> IO[bytes]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    @property
-    def _output(self) -> IO[bytes]:
-        assert self._process.stdout is not None
-        return self._process.stdout
-
-    def _failure(self, oid: str) -> GitError:
-        """Why git gave no answer, and has ended of it."""
-        _end(self._process, None)
-        command.pass_on_interruption(self._process.returncode)
-        self._complaints.seek(0)
-        said = command.reason(self._complaints.read().decode(errors="replace"))
-        return GitError(f"blob {oid} cannot be read: {said or 'git cat-file has ended'}")
+            raise self._git.failure()
+        return words
 
 
-def _end(process: subprocess.Popen[bytes], complaints: IO[bytes] | None) -> None:
-    """Let git come to its end, which is that of its input."""
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except OSError:
-                continue  # What could not be written any more does not matter.
-    try:
-        process.wait(_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if complaints is not None:
-        complaints.close()
+def _unreadable(oid: str, why: str) -> GitError:
+    return GitError(f"blob {oid} cannot be read: {why}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Final
 
 from git_theta.errors import GitError
 from git_theta.git import command
+from git_theta.git.asked import Asked
 from git_theta.git.blobs import Blobs
 
 STORE: Final = "theta"
@@ -130,8 +132,8 @@ class Repository:
         arguments = ["--literal-pathspecs", "ls-files", "--stage", "--full-name", "-z", "--", only]
         status, output, _ = command.attempt(arguments, cwd=self.cwd)
         found: dict[str, list[str]] = {}
-        for field in command.fields(output) if status == 0 else ():
-            info, _, name = field.partition("\t")
+        for line in command.fields(output) if status == 0 else ():
+            info, _, name = line.partition("\t")
             mode, oid, _stage = info.split(" ")
             if mode in _BLOB_MODES:
                 found.setdefault(name, []).append(oid)
@@ -144,6 +146,22 @@ class Repository:
         except OSError:
             return ()  # There is none yet.
         return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def blobs_at(self, path: str, places: Sequence[str]) -> list[str]:
+        """The blobs at a path (from the top) in stages of the index (":0" to ":3") and in commits, each named once.
+
+        Where there is none, as in a commit that is not there yet, it is left out.
+        """
+        if "\n" in path:
+            return self._blobs_at(path, places)
+        found = (self._asked.blobs.find(f"{place}:{path}") for place in places)
+        return list(dict.fromkeys(oid for oid in found if oid is not None))
+
+    def _blobs_at(self, path: str, places: Sequence[str]) -> list[str]:
+        """The same where `git cat-file` cannot be asked, as it takes a line for a question."""
+        index = self.index_blobs(path).get(path, []) if any(place.startswith(":") for place in places) else []
+        trees = (self.tree_blobs(place, path).values() for place in places if not place.startswith(":"))
+        return list(dict.fromkeys([*index, *itertools.chain.from_iterable(trees)]))
 
     def index_entry(self, path: str) -> FileEntry | None:
         """What the index has at a path; None if that is in conflict, or is not wanted in the worktree."""
@@ -167,8 +185,8 @@ class Repository:
         only = [] if path is None else ["--", path]
         status, output, _ = command.attempt([*arguments, *only], cwd=self.cwd)
         found = {}
-        for field in command.fields(output) if status == 0 else ():
-            info, _, name = field.partition("\t")
+        for line in command.fields(output) if status == 0 else ():
+            info, _, name = line.partition("\t")
             mode, _kind, oid = info.split(" ")
             found[name] = FileEntry(mode, oid)
         return found
@@ -225,13 +243,13 @@ class Repository:
         status, output, complaint = command.attempt(["--literal-pathspecs", *arguments, "--", everywhere], cwd=self.cwd)
         if status > 1:
             raise GitError(f"git grep failed: {command.reason(complaint)}")
-        names = {field.partition(":")[2] for field in command.fields(output)}
+        names = {line.partition(":")[2] for line in command.fields(output)}
         return {path: oid for path, oid in self.tree_blobs(tree).items() if path in names}
 
     def tracked(self, paths: Iterable[str]) -> list[str]:
         """Those of the paths (from the top) that have the attribute filter=theta, in their order."""
         asked = list(paths)
-        found = self._attributes(["filter"], asked)
+        found = command.fields(self.git(*self._asking(["filter"]), stdin=self._terminated(asked)))
         return [path for path, value in zip(asked, found[2::3], strict=True) if value == "theta"]
 
     def attributes(self, path: str, names: Sequence[str]) -> dict[str, str]:
@@ -247,17 +265,15 @@ class Repository:
         is_outside = Path(path).is_absolute() or Path(os.path.normpath(path)).parts[:1] == (os.pardir,)
         if not names or is_outside:
             return {}
-        found = self._attributes(names, [path])
-        values = dict(zip(found[1::3], found[2::3], strict=True))
+        values = self._asked.attributes(self._asking(names), len(names)).of(self.from_here(path))
         return {name: value for name, value in values.items() if value not in ("set", "unset", "unspecified", "")}
 
-    def _attributes(self, names: Sequence[str], paths: Iterable[str]) -> list[str]:
-        """What git says of attributes of paths (from the top): a path, a name and a value for each."""
-        asked = ["check-attr", "--stdin", "-z", *names]
+    def _asking(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The git that says what attributes paths have: a path, a name and a value for each."""
         if self.is_inside_git:
             # Git wants a worktree, and has none here. What it shows there itself goes by the attributes in the index.
-            asked = ["--work-tree=.", "check-attr", "--cached", "--stdin", "-z", *names]
-        return command.fields(self.git(*asked, stdin=self._terminated(paths)))
+            return "--work-tree=.", "check-attr", "--cached", "--stdin", "-z", *names
+        return "check-attr", "--stdin", "-z", *names
 
     def attribute_files(self) -> list[Path]:
         """Every file of attributes that this worktree has, if any, the strongest (info/attributes) last."""
@@ -382,6 +398,18 @@ class Repository:
         located = self.git("rev-parse", "--path-format=absolute", "--git-path", "index")
         return Path(os.fsdecode(located).removesuffix("\n"))
 
+    @property
+    def _asked(self) -> Asked:
+        """Those that know the index and the attributes as they are: others if git has written the index since."""
+        state = self.index_state()
+        if not self._running or self._running[0].state != state:
+            self._running[:] = [Asked(self.cwd, state)]
+        return self._running[0]
+
+    @cached_property
+    def _running(self) -> list[Asked]:
+        return []
+
     @cached_property
     def _contents(self) -> Blobs:
         return Blobs(self.cwd, "--batch")
@@ -398,5 +426,5 @@ def settings(cwd: Path) -> dict[str, str]:
         Values by key, without that prefix and in lower case; the last one wins.
     """
     status, output, _ = command.attempt(["config", "--null", "--get-regexp", r"^theta\."], cwd=cwd)
-    pairs = (field.partition("\n") for field in command.fields(output)) if status == 0 else ()
+    pairs = (line.partition("\n") for line in command.fields(output)) if status == 0 else ()
     return {key.removeprefix("theta.").lower(): value if sep else "true" for key, sep, value in pairs}

@@ -313,6 +313,17 @@ def test_outside_a_repository_it_ends_with_one_line(tmp_path: Path) -> None:
     assert child.end() == (1, "git-theta: not a git repository (or any of the parent directories): .git\n")
 
 
+def test_gits_that_are_started_are_as_many_for_twenty_files_as_for_two(tracked: Repo, tmp_path: Path) -> None:
+    counts = []
+    for number in (2, 20):
+        for file in range(number):
+            tracked.write(f"{number}-{file}.safetensors", safetensors_bytes(model(100 * number + file)))
+        trace = tmp_path / f"trace-{number}"
+        tracked.git("add", "-A", env={"GIT_TRACE2_EVENT": str(trace)})
+        counts.append(trace.read_text().count('"event":"start"'))
+    assert counts[0] == counts[1]
+
+
 class TestWaiting:
     """Git may come back for files, so that the objects of all of them are brought at once."""
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import signal
-import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,31 +60,23 @@ def test_what_git_says_when_it_cannot_go_on_is_told(tmp_path: Path) -> None:
         Blobs(tmp_path, "--batch").read(NOBODY)
 
 
-def test_git_that_has_ended_is_an_error_each_time(repo: Repo) -> None:
+def test_what_names_a_blob_is_found_and_all_else_is_none(repo: Repo) -> None:
     oid = blob(repo, b"here")
-    blobs = Blobs(repo.path, "--batch")
-    blobs._process.kill()
-    blobs._process.wait(10)
-    for _ in range(2):
-        with pytest.raises(GitError, match="cannot be read: git cat-file has ended"):
-            blobs.read(oid)
-
-
-def test_interruption_of_git_is_one_of_ours(repo: Repo) -> None:
-    oid = blob(repo, b"here")
-    blobs = Blobs(repo.path, "--batch")
-    blobs._process.send_signal(signal.SIGINT)
-    blobs._process.wait(10)
-    with pytest.raises(KeyboardInterrupt):
-        blobs.read(oid)
-
-
-def test_git_ends_when_nobody_asks_any_more(repo: Repo) -> None:
-    blobs = Blobs(repo.path, "--batch")
-    blobs.read(blob(repo, b"here"))
-    number = blobs._process.pid
-    with warnings.catch_warnings(action="error"):
-        del blobs
-        gc.collect()
-    with pytest.raises(ProcessLookupError):
-        os.kill(number, 0)
+    repo.write("a name with spaces", "content")
+    repo.commit("first")
+    blobs = Blobs(repo.path, "--batch-check")
+    assert blobs.find(oid) == oid
+    expected = repo.git("rev-parse", "HEAD:a name with spaces").stdout.strip()
+    assert blobs.find("HEAD:a name with spaces") == blobs.find(":0:a name with spaces") == expected
+    for name in (
+        "HEAD",
+        "HEAD^{tree}",
+        "HEAD:nothing here",
+        ":2:a name with spaces",
+        "MERGE_HEAD:file",
+        "",
+        " ",
+        NOBODY,
+    ):
+        assert blobs.find(name) is None
+    assert blobs.find(oid) == oid

@@ -309,8 +309,60 @@ class TestAttributes:
         assert Repository.discover(repo.path).attributes(name, ["theta-format"]) == {"theta-format": "torch"}
 
     def test_what_is_no_attribute_is_an_error(self, repo: Repo) -> None:
-        with pytest.raises(GitError, match="check-attr failed"):
+        with pytest.raises(GitError, match="no name"):
             Repository.discover(repo.path).attributes("x", ["no name"])
+
+    def test_what_changed_before_git_wrote_the_index_is_known(self, repo: Repo) -> None:
+        found = Repository.discover(repo.path)
+        assert found.attributes("x", ["theta-format"]) == {}
+        repo.write(".gitattributes", "x theta-format=npz\n")
+        repo.git("add", ".gitattributes")
+        assert found.attributes("x", ["theta-format"]) == {"theta-format": "npz"}
+
+
+class TestBlobsAt:
+    PLACES = (":0", ":1", ":2", ":3", "HEAD", "MERGE_HEAD")
+
+    @pytest.mark.parametrize(
+        "name", ["file", "sub/a name", "line\nbreak", "-dash", ":0:x", "HEAD~1", "@{0}", "caf\udce9"]
+    )
+    def test_index_and_commits_in_turn_each_blob_once(self, repo: Repo, name: str) -> None:
+        found = Repository.discover(repo.path)
+        assert found.blobs_at(name, self.PLACES) == []
+        repo.write(name, "one")
+        repo.git("add", "-A")
+        (one,) = found.blobs_at(name, self.PLACES)
+        assert found.read_blob(one) == b"one"
+        repo.git("commit", "-qm", "one")
+        assert found.blobs_at(name, self.PLACES) == [one]
+        repo.write(name, "two")
+        repo.git("add", "-A")
+        assert [found.read_blob(oid) for oid in found.blobs_at(name, self.PLACES)] == [b"two", b"one"]
+        assert found.blobs_at(name, ("HEAD", "MERGE_HEAD")) == [one]
+
+    @pytest.mark.parametrize("name", ["file", "line\nbreak"])
+    def test_all_stages_of_a_conflict(self, repo: Repo, name: str) -> None:
+        for branch, content in (("main", "old"), ("one", "first"), ("two", "second")):
+            repo.git("checkout", "-q", *(["-B", branch] if branch == "main" else ["-b", branch, "main"]))
+            repo.write(name, content)
+            repo.commit(branch)
+        repo.git("merge", "one", check=False)
+        found = Repository.discover(repo.path)
+        contents = [found.read_blob(oid) for oid in found.blobs_at(name, self.PLACES)]
+        assert contents == [b"old", b"second", b"first"]
+        assert [found.read_blob(oid) for oid in found.blobs_at(name, ("HEAD", "MERGE_HEAD"))] == [b"second", b"first"]
+
+    def test_what_is_no_blob_is_left_out(self, repo: Repo) -> None:
+        repo.write("folder/file", "content")
+        repo.commit("first")
+        assert Repository.discover(repo.path).blobs_at("folder", self.PLACES) == []
+
+    def test_paths_are_from_the_top_in_a_subdirectory(self, repo: Repo) -> None:
+        repo.write("sub/file", "content")
+        repo.commit("first")
+        found = Repository.discover(repo.path / "sub")
+        assert [found.read_blob(oid) for oid in found.blobs_at("sub/file", self.PLACES)] == [b"content"]
+        assert found.blobs_at("file", self.PLACES) == []
 
 
 class TestAttributeFiles:
