@@ -20,6 +20,8 @@ class MetadataCache:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._room = -1
+        """Bytes that may come before the cache is looked through again; others may put something there, too."""
 
     def get(self, key: str) -> bytes | None:
         """The metadata file kept under a key."""
@@ -39,7 +41,9 @@ class MetadataCache:
             self._directory.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
             temporary.replace(path)
-            self._evict()
+            self._room -= len(data)
+            if self._room < 0:
+                self._evict()
         except OSError:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -52,6 +56,7 @@ class MetadataCache:
                 break
             Path(path).unlink(missing_ok=True)
             excess -= size
+        self._room = -excess
 
 
 def _ages(directory: Path) -> Iterator[tuple[float, int, str]]:

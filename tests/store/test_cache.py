@@ -117,6 +117,17 @@ def test_entries_used_longest_ago_are_dropped_first(of_100_bytes: MetadataCache,
     assert kept(folder) == {2, 3, 4}
 
 
+def test_cache_is_not_looked_through_for_each_entry_that_finds_room(
+    cache: MetadataCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans: list[object] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: scans.append(folder) or scandir(folder))
+    for number in range(100):
+        cache.put(f"{number:064}", b"data")
+    assert len(scans) == 1
+
+
 def test_using_an_entry_keeps_it(of_100_bytes: MetadataCache, folder: Path) -> None:
     for number in range(3):
         of_100_bytes.put(key(number), bytes(30))
