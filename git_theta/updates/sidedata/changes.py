@@ -23,11 +23,13 @@ class LowRank:
         r: shape (m, k), float32 or float64.
         c: shape (k, n) like r. The group's shape is (m, n), or becomes it when neighbouring axes are joined: m is the
             product of the extents before some axis, n of the others.
+        given: the dtype that the data came in. Other programs may round to it what they compute of the data.
     """
 
     group: str
     r: Floats
     c: Floats
+    given: str = "float32"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,12 +41,14 @@ class SparseChange:
         data: shape (z,); float32 or float64 for a group of floating-point numbers, else the group's own dtype.
         indices: shape (z,), int64, ascending: positions in the flattened group.
         shape: (1, n), the shape of the flattened group.
+        given: as that of `LowRank`.
     """
 
     group: str
     data: Array
     indices: npt.NDArray[np.int64]
     shape: tuple[int, int]
+    given: str = "float32"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

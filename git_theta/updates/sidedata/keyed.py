@@ -11,7 +11,7 @@ import numpy as np
 from git_theta.errors import UsageError
 from git_theta.updates.sidedata.changes import Change, LowRank, Scale, SparseChange, Targets, check, replacement
 from git_theta.updates.sidedata.naming import listed, plain
-from git_theta.updates.sidedata.values import FLOATS, Values, floats, from_bytes, integers
+from git_theta.updates.sidedata.values import FLOATS, Values, coarsest, floats, from_bytes, integers
 
 KEYS: Final[Mapping[str, frozenset[str]]] = {
     "low-rank": frozenset({"R", "C"}),
@@ -102,7 +102,8 @@ def _change(
     found = {key: groups[name] for key, name in parts.items()}
     match kind:
         case "low-rank":
-            return LowRank(target, floats(parts["R"], found["R"]), floats(parts["C"], found["C"]))
+            r, c = (floats(parts[key], found[key]) for key in ("R", "C"))
+            return LowRank(target, r, c, coarsest(values.dtype for values in found.values()))
         case "ia3":
             return Scale(target, floats(parts["ia3"], found["ia3"]))
         case _:

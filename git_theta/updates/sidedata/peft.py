@@ -26,6 +26,8 @@ _ADAPTER: Final = re.compile(
 
 _FOREIGN: Final = re.compile(r"(?:^|\.)(?:lora_|ia3_|token_adapter\.|trainable_tokens_|original_module\.)")
 
+_ORIGINAL: Final = ".original_module."
+
 _ROLES: Final[Mapping[str, frozenset[frozenset[str]]]] = {
     "LORA": frozenset(
         {
@@ -61,10 +63,10 @@ def read_peft(config: Mapping[str, object], groups: Mapping[str, Values], target
     settings = Settings.of(config)
     if not groups:
         raise UsageError("the adapter has no weights")
-    adapted, plain_names = _sorted_out(groups, settings.kind)
+    adapted, plain_names = _sorted_out(_without_originals(groups), settings.kind)
     modules = Modules.of(targets)
     unmatched: list[str] = []
-    replaced = _replaced(plain_names, modules, unmatched)
+    replaced = _once(_replaced(plain_names, modules, unmatched), groups)
     placed = _placed(adapted, modules, unmatched)
     if unmatched:
         raise UsageError(f"the adapter is not for this checkpoint, which has no group for: {listed(unmatched)}")
@@ -79,6 +81,25 @@ def read_peft(config: Mapping[str, object], groups: Mapping[str, Values], target
         check(change, *targets[change.group])
     order = {group: place for place, group in enumerate(dict.fromkeys(change.group for change in changes))}
     return sorted(changes, key=lambda change: order[change.group])
+
+
+def _without_originals(groups: Mapping[str, Values]) -> dict[str, Values]:
+    """The groups but those that a module of `modules_to_save` replaces: with bias="all", PEFT saves both."""
+    names = {plain(name) for name in groups}
+    return {
+        name: values
+        for name, values in groups.items()
+        if _ORIGINAL not in plain(name) or plain(name).replace(_ORIGINAL, ".") not in names
+    }
+
+
+def _once(replaced: Mapping[str, str], groups: Mapping[str, Values]) -> dict[str, str]:
+    """The same without names whose values are those of another name of their group, as PEFT saves some twice."""
+    found: dict[tuple[str, str, tuple[int, ...], bytes], str] = {}
+    for name, group in replaced.items():
+        values = groups[name]
+        found.setdefault((group, values.dtype, values.shape, bytes(values.data)), name)
+    return {name: replaced[name] for name in found.values()}
 
 
 def _sorted_out(groups: Mapping[str, Values], kind: str) -> tuple[dict[str, dict[str, str]], dict[str, str]]:

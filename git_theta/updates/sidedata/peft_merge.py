@@ -19,7 +19,7 @@ from git_theta.errors import UsageError
 from git_theta.updates.sidedata.changes import Change, LowRank, Scale, SparseChange, Targets
 from git_theta.updates.sidedata.naming import listed
 from git_theta.updates.sidedata.peft_config import Settings
-from git_theta.updates.sidedata.values import Floats, Values, floats
+from git_theta.updates.sidedata.values import Floats, Values, coarsest, floats
 
 _LORA: Final = ("lora_A.weight", "lora_B.weight")
 
@@ -51,6 +51,10 @@ class Part:
             UsageError: they are damaged, or no floating-point numbers.
         """
         return floats(self.names[role], self.values[role])
+
+    def coarsest(self) -> str:
+        """The dtype of what the adapter has for the module; of several, the one of the fewest bits."""
+        return coarsest(values.dtype for values in self.values.values())
 
     def misfit(self) -> UsageError:
         """The error to raise when the shapes do not fit."""
@@ -152,17 +156,18 @@ def _scaled(part: Part) -> tuple[int | None, int | None]:
 
 def _low_rank(part: Part, a: Floats, b: Floats, orientation: Orientation) -> LowRank:
     """The change b @ a, where b is scaled already, in the shape in which the group is kept."""
+    given = part.coarsest()
     if "lora_embedding_A" in part.values:
         if (a.shape[1:], b.shape[:1]) != (part.shape[:1], part.shape[1:]):
             raise part.misfit()
-        return LowRank(part.group, _contiguous(a.T), _contiguous(b.T))
+        return LowRank(part.group, _contiguous(a.T), _contiguous(b.T), given)
     if a.ndim == 2:
         if orientation.transposed(part):
-            return LowRank(part.group, _contiguous(a.T), _contiguous(b.T))
-        return LowRank(part.group, b, a)
+            return LowRank(part.group, _contiguous(a.T), _contiguous(b.T), given)
+        return LowRank(part.group, b, a, given)
     if (b.shape[0], *a.shape[1:]) != part.shape or math.prod(b.shape[2:]) != 1:
         raise part.misfit()
-    return LowRank(part.group, b.reshape(b.shape[:2]), a.reshape(len(a), -1))
+    return LowRank(part.group, b.reshape(b.shape[:2]), a.reshape(len(a), -1), given)
 
 
 def _contiguous(array: Floats) -> Floats:
@@ -177,7 +182,8 @@ def _bias_sum(part: Part, targets: Targets, scaling: float) -> SparseChange:
         raise UsageError(f"the adapter has {part.names['lora_B.bias']!r}, but the checkpoint has no group {group!r}")
     if bias.ndim != 1:
         raise part.misfit()
-    return SparseChange(group, bias * bias.dtype.type(scaling), np.arange(len(bias)), (1, len(bias)))
+    data = bias * bias.dtype.type(scaling)
+    return SparseChange(group, data, np.arange(len(bias)), (1, len(bias)), part.coarsest())
 
 
 def _bias(part: Part) -> str:

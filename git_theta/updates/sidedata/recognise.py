@@ -10,15 +10,7 @@ import numpy as np
 
 from git_theta.updates.sidedata.apply import apply, apply_all
 from git_theta.updates.sidedata.changes import Change, LowRank, Scale, SparseChange, check
-from git_theta.updates.sidedata.values import FLOATS, Array, Floats, computed, narrow, shaped, widen
-
-_ROUNDOFF: Final[Mapping[str, float]] = {
-    "float16": 2.0**-11,
-    "bfloat16": 2.0**-8,
-    "float32": 2.0**-24,
-    "float64": 2.0**-53,
-}
-"""Relative error of rounding once."""
+from git_theta.updates.sidedata.values import FLOATS, ROUNDOFF, Array, Floats, coarsest, computed, narrow, shaped, widen
 
 _LEAST: Final[Mapping[str, float]] = {
     "float16": 2.0**-24,
@@ -34,7 +26,8 @@ _BLOCK: Final = 1 << 18
 def is_result(changes: Sequence[Change], old: Array, new: Array, dtype: str, shape: tuple[int, ...]) -> bool:
     """Whether values are what changes give, as other programs merge: in float32, summed in any order.
 
-    The product may have been scaled after it was computed, and rounded to the group's dtype before it was added.
+    The product may have been scaled after it was computed, and rounded to the group's dtype, or to that of the data,
+    before it was added: PEFT computes the product in the adapter's dtype.
     Values that a change replaces or leaves alone must be the same.
 
     Args:
@@ -75,7 +68,7 @@ def _bits(array: Array) -> Array:
 
 def _near(found: Floats, wanted: Floats, slack: Floats, dtype: str) -> bool:
     """Whether numbers differ by no more than two roundings of them, and a slack."""
-    bound = 2 * _ROUNDOFF[dtype] * np.abs(wanted) + slack + 2 * _LEAST[dtype]
+    bound = 2 * ROUNDOFF[dtype] * np.abs(wanted) + slack + 2 * _LEAST[dtype]
     near = (np.abs(found - wanted) <= bound) & np.isfinite(bound)
     rounded = widen(narrow(wanted, dtype), dtype)
     return bool((near | (found == rounded) | (np.isnan(found) & np.isnan(wanted))).all())
@@ -83,6 +76,7 @@ def _near(found: Floats, wanted: Floats, slack: Floats, dtype: str) -> bool:
 
 def _low_rank(change: LowRank, old: Array, new: Array, dtype: str) -> Iterator[tuple[Floats, Floats, Floats]]:
     rows, columns = len(change.r), change.c.shape[1]
+    roundoff = ROUNDOFF[coarsest([dtype, change.given])]
     before, after = old.reshape(rows, columns), new.reshape(rows, columns)
     wide = computed(dtype)
     step = max(1, _BLOCK // max(1, columns))
@@ -94,7 +88,8 @@ def _low_rank(change: LowRank, old: Array, new: Array, dtype: str) -> Iterator[t
         wide_before = widen(before[block], dtype)
         # A sum of the old value and k products, each of them and of the sums rounded; twice, since both sides are.
         terms = np.abs(r) @ np.abs(factors) + np.abs(wide_before)
-        slack = 2 * (r.shape[1] + 3) * 2.0**-24 * terms + 2 * _ROUNDOFF[dtype] * np.abs(product)
+        rounded = 2 * roundoff * np.abs(product) + 2 * _LEAST[change.given]
+        slack = 2 * (r.shape[1] + 3) * 2.0**-24 * terms + rounded
         yield widen(after[block], dtype), wide_before + product, slack
 
 
@@ -106,7 +101,7 @@ def _scale(change: Scale, old: Array, new: Array, dtype: str) -> Iterator[tuple[
         block = slice(start, start + step)
         wanted = widen(before[block], dtype) * vector[block]
         # The vector itself may have been rounded to the group's dtype.
-        yield widen(after[block], dtype), wanted, 2 * _ROUNDOFF[dtype] * np.abs(wanted)
+        yield widen(after[block], dtype), wanted, 2 * ROUNDOFF[dtype] * np.abs(wanted)
 
 
 def _sparse(change: SparseChange, old: Array, new: Array, dtype: str) -> bool:
@@ -115,7 +110,7 @@ def _sparse(change: SparseChange, old: Array, new: Array, dtype: str) -> bool:
     others[change.indices] = False
     wide = widen(before[change.indices], dtype)
     data = change.data.astype(wide.dtype, copy=False)
-    slack = 2 * _ROUNDOFF[dtype] * np.abs(data)
+    slack = 2 * ROUNDOFF[coarsest([dtype, change.given])] * np.abs(data)
     return _same(before[others], after[others]) and _near(
         widen(after[change.indices], dtype), wide + data, slack, dtype
     )

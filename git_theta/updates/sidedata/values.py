@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -16,6 +17,14 @@ Floats = npt.NDArray[np.floating[Any]]
 
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 """The dtypes that sums and products are defined for here."""
+
+ROUNDOFF: Final[Mapping[str, float]] = {
+    "float16": 2.0**-11,
+    "bfloat16": 2.0**-8,
+    "float32": 2.0**-24,
+    "float64": 2.0**-53,
+}
+"""Relative error of rounding once to each of them."""
 
 INTEGERS: Final = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 
@@ -92,6 +101,11 @@ def integers(name: str, values: Values) -> npt.NDArray[np.int64]:
     if values.dtype not in INTEGERS:
         raise UsageError(f"the update data {name!r} has dtype {values.dtype}; it must be an integer one")
     return from_bytes(name, values).astype(np.int64)
+
+
+def coarsest(dtypes: Iterable[str]) -> str:
+    """The dtype that rounds the most; those that are not of FLOATS do not count beside one."""
+    return max(dtypes, key=lambda dtype: ROUNDOFF.get(dtype, 0.0))
 
 
 def computed(dtype: str) -> np.dtype[np.floating[Any]]:

@@ -98,6 +98,28 @@ def test_saved_modules_are_found_under_the_names_of_all_versions(name: str) -> N
     assert change.group == "head.weight"
 
 
+def test_the_original_of_a_saved_module_is_left_out_and_values_that_are_saved_twice_count_once() -> None:
+    """As PEFT 0.21 saves a classifier if it is told to train all biases."""
+    names = ("head.bias", "head.modules_to_save.bias", "head.original_module.bias")
+    adapter = {
+        f"base_model.model.{name}": values(random(3, seed=seed)) for name, seed in zip(names, (1, 1, 2), strict=True)
+    }
+    change = one(read_peft(LORA, adapter, f32(head__bias=(3,))))
+    assert isinstance(change, Dense)
+    np.testing.assert_array_equal(change.values, random(3, seed=1))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_change_tells_the_dtype_that_the_adapter_has(dtype: str) -> None:
+    names = ("lora_A.weight", "lora_B.weight", "lora_B.bias")
+    shapes = ((2, 4), (3, 2), (3,))
+    adapter = {f"m.{name}": values(random(*shape).astype(dtype)) for name, shape in zip(names, shapes, strict=True)}
+    low_rank, bias = read_peft(LORA, adapter, f32(m__weight=(3, 4), m__bias=(3,)))
+    assert isinstance(low_rank, LowRank)
+    assert isinstance(bias, SparseChange)
+    assert (low_rank.given, bias.given) == (dtype, dtype)
+
+
 def test_a_saved_module_with_modules_of_its_own() -> None:
     name = "base_model.model.head.modules_to_save.dense.weight"
     assert one(read_peft(LORA, {name: values(random(3))}, f32(head__dense__weight=(3,)))).group == "head.dense.weight"
@@ -206,10 +228,11 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Values], dict[str, Any], str]] 
     ),
     "saved twice": (
         LORA,
-        {"m.weight": values(random(1)), "m.modules_to_save.weight": values(random(1))},
+        {"m.weight": values(random(1)), "m.modules_to_save.weight": values(random(1, seed=1))},
         f32(m__weight=(1,)),
         "several .* would be 'm.weight'",
     ),
+    "original alone": (LORA, {"m.original_module.bias": values(random(1))}, f32(m__bias=(1,)), "completely, LORA ones"),
     "two adapters": (LORA, lora("m", 3, 4) | lora("m", 3, 4, joint=".b."), f32(m__weight=(3, 4)), "twice"),
     "half": (LORA, without(lora("m", 3, 4), "B.weight"), f32(m__weight=(3, 4)), "completely, LORA ones: .*lora_A"),
     "of the other kind": (IA3, lora("m", 3, 4), f32(m__weight=(3, 4)), "completely, IA3 ones"),
@@ -260,6 +283,12 @@ WRONG: dict[str, tuple[dict[str, Any], dict[str, Values], dict[str, Any], str]] 
         LORA,
         {name: values(np.zeros(group.shape, np.int8)) for name, group in lora("m", 3, 4).items()},
         f32(m__weight=(3, 4)),
+        "dtype int8; it must be",
+    ),
+    "a bias of whole numbers": (
+        LORA,
+        lora("m", 3, 4) | {"m.lora_B.bias": values(np.zeros(3, np.int8))},
+        f32(m__weight=(3, 4), m__bias=(3,)),
         "dtype int8; it must be",
     ),
     "a bias of another length": (

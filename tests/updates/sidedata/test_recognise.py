@@ -66,6 +66,31 @@ def test_results_of_higher_precision_are_recognised(change: Change, dtype: str) 
     assert is_result([change], old, new, dtype, (40, 60))
 
 
+@pytest.mark.parametrize("given", ["bfloat16", "float16"])
+def test_products_rounded_to_the_dtype_of_the_data_are_recognised_and_other_values_are_not(given: str) -> None:
+    """As PEFT merges an adapter of 16 bits into a model of 32, also where the product is subnormal in 16 bits."""
+    rounded = DTYPES[given]
+    r, c = (random(shape, rounded, seed).astype(np.float32) for seed, shape in enumerate([(40, 8), (8, 60)]))
+    r[:20] *= np.float32(2.0**-16)
+    old = random((40, 60)) / np.float32(8)
+    new = old + (r @ c).astype(rounded).astype(np.float32)
+    change = LowRank("g", r, c, given)
+    assert is_result([change], old, new, "float32", (40, 60))
+    assert not is_result([LowRank("g", r, c)], old, new, "float32", (40, 60))
+    assert not is_result([change], old, old, "float32", (40, 60))
+    assert not is_result([change], old, old + np.float32(1.02) * (r @ c), "float32", (40, 60))
+
+
+@pytest.mark.parametrize("given", ["bfloat16", "float16"])
+def test_a_bias_scaled_in_the_dtype_of_the_data_is_recognised(given: str) -> None:
+    bias = random((60,), DTYPES[given]).astype(np.float32)
+    scaled = bias * np.float32(7 / 5)
+    old = random((60,), seed=1)
+    new = old + scaled.astype(DTYPES[given]).astype(np.float32)
+    assert is_result([SparseChange("g", scaled, np.arange(60), (1, 60), given)], old, new, "float32", (60,))
+    assert not is_result([SparseChange("g", scaled, np.arange(60), (1, 60))], old, new, "float32", (60,))
+
+
 @every_change
 @every_dtype
 @pytest.mark.parametrize("place", [0, -1])
