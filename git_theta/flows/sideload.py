@@ -121,30 +121,36 @@ class SideLoader:
             yield intake, state if is_settled else None
 
     def _new_values(self, intake: Intake, base: Metadata, changes: Changes) -> dict[str, Bytes] | None:
-        """The values that the worktree file is to get; None if it has them, or what is as good, already."""
+        """The values that the worktree file is to get, in groups that do not have them, or what is as good, already.
+
+        What it has in groups that do not change is its own affair.
+
+        Returns:
+            Values by group; None if the file stays as it is.
+        """
         spans = {span.name: (span, digest) for span, digest in _spanned(intake)}
         entries = base.by_name()
-        groups = {name: (entry.dtype, entry.shape, entry.digest) for name, entry in entries.items()}
-        held = {name: (span.dtype, span.shape, digest) for name, (span, digest) in spans.items()}
-        if held == groups:
-            return {
-                name: _applied(parts, _values(intake.source, spans[name][0]), entries[name])
-                for name, parts in changes.items()
-            }
+        new = {}
         for name, parts in changes.items():
-            if held.get(name, ())[:2] != groups[name][:2]:
+            span, digest = spans.get(name, (None, ""))
+            entry = entries[name]
+            if span is None or (span.dtype, span.shape) != (entry.dtype, entry.shape):
                 raise UsageError(f"the worktree file has another group {name!r} than the version that the data is for")
-            self._check_merged(_values(intake.source, spans[name][0]), parts, entries[name])
-        return None
+            found = _values(intake.source, span)
+            if digest == entry.digest:
+                new[name] = _applied(parts, found, entry)
+            else:
+                self._check_merged(found, parts, entry)
+        return new or None
 
     def _check_merged(self, found: Bytes, parts: Sequence[Change], entry: Entry) -> None:
-        """Make sure that values are what the changes make of the base's, but for rounding."""
+        """Make sure that values, which are not the base's, are what the changes make of these, but for rounding."""
         stored = _stored(entry)
         readers = Readers(self.cleaner.store, update_types())
         old = np.frombuffer(b"".join(block.tobytes() for block in stored.rows(readers.mine())), np.uint8)
-        wanted = _applied(parts, old, entry)
-        is_new = np.array_equal(found, wanted)
-        if is_new or (not np.array_equal(found, old) and is_result(parts, old, found, entry.dtype, entry.shape)):
+        if np.array_equal(found, _applied(parts, old, entry)):
+            return
+        if is_result(parts, old, found, entry.dtype, entry.shape):
             return
         raise UsageError(
             f"the worktree file holds neither the old nor the new values of group {entry.name!r}: check out the "

@@ -293,6 +293,32 @@ def test_group_that_the_data_does_not_name_may_have_changed_in_a_merged_worktree
     assert tracked.git("diff", "--name-only").stdout == ""
 
 
+def test_groups_that_the_data_does_not_name_may_have_changed_where_the_others_are_old(tracked: Repo) -> None:
+    data, product = lora(8, "embed_weight", 160, 128)
+    others = {"attn_bias": model(1)["attn_bias"], "one_more": np.arange(40, dtype=np.float32)}
+    tracked.write(CHECKPOINT, safetensors_bytes(model(0, **others)))
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+    wanted = safetensors_bytes(model(0, embed_weight=model(0)["embed_weight"] + product, **others))
+    assert tracked.read(CHECKPOINT) == wanted
+    assert "low-rank" in types(entries(tracked)["embed_weight"])
+    check_committed(tracked, CHECKPOINT, wanted)
+
+
+def test_groups_that_have_the_new_values_stay_and_the_others_get_them(tracked: Repo) -> None:
+    data, product = lora(8, "embed_weight", 160, 128)
+    half, half_product = lora(9, "attn_weight", 200, 200)
+    # Rounded otherwise than NumPy does, so that it would show if these were computed anew.
+    exact = (model(0)["embed_weight"].astype(np.float64) + product).astype(np.float32) * np.float32(1 + 2.0**-23)
+    tracked.write(CHECKPOINT, safetensors_bytes(model(0, embed_weight=exact)))
+    tracked.write("data.safetensors", safetensors_bytes(data | half))
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+    summed = (model(0)["attn_weight"].astype(np.float32) + half_product).astype(np.float16)
+    wanted = safetensors_bytes(model(0, embed_weight=exact, attn_weight=summed))
+    assert tracked.read(CHECKPOINT) == wanted
+    check_committed(tracked, CHECKPOINT, wanted)
+
+
 def test_chain_of_two_is_small_and_reads_back_exactly(tracked: Repo) -> None:
     values = model(0)["embed_weight"]
     for seed in (10, 11):
