@@ -6,9 +6,10 @@ The registry is passed in where it is needed, never a mutable global: tests regi
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from git_theta.errors import PluginError
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 Plugin = TypeVar("Plugin")
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
+"""What can stand in a metadata file."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,12 @@ class Family(Generic[Plugin]):
 
     def _entry_point(self, name: str) -> EntryPoint:
         try:
-            return self._entry_points()[name]
+            point = self._entry_points()[name]
         except KeyError:
             known = ", ".join(self.names())
             raise PluginError(f"unknown {self.kind} {name!r}; known are: {known}") from None
+        check_name(name)
+        return point
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         from importlib.metadata import entry_points
@@ -79,6 +85,16 @@ class Family(Generic[Plugin]):
         except (Exception, SystemExit) as error:
             reason = str(error) if isinstance(error, Exception) else f"SystemExit: {error}"
             raise PluginError(f"the {self.kind} {name!r} ({target}) cannot be loaded: {reason}") from error
+
+
+def check_name(name: str) -> None:
+    """Make sure that a plug-in's name can stand in a metadata file: what could not be read again would be lost.
+
+    Raises:
+        PluginError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise PluginError(f"{name!r} cannot be the name of a plug-in: lower-case letters, digits and '_.-' only")
 
 
 def _imported(target: str) -> Any:

@@ -132,6 +132,13 @@ def test_plug_in_that_cannot_be_loaded_is_named(install: Install, target: str, c
     assert isinstance(fakes.get("fake"), Fake)
 
 
+@pytest.mark.parametrize("name", ["Upper", "with space", 'quo"te', "\u00fc", "a" * 65])
+def test_a_name_that_no_metadata_file_can_have_is_an_error(install: Install, name: str) -> None:
+    install({name: f"{MODULE}:Plugin"})
+    with pytest.raises(PluginError, match="cannot be the name of a plug-in"):
+        family(fake=HERE).get(name)
+
+
 def test_a_member_may_be_announced_instead_of_its_class(install: Install) -> None:
     install({"other": f"{MODULE}:plugin"}, "class Plugin:\n    name = 'other'\nplugin = Plugin()\n")
     assert family().get("other") is sys.modules[MODULE].plugin

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,11 +11,8 @@ from typing import Final
 from git_theta.checkpoints import Checkpoint, Format
 from git_theta.errors import ChangedWhileReadingError, NotThisFormatError, PluginError
 from git_theta.layout import Layout
-from git_theta.registry import Family
+from git_theta.registry import Family, check_name
 from git_theta.sources import Source
-
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
-"""What can stand in a metadata file."""
 
 _SHOWN: Final = 200
 
@@ -57,16 +53,6 @@ def scan(name: str, member: Format, source: Source) -> Layout:
             raise PluginError("it did not return the layout of the file")
         # Nothing of it is believed: this looks at every span once more.
         return Layout(name, source.size, tuple(layout.spans))
-
-
-def check_name(name: str) -> None:
-    """Make sure that a plug-in's name can stand in a metadata file.
-
-    Raises:
-        PluginError: it cannot.
-    """
-    if not _NAME.fullmatch(name):
-        raise PluginError(f"{name!r} cannot be the name of a plug-in: lower-case letters, digits and '_.-' only")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from git_theta.checkpoints import Format, opaque, plugins
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout
-from git_theta.registry import Family
+from git_theta.registry import Family, check_name
 from git_theta.sources import Source
 
 
@@ -61,7 +61,7 @@ def _scan_as(source: Source, name: str, formats: Family[Format]) -> Scan:
         return Scan(opaque.layout(source.size), None)
     member = formats.get(name)
     if plugins.by_value(member):
-        plugins.check_name(name)
+        check_name(name)
         return Scan(opaque.layout(source.size), None, name)
     try:
         is_builtin = name in formats.builtins
@@ -87,6 +87,6 @@ def _scan_by_plugins(source: Source, path: str, formats: Family[Format], reasons
             reasons.insert(0 if fits[name] else len(reasons), f"not {name}: {error}")
     for name, member in members.items():
         if fits[name] and plugins.by_value(member):
-            plugins.check_name(name)
+            check_name(name)
             return Scan(opaque.layout(source.size), None, name)
     return None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Final
 
+from git_theta.cli.boundary import silence
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import MetadataError, StoreError
 from git_theta.metadata import Metadata
@@ -60,6 +63,21 @@ def smudged(wanted: Kept | Iterator[bytes], path: str, workspace: Workspace) -> 
     if isinstance(wanted, Kept):
         return workspace.smudger.smudge(wanted.metadata, wanted.data, path)
     return wanted
+
+
+def output_to_git() -> int:
+    """Standard output for what git is told alone, as a file descriptor.
+
+    What a plug-in or a library prints goes to standard error from now on, in every thread and also past Python. Among
+    what git reads it would be part of a checkpoint, or end the conversation.
+    """
+    sys.stdout.flush()
+    descriptor = os.dup(1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # There is no standard error.
+        silence()
+    return descriptor
 
 
 def pieces(stream: IO[bytes]) -> Iterator[bytes]:

@@ -34,7 +34,7 @@ def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
         cleaned: the answer to all that is asked, see `stage_as_cleaned`.
     """
     keep_freed()
-    connection = Connection(sys.stdin.buffer, sys.stdout.fileno())
+    connection = Connection(sys.stdin.buffer, filtering.output_to_git())
     try:
         connection.welcome(("clean", "smudge", "delay"))
         if cleaned is not None:

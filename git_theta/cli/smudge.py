@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
-from git_theta.cli.filtering import asked_for, pieces, smudged
+from git_theta.cli.filtering import asked_for, output_to_git, pieces, smudged
 from git_theta.cli.workspace import Workspace
 
 
@@ -15,8 +16,9 @@ from git_theta.cli.workspace import Workspace
 @click.argument("path")
 def command(path: str, skip: bool) -> None:
     """Read a metadata file on stdin, and write the checkpoint to stdout. Anything else passes through."""
-    workspace = Workspace.here()
-    workspace.ensure_hook()
-    wanted = asked_for(pieces(sys.stdin.buffer), path, workspace, skip=skip)
-    for piece in smudged(wanted, path, workspace):
-        sys.stdout.buffer.write(piece)
+    with os.fdopen(output_to_git(), "wb") as output:
+        workspace = Workspace.here()
+        workspace.ensure_hook()
+        wanted = asked_for(pieces(sys.stdin.buffer), path, workspace, skip=skip)
+        for piece in smudged(wanted, path, workspace):
+            output.write(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -18,6 +19,10 @@ MAX_PAYLOAD: Final = 1 << 30
 """Bytes that a plug-in may keep for one group."""
 
 _PAYLOAD: Final = "payload"
+
+_DEPTH: Final = 32
+_BITS: Final = 1 << 10
+"""How deep lists of settings may be nested, and how large a whole number may be: no parser of JSON minds these."""
 
 T = TypeVar("T")
 
@@ -104,7 +109,7 @@ class Plugged:
 
 def _settings(name: str, settings: Mapping[object, object]) -> list[tuple[str, Parameter]]:
     """Settings of a plug-in as an update can hold them."""
-    return [(_text(name, key), _parameter(name, value)) for key, value in settings.items()]
+    return [(_text(name, key), _parameter(name, value, 1)) for key, value in settings.items()]
 
 
 def _text(name: str, key: object) -> str:
@@ -113,9 +118,17 @@ def _text(name: str, key: object) -> str:
     return key
 
 
-def _parameter(name: str, value: object) -> Parameter:
-    if isinstance(value, list | tuple):
-        return tuple(_parameter(name, item) for item in value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+def _parameter(name: str, value: object, depth: int) -> Parameter:
+    """A setting as it will be read again, which is what JSON can say."""
+    match value:
+        case list() | tuple() if depth <= _DEPTH:
+            return tuple(_parameter(name, item, depth + 1) for item in value)
+        case None | bool() | str():
+            return value
+        case int() if value.bit_length() <= _BITS:
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case list() | tuple() | int() | float():
+            raise PluginError(f"the update plug-in {name!r} has a setting that is too deep, too large or no number")
     raise PluginError(f"the update plug-in {name!r} has a setting of type {type(value).__name__}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,6 +103,10 @@ def test_chain_of_a_plugin_is_bounded_like_any_other(tmp_path: Path) -> None:
         (Broken(fitted=({"a": object()}, b"")), "a setting of type object"),
         (Broken(fitted=({1: 2}, b"")), "whose name is no text"),
         (Broken(fitted=({"payload": 2}, b"1")), "no settings and bytes"),
+        (Broken(fitted=({"a": [float("nan")]}, b"1")), "too deep, too large or no number"),
+        (Broken(fitted=({"a": float("inf")}, b"1")), "too deep, too large or no number"),
+        (Broken(fitted=({"a": 10**5000}, b"1")), "too deep, too large or no number"),
+        (Broken(fitted=({"a": reduce(lambda inner, _: [inner], range(50), [0])}, b"1")), "too deep, too large"),
     ],
 )
 def test_plugin_that_lies_is_refused_in_one_line(tmp_path: Path, plugin: Exclusive, reason: str) -> None:
@@ -127,22 +132,52 @@ def test_update_of_a_plugin_that_is_not_here_names_it(tmp_path: Path) -> None:
     assert isinstance(base, Update)
 
 
-def test_installed_plugin_is_asked_by_attribute_and_by_option(tracked: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = tracked.path.parent / "site"
+VALUES = {"weight": normal((40, 50), "float32", 3)}
+TURNED = {"weight": (255 - VALUES["weight"].view(np.uint8)).view(np.float32)}
+
+
+def install(repo: Repo, monkeypatch: pytest.MonkeyPatch, says: str = "pass") -> None:
+    """Install a plug-in that inverts bits; whatever it does, it does so as well."""
+    site = repo.path.parent / "site"
     (site / "flips-1.dist-info").mkdir(parents=True)
     (site / "flips-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: flips\nVersion: 1\n")
     entry = "[git_theta.plugins.updates]\nnegation = flips:Negation\n"
     (site / "flips-1.dist-info" / "entry_points.txt").write_text(entry)
     (site / "flips.py").write_text(
+        "import os\n"
         "class Negation:\n"
         "    def fit(self, new, base, dtype, shape):\n"
         "        return ({}, b'') if new == self.apply(base, {}, b'', dtype, shape) else None\n"
         "    def apply(self, base, settings, payload, dtype, shape):\n"
+        f"        {says}\n"
         "        return bytes(255 - byte for byte in base)\n"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]))
-    values = {"weight": normal((40, 50), "float32", 3)}
-    turned = {"weight": (255 - values["weight"].view(np.uint8)).view(np.float32)}
+
+
+@pytest.mark.parametrize("says", ["print('a line', flush=True)", "os.write(1, b'a line')"], ids=["print", "write"])
+@pytest.mark.parametrize("is_one_shot", [False, True], ids=["process", "one-shot"])
+def test_what_a_plugin_prints_is_not_part_of_what_git_reads(
+    tracked: Repo, monkeypatch: pytest.MonkeyPatch, says: str, is_one_shot: bool
+) -> None:
+    install(tracked, monkeypatch, says)
+    if is_one_shot:
+        tracked.git("config", "--unset", "filter.theta.process")
+    tracked.write(".gitattributes", tracked.read(".gitattributes").decode().strip() + " theta-update=negation\n")
+    tracked.write("model.safetensors", safetensors_bytes(VALUES))
+    tracked.git("commit", "-qam", "new")
+    tracked.write("model.safetensors", safetensors_bytes(TURNED))
+    assert "a line" in tracked.git("commit", "-qam", "turned").stderr
+    assert b'"negation"' in tracked.git_bytes("cat-file", "blob", "HEAD:model.safetensors")
+    tracked.git("checkout", "-q", "HEAD~1")
+    assert "a line" in tracked.git("checkout", "-q", "-").stderr
+    assert tracked.read("model.safetensors") == safetensors_bytes(TURNED)
+    assert tracked.git("status", "--short").stdout == ""
+
+
+def test_installed_plugin_is_asked_by_attribute_and_by_option(tracked: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tracked, monkeypatch)
+    values, turned = VALUES, TURNED
     tracked.write("model.safetensors", safetensors_bytes(values))
     tracked.git("commit", "-qam", "new")
     tracked.write("model.safetensors", safetensors_bytes(turned))
