@@ -58,7 +58,8 @@ class SparseHandler:
         """A difference as a compressed sparse row, which is what scipy's `csr_matrix` makes of it as one row.
 
         Args:
-            data: one array, new values minus old ones; of any shape with n elements.
+            data: one array, new values minus old ones; of any shape with n elements. A tensor of torch may need a
+                gradient, be on any device, and have the dtype bfloat16, which becomes float32.
 
         Returns:
             `data` (z,): the elements that are not zero (a NaN is not); `indices` (z,): their positions in C order,
@@ -66,10 +67,10 @@ class SparseHandler:
             and n.
 
         Raises:
-            UsageError: it is not one array.
+            UsageError: it is not one array, or not one that NumPy can have.
         """
         (difference,) = _counted(self.name, data, "the difference")
-        flat = np.asarray(difference).reshape(-1)
+        flat = _array(difference).reshape(-1)
         (places,) = np.nonzero(flat)
         index = np.int32 if flat.size < 2**31 else np.int64
         return {
@@ -145,3 +146,14 @@ def _counted(name: str, data: tuple[Tensor, ...], *wanted: str) -> tuple[Tensor,
     if len(data) != len(wanted) or not all(hasattr(array, "shape") for array in data):
         raise UsageError(f"format_update of a {name} update takes {len(wanted)} array(s): {', '.join(wanted)}")
     return data
+
+
+def _array(tensor: Tensor) -> npt.NDArray[Any]:
+    """A tensor as an array; one of torch without importing torch, and also if NumPy has no such dtype."""
+    if hasattr(tensor, "detach"):
+        tensor = tensor.detach().cpu()
+        tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+    try:
+        return np.asarray(tensor)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a tensor of dtype {tensor.dtype} is nothing that NumPy has: {error}") from None

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from git_theta.errors import PluginError, UsageError
 from git_theta.updates import get_update_handler
@@ -20,6 +21,20 @@ def test_sparse_makes_a_compressed_row() -> None:
     np.testing.assert_array_equal(row["indptr"], [0, 3])
     np.testing.assert_array_equal(row["shape"], [1, 6])
     assert [row[key].dtype.name for key in row] == ["float32", "int32", "int32", "int64"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_sparse_takes_tensors_of_torch_as_they_are(dtype: torch.dtype) -> None:
+    difference = torch.tensor([[0, -1.5, 0], [torch.nan, -0.0, 2]], dtype=dtype, requires_grad=True)
+    row = get_update_handler("sparse").format_update(difference)
+    assert row["data"].dtype == (np.float16 if dtype == torch.float16 else np.float32)
+    np.testing.assert_array_equal(row["data"], [-1.5, np.nan, 2])
+    np.testing.assert_array_equal(row["indices"], [1, 3, 5])
+
+
+def test_sparse_refuses_a_tensor_that_numpy_cannot_have() -> None:
+    with pytest.raises(UsageError, match=r"float8_e5m2 is nothing that NumPy has"):
+        get_update_handler("sparse").format_update(torch.zeros(3, dtype=torch.float8_e5m2))
 
 
 @pytest.mark.parametrize("shape", [(0,), (), (2, 2)])
