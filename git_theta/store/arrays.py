@@ -123,6 +123,17 @@ class Arrays:
             self._shared_nbytes -= oldest.nbytes
 
 
+def array_nbytes(store: ObjectStore, ref: ObjectRef) -> int:
+    """Bytes of all the array that an object holds, as its header says.
+
+    Raises:
+        ObjectError: it is missing or damaged.
+    """
+    with store.open(ref) as file:
+        reader = Reader(file)
+        return reader.rows * reader.itemsize
+
+
 def _one_by_one(reader: Reader, start: int, nbytes: int, lease: Lease) -> Iterator[Block]:
     count, rest = divmod(nbytes, reader.itemsize)
     if rest:

@@ -21,7 +21,6 @@ from blake3 import blake3
 from git_theta.errors import ChangedWhileReadingError, StoreError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.metadata_file import MAX_NESTED
-from git_theta.registry import Family
 from git_theta.store.objects import ObjectStore
 from git_theta.store.publishing import Publisher, publishing
 from git_theta.updates import averages, factors, plans, scales
@@ -36,7 +35,7 @@ from git_theta.updates.payloads import (
 )
 from git_theta.updates.plans import Change, Plan, Prediction
 from git_theta.updates.plugged import Plugged
-from git_theta.updates.reading import WHOLE_BYTES, Group, Readers, UpdateType, results
+from git_theta.updates.reading import WHOLE_BYTES, Group, Readers, results
 from git_theta.updates.residual import Residual, fit_residual
 from git_theta.updates.versions import Version, Versions
 
@@ -330,17 +329,17 @@ class _Choice:
         """Whether the chain stays within its bounds, and is smaller than dense by what makes it worth having."""
         if any(isinstance(payload, Array) and payload.nbytes > WHOLE_BYTES for payload in option.plan.payloads()):
             return False
-        chain = chain_nbytes(option.bases, self._change.group, self._readers.types, self._limits)
+        chain = chain_nbytes(option.bases, self._change.group, self._readers, self._limits)
         return chain is not None and option.nbytes + chain < self._dense_nbytes * GAIN
 
 
-def chain_nbytes(bases: Sequence[Update], group: Group, types: Family[UpdateType], limits: Limits) -> int | None:
+def chain_nbytes(bases: Sequence[Update], group: Group, readers: Readers, limits: Limits) -> int | None:
     """What the chain below a new update needs in bytes beyond the dense values that it goes back to.
 
     Args:
         bases: what the update builds on.
         group: whose values they are.
-        types: of updates.
+        readers: of the store that they are in.
         limits: of chains.
 
     Returns:
@@ -351,7 +350,7 @@ def chain_nbytes(bases: Sequence[Update], group: Group, types: Family[UpdateType
     if length > limits.length or nested > MAX_NESTED:
         return None
     # Of several versions each may have a chain of its own: a merge by averaging would else cost a whole group.
-    return max((plans.chain_nbytes(base, group, types) for base in bases), default=0)
+    return max((plans.chain_nbytes(base, group, readers) for base in bases), default=0)
 
 
 def _updates_below(plan: Plan) -> tuple[Update, ...]:

@@ -15,12 +15,11 @@ from blake3 import blake3
 from git_theta import tensors
 from git_theta.errors import PluginError, StoreError
 from git_theta.metadata import ObjectRef, Parameter, Update
-from git_theta.registry import Family
 from git_theta.store.planes import Rows
 from git_theta.store.serialize import encode
 from git_theta.updates.dense import Wanted
 from git_theta.updates.payloads import SMALL_BYTES, Payload, UnusableBaseError
-from git_theta.updates.reading import Group, Reader, UpdateType, results
+from git_theta.updates.reading import Group, Reader, Readers, results
 
 PREDICTING: Final = ("low-rank", "ia3", "linear")
 """Types of update whose result is not quite the one wanted; the delta or sparse update on top of one belongs to it."""
@@ -136,12 +135,13 @@ def length(update: Update) -> int:
     return below if is_correction else below + 1
 
 
-def chain_nbytes(update: Update, group: Group, types: Family[UpdateType]) -> int:
-    """Bytes that an update needs beyond the dense values that it goes back to, at the most."""
+def chain_nbytes(update: Update, group: Group, readers: Readers) -> int:
+    """Bytes that an update needs beyond the dense values that it goes back to."""
     total = 0
     for part in update.nested():
         if part.bases and part.object is not None:
-            total += min(part.object.size, types.get(part.type).payload_nbytes(part, group))
+            nbytes = readers.types.get(part.type).payload_nbytes(part, group)
+            total += readers.share(part.object, nbytes) if nbytes < SMALL_BYTES else part.object.size
     return total
 
 

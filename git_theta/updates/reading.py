@@ -6,6 +6,7 @@ worked on at once, by one thread, while it is in the processor's cache. Several 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -17,10 +18,10 @@ from typing import Final, Protocol, TypeVar
 import numpy as np
 
 from git_theta import tensors
-from git_theta.errors import CorruptObjectError
+from git_theta.errors import CorruptObjectError, StoreError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.registry import Family
-from git_theta.store.arrays import AHEAD, Arrays, Block, Ready
+from git_theta.store.arrays import AHEAD, Arrays, Block, Ready, array_nbytes
 from git_theta.store.objects import ObjectStore
 from git_theta.store.planes import Rows
 from git_theta.store.serialize import BLOCK_ROWS, Lazy
@@ -240,6 +241,7 @@ class Readers:
         self.types = types
         self._store = store
         self._local = threading.local()
+        self._shares: dict[str, float] = {}
 
     def mine(self) -> Reader:
         """The reader of this thread."""
@@ -247,6 +249,18 @@ class Readers:
         if reader is None:
             reader = self._local.reader = Reader(Arrays(self._store), self.types)
         return reader
+
+    def share(self, ref: ObjectRef, nbytes: int) -> int:
+        """The bytes of an object that so many of those in its array take, if all in it take as many.
+
+        Of an object that cannot be read, as many as if they were not compressed.
+        """
+        if ref.oid not in self._shares:
+            try:
+                self._shares[ref.oid] = ref.size / array_nbytes(self._store, ref)
+            except StoreError:
+                return min(ref.size, nbytes)
+        return min(ref.size, math.ceil(nbytes * self._shares[ref.oid]))
 
 
 def block_nbytes(group: Group) -> int:

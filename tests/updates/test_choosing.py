@@ -126,6 +126,41 @@ def test_many_changes_at_once_each_get_their_own(scene: Scene) -> None:
     assert choose.keep([], scene.store, Readers(scene.store, scene.types), Limits()) == {}
 
 
+def keep_all(scene: Scene, arrays: list[Any], *bases: list[Base]) -> list[Base]:
+    """Keep arrays together, so that small ones share an object, each on top of its bases."""
+    values = [Values.of(array) for array in arrays]
+    below = zip(*bases, strict=True) if bases else [()] * len(values)
+    changes = [Change(one.group, one.wanted(), tuple(under)) for one, under in zip(values, below, strict=True)]
+    kept = choose.keep(changes, scene.store, Readers(scene.store, scene.types), Limits())
+    for one in values:
+        assert scene.read(kept[one.digest], one.group) == one.data
+    return [Base(kept[one.digest], one.digest) for one in values]
+
+
+def test_chains_of_groups_that_share_an_object_count_what_is_theirs_of_it(scene: Scene) -> None:
+    """Of bfloat16, a fine-tune keeps a third of what it changes: counted as a whole, nothing could build on it."""
+    olds = [normal((60, 70), "bfloat16", number) for number in range(20)]
+    whole = keep_all(scene, olds)
+    ones, twos = ([tuned(old, seed) for old in olds] for seed in (101, 102))
+    one, two = (keep_all(scene, news, whole) for news in (ones, twos))
+    assert len({base.update.object.oid for base in (*one, *two) if base.update.object}) == 2
+    means = [
+        (a.astype(np.float32) / 2 + b.astype(np.float32) / 2).astype(a.dtype) for a, b in zip(ones, twos, strict=True)
+    ]
+    for mean in keep_all(scene, means, one, two):
+        assert types(mean.update) == ["linear", "delta", "dense", "delta", "dense"]
+    for more in keep_all(scene, [edited(one) for one in ones], one):
+        assert types(more.update) == ["sparse", "delta", "dense"]
+
+
+def test_chain_whose_object_is_lost_counts_as_if_it_were_not_compressed(scene: Scene) -> None:
+    olds = [normal((60, 70), "bfloat16", number) for number in range(20)]
+    news = keep_all(scene, [tuned(old) for old in olds], keep_all(scene, olds))
+    scene.lose(news[0].update)
+    readers = Readers(scene.store, scene.types)
+    assert chain_nbytes(news[0].update, Group("bfloat16", (60, 70)), readers) == 60 * 70 * 2
+
+
 def test_same_change_gives_the_same_update(scene: Scene, tmp_path: Path) -> None:
     other = Scene(ObjectStore(tmp_path / "other"))
     for change in (edited, tuned, product):
@@ -224,7 +259,7 @@ def test_chain_stays_smaller_than_dense(scene: Scene) -> None:
     for base in found:
         whole = [part for part in base.update.nested() if not part.bases][-1]
         assert whole.object is not None
-        assert chain_nbytes(base.update, group, scene.types) < whole.object.size
+        assert chain_nbytes(base.update, group, Readers(scene.store, scene.types)) < whole.object.size
 
 
 def test_prediction_and_its_correction_are_one_step(scene: Scene) -> None:

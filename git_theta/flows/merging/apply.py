@@ -83,7 +83,7 @@ class Applier:
                 return None
             group = Group(job.dtype, job.shape)
             bases = tuple(entry.update for _, entry in terms)
-            chain = choose.chain_nbytes(bases, group, self.inputs.readers.types, self.limits)
+            chain = choose.chain_nbytes(bases, group, self.inputs.readers, self.limits)
             if chain is None:
                 return None
             with self._giving(job.nbytes) as gift:

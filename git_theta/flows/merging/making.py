@@ -112,7 +112,7 @@ class Maker:
         costs: dict[str, tuple[float, Base]] = {}
         for entry, head in zip(job.entries, heads, strict=True):
             if (entry.dtype, entry.shape) == (group.dtype, group.shape) and entry.digest not in costs:
-                chain = choose.chain_nbytes([entry.update], group, self._inputs.readers.types, self._limits)
+                chain = choose.chain_nbytes([entry.update], group, self._inputs.readers, self._limits)
                 cost = np.inf if chain is None else chain + _difference_nbytes(new, head, group)
                 costs[entry.digest] = cost, Base(entry.update, entry.digest, entry.signature)
         return tuple(base for _, base in sorted(costs.values(), key=lambda pair: pair[0]))
