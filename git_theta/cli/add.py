@@ -11,7 +11,7 @@ import click
 from git_theta.cli.boundary import printable
 from git_theta.cli.paths import from_top
 from git_theta.cli.workspace import Workspace
-from git_theta.errors import UsageError
+from git_theta.errors import StoreError, UsageError
 from git_theta.flows import known
 from git_theta.flows.fetch import fetch
 from git_theta.git.staging import stage_as_cleaned
@@ -101,10 +101,21 @@ def _described(update: Update) -> str:
 
 
 def _checkpoint(workspace: Workspace, path: Path) -> str:
-    """The path from the top of a file that Git-Theta keeps."""
+    """The path from the top of a file that Git-Theta keeps.
+
+    Raises:
+        UsageError: it is something else.
+        StoreError: there is none.
+    """
     found = from_top(workspace, path)
+    if path.is_dir():
+        raise UsageError(f"{found} is a directory: name the checkpoints in it")
     if workspace.repository.tracked([found]) != [found]:
         raise UsageError(f"{found} is not kept by Git-Theta: run 'git theta track' first")
     if path.is_symlink():
         raise UsageError(f"{found} is a symbolic link: name the file that it leads to")
+    try:
+        path.stat()
+    except OSError as error:
+        raise StoreError(f"{found} cannot be read: {error.strerror}") from error
     return found

@@ -243,6 +243,8 @@ def test_data_that_is_no_checkpoint_or_not_there_is_refused(tracked: Repo) -> No
         (("notes.txt", "--update-type", "dense"), "notes.txt is not kept by Git-Theta"),
         ((CHECKPOINT, "notes.txt", "--update-type", "dense"), "notes.txt is not kept by Git-Theta"),
         (("notes.txt", "--update-data", DATA), "notes.txt is not kept by Git-Theta"),
+        ((".", "--update-type", "dense"), ". is a directory: name the checkpoints in it"),
+        ((CHECKPOINT, ".", "--update-type", "dense"), ". is a directory"),
         ((DATA, "--update-data", DATA), f"{DATA} has no earlier version"),
     ],
 )
@@ -270,6 +272,12 @@ def test_checkpoint_that_is_not_there_is_refused(tracked: Repo) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"git-theta: {CHECKPOINT} cannot be read: No such file or directory\n"
     assert index(tracked) == before
+
+
+def test_checkpoint_that_is_not_there_leaves_the_others_unstaged(tracked: Repo) -> None:
+    tracked.write(CHECKPOINT, changed())
+    said = refused(tracked, CHECKPOINT, "nothing.safetensors", "--update-type", "dense", code=1)
+    assert said == "nothing.safetensors cannot be read: No such file or directory"
 
 
 @pytest.mark.parametrize("options", [("--update-data", DATA), ("--update-type", "dense")])
