@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 from pathlib import Path
+from types import ModuleType
 
 import jsonschema
 import pytest
@@ -23,13 +25,30 @@ ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads((ROOT / "docs/metadata.schema.json").read_text())
 
 
-def test_commands_page_is_what_the_commands_say() -> None:
-    specification = importlib.util.spec_from_file_location("make_cli_docs", ROOT / "scripts/make_cli_docs.py")
+def script(name: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    assert (ROOT / "docs/cli.md").read_text() == module.text(), "run scripts/make_cli_docs.py"
+    return module
+
+
+def test_commands_page_is_what_the_commands_say() -> None:
+    assert (ROOT / "docs/cli.md").read_text() == script("make_cli_docs").text(), "run scripts/make_cli_docs.py"
+
+
+def test_page_of_the_manual_is_what_the_commands_say() -> None:
+    made = script("make_man_page").page()
+    assert (ROOT / "docs/man/man1/git-theta.1").read_text() == made, "run scripts/make_man_page.py"
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="there is no manual on this machine")
+def test_help_of_git_shows_the_page_of_the_manual(repo: Repo) -> None:
+    env = {"MANPATH": str(ROOT / "docs/man"), "MANPAGER": "cat", "MANWIDTH": "80", "MANROFFOPT": "-c"}
+    shown = repo.git("theta", "--help", env=env).stdout
+    for text in ("git theta track PATTERN...", "git theta merge", "--update-data", "*.safetensors'", "SEE ALSO"):
+        assert text in re.sub(".\\x08", "", shown)
 
 
 def test_metadata_file_follows_its_schema(tracked: Repo) -> None:
