@@ -112,6 +112,8 @@ def _checkpoint(workspace: Workspace, path: Path) -> str:
         raise UsageError(f"{found} is a directory: name the checkpoints in it")
     if workspace.repository.tracked([found]) != [found]:
         raise UsageError(f"{found} is not kept by Git-Theta: run 'git theta track' first")
+    if workspace.repository.is_ignored(found):
+        raise UsageError(f"{found} is ignored (.gitignore): run 'git add -f' first, if you want it nevertheless")
     if path.is_symlink():
         raise UsageError(f"{found} is a symbolic link: name the file that it leads to")
     try:

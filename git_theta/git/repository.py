@@ -179,6 +179,10 @@ class Repository:
         status, output, _ = command.attempt(arguments, cwd=self.cwd)
         return status != 0 or bool(output)
 
+    def is_ignored(self, path: str) -> bool:
+        """Whether git passes over the file at a path (from the top): it does not have it, and .gitignore names it."""
+        return command.attempt(["check-ignore", "--quiet", "--", self.from_here(path)], cwd=self.cwd)[0] == 0
+
     def tree_entries(self, revision: str, path: str | None = None) -> dict[str, FileEntry]:
         """What a commit holds, by path from the top; nothing if there is no such commit yet."""
         arguments = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", revision]

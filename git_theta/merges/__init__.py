@@ -94,6 +94,14 @@ class Method:
         return self.compute(inputs, base, params, draw)
 
 
+def wanted_inputs(method: MergeMethod) -> str:
+    """How many inputs a method takes, for messages."""
+    low, high = method.inputs
+    if (low, high) == (1, 1):
+        return "1 input"
+    return f"{low} inputs" if low == high else f"{low} or more inputs" if high is None else f"{low} to {high} inputs"
+
+
 def merge_methods() -> Family[MergeMethod]:
     """The family of merge methods."""
     return Family("merge method", "git_theta.plugins.merges", _BUILTINS, adapt=checked)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta.errors import MergeError, PluginError
-from git_theta.merges import Array, Draw, MergeMethod, merge_methods
+from git_theta.merges import Array, Draw, MergeMethod, merge_methods, wanted_inputs
 from git_theta.merges.draws import seeded
 from git_theta.merges.numerics import pieces, store
 from git_theta.merges.parameters import Params, resolve
@@ -98,8 +98,7 @@ def check_count(method: MergeMethod, count: int, *, has_base: bool) -> None:
     """
     low, high = method.inputs
     if count < low or (high is not None and count > high):
-        wanted = f"{low}" if low == high else f"{low} or more" if high is None else f"{low} to {high}"
-        raise MergeError(f"the merge method {method.name} takes {wanted} inputs besides the base, not {count}")
+        raise MergeError(f"the merge method {method.name} takes {wanted_inputs(method)} besides the base, not {count}")
     if not has_base and (method.needs_base or not count):
         raise MergeError(f"the merge method {method.name} needs a base (the common ancestor), and there is none")
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 from git_theta.errors import PluginError
-from git_theta.merges import MergeMethod
+from git_theta.merges import MergeMethod, wanted_inputs
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import Entry
 from git_theta.registry import Family
@@ -103,8 +103,7 @@ def _misfit_of_method(name: str, method: MergeMethod, conflict: Conflict) -> str
     if odd:
         return f"{name} cannot merge {odd[0]} values: say whether to take ours or theirs"
     if len(sides) < max(low, 1) or (high is not None and len(sides) > high):
-        wanted = f"{low}" if low == high else f"{low} or more" if high is None else f"{low} to {high}"
-        return f"{name} takes {wanted} inputs, not {len(sides)}"
+        return f"{name} takes {wanted_inputs(method)}, not {len(sides)}"
     if method.needs_base and (base is None or base.shape != sides[0].shape or base.dtype not in _FLOATS):
         return f"{name} needs a common ancestor of the same shape, and there is none"
     return ""

@@ -233,6 +233,14 @@ def test_data_that_is_no_checkpoint_or_not_there_is_refused(tracked: Repo) -> No
     assert "empty holds no adapter" in refused(tracked, CHECKPOINT, "--update-data", "empty")
 
 
+def test_ignored_file_is_not_staged_as_git_add_does_not_unless_git_has_it(tracked: Repo) -> None:
+    tracked.write(".gitignore", "*.safetensors\n")
+    tracked.write("new.safetensors", safetensors_bytes(lora()))
+    assert "new.safetensors is ignored" in refused(tracked, "new.safetensors", "--update-type", "dense")
+    assert "new.safetensors" not in tracked.git("ls-files").stdout
+    tracked.theta("add", CHECKPOINT, "--update-type", "dense")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

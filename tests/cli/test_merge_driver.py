@@ -56,7 +56,7 @@ def test_conflict_leaves_ours(in_merge_conflict: Repo, contents: dict[str, bytes
 @pytest.mark.parametrize(
     ("strategy", "why"),
     [
-        ("passthrough", "passthrough takes 1 inputs, not 2"),
+        ("passthrough", "passthrough takes 1 input, not 2"),
         ("linear weight=1,2,3", "the parameter weight has 3 values for 2 inputs: give one each"),
         ("conflict", "left to be settled by hand"),
     ],

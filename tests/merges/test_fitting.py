@@ -113,7 +113,7 @@ def test_a_misfit_says_why() -> None:
     floats = conflict(Clash.VALUES, None, entry(digest="1"), entry(digest="2"))
     whole = conflict(Clash.VALUES, None, entry("int64", digest="1"), entry("int64", digest="2"))
     assert misfit("ties", methods.get("ties"), floats).startswith("ties needs a common ancestor")
-    assert misfit("passthrough", methods.get("passthrough"), floats) == "passthrough takes 1 inputs, not 2"
+    assert misfit("passthrough", methods.get("passthrough"), floats) == "passthrough takes 1 input, not 2"
     assert misfit("average", methods.get("average"), whole).startswith("average cannot merge int64 values")
     assert misfit("average", None, conflict(Clash.REMOVED, entry(), None, entry())).startswith("average merges nothing")
     assert misfit("ancestor", None, floats) == "the common ancestor does not have it"
