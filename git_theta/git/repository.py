@@ -150,15 +150,21 @@ class Repository:
     def blobs_at(self, path: str, places: Sequence[str]) -> list[str]:
         """The blobs at a path (from the top) in stages of the index (":0" to ":3") and in commits, each named once.
 
-        Where there is none, as in a commit that is not there yet, it is left out.
+        Where there is none, as in a commit that is not there yet or outside of the worktree, it is left out.
         """
+        if _is_outside(path):
+            return []
         if "\n" in path:
             return self._blobs_at(path, places)
-        found = (self._asked.blobs.find(f"{place}:{path}") for place in places)
+        try:
+            found = [self._asked.blobs.find(f"{place}:{path}") for place in places]
+        except GitError:
+            self._running.clear()
+            return self._blobs_at(path, places)
         return list(dict.fromkeys(oid for oid in found if oid is not None))
 
     def _blobs_at(self, path: str, places: Sequence[str]) -> list[str]:
-        """The same where `git cat-file` cannot be asked, as it takes a line for a question."""
+        """The same where `git cat-file` cannot be asked: it takes a line for a question, and ends at some."""
         index = self.index_blobs(path).get(path, []) if any(place.startswith(":") for place in places) else []
         trees = (self.tree_blobs(place, path).values() for place in places if not place.startswith(":"))
         return list(dict.fromkeys([*index, *itertools.chain.from_iterable(trees)]))
@@ -265,9 +271,7 @@ class Repository:
         Raises:
             GitError: git takes one of the names for no attribute.
         """
-        # From a subdirectory, git gives what is outside as "sub/../../file".
-        is_outside = Path(path).is_absolute() or Path(os.path.normpath(path)).parts[:1] == (os.pardir,)
-        if not names or is_outside:
+        if not names or _is_outside(path):
             return {}
         values = self._asked.attributes(self._asking(names), len(names)).of(self.from_here(path))
         return {name: value for name, value in values.items() if value not in ("set", "unset", "unspecified", "")}
@@ -421,6 +425,11 @@ class Repository:
     @cached_property
     def _sizes(self) -> Blobs:
         return Blobs(self.cwd, "--batch-check")
+
+
+def _is_outside(path: str) -> bool:
+    """Whether a path leads out of the worktree. From a subdirectory, git gives it as "sub/../../file"."""
+    return Path(path).is_absolute() or Path(os.path.normpath(path)).parts[:1] == (os.pardir,)
 
 
 def settings(cwd: Path) -> dict[str, str]:

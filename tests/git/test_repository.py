@@ -352,6 +352,23 @@ class TestBlobsAt:
         assert contents == [b"old", b"second", b"first"]
         assert [found.read_blob(oid) for oid in found.blobs_at(name, ("HEAD", "MERGE_HEAD"))] == [b"second", b"first"]
 
+    @pytest.mark.parametrize("name", ["../file", "sub/../../file", "{outside}/file"])
+    def test_file_outside_of_the_worktree_is_in_no_place(self, repo: Repo, tmp_path: Path, name: str) -> None:
+        repo.write("file", "content")
+        repo.commit("first")
+        found = Repository.discover(repo.path)
+        assert found.blobs_at(name.format(outside=tmp_path), self.PLACES) == []
+        assert len(found.blobs_at("file", self.PLACES)) == 1
+
+    def test_git_that_has_ended_is_no_harm(self, repo: Repo) -> None:
+        repo.write("file", "content")
+        repo.commit("first")
+        found = Repository.discover(repo.path)
+        (oid,) = found.blobs_at("file", self.PLACES)
+        found._asked.blobs._git._process.kill()
+        for _ in range(2):
+            assert found.blobs_at("file", self.PLACES) == [oid]
+
     def test_what_is_no_blob_is_left_out(self, repo: Repo) -> None:
         repo.write("folder/file", "content")
         repo.commit("first")
