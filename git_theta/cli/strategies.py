@@ -160,8 +160,9 @@ def chosen(
             return asking(workspace, path, named=named, has_ancestor=versions.ancestor is not None)(conflicts)
         if answer.reasons:
             name, why = next(iter(answer.reasons.items()))
-            more = f", and {len(answer.reasons) - 1} more" if len(answer.reasons) > 1 else ""
-            explain(f"{name}: {why}{more}")
+            others = len(answer.reasons) - 1
+            # What is left is named anyway; if it is one thing alone, it needs no name again.
+            explain(f"{name}: {why}, and {others} more" if others else why)
         return answer.decisions
 
     return settle

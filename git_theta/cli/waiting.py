@@ -52,7 +52,4 @@ class Waiting:
         return self._ready.pop(path, None)
 
     def _missing(self, kept: Kept) -> list[ObjectRef]:
-        # Not needed by a filter that only cleans, and slow to import.
-        from git_theta.flows.smudge import missing
-
-        return missing(kept.metadata, self.workspace.store)
+        return self.workspace.store.missing(kept.metadata.objects())

@@ -82,19 +82,19 @@ def bring(
     if verify:
         for ref in wanted:
             _set_damaged_aside(ref, transfer.store)
-    missing = _missing(wanted, transfer.store)
+    missing = transfer.store.missing(wanted)
     try:
         left = transfer.fetch(missing, remote)
     except TransferError as error:
         report(str(error))
-        left = _missing(missing, transfer.store)
+        left = transfer.store.missing(missing)
     return len(missing) - len(left)
 
 
 def is_whole(path: str, metadata: Metadata, store: ObjectStore, report: Report) -> bool:
     """Whether all objects of a checkpoint are here; if not, that is reported."""
     wanted = _unique(metadata.objects())
-    left = _missing(wanted, store)
+    left = store.missing(wanted)
     if left:
         report(f"{path}: {_lost(left, wanted)}")
     return not left
@@ -135,10 +135,6 @@ def _set_damaged_aside(ref: ObjectRef, store: ObjectStore) -> None:
 
 def _unique(refs: Iterable[ObjectRef]) -> list[ObjectRef]:
     return list({ref.oid: ref for ref in refs}.values())
-
-
-def _missing(refs: Iterable[ObjectRef], store: ObjectStore) -> list[ObjectRef]:
-    return [ref for ref in refs if not store.has(ref)]
 
 
 def _lost(left: list[ObjectRef], wanted: list[ObjectRef]) -> str:

@@ -202,7 +202,7 @@ def provide(updates: Iterable[tuple[str, Update]], store: ObjectStore, fetch: Fe
         ObjectError: an object cannot be had; names path, group and object.
     """
     named = list(updates)
-    lost = _missing(named, store)
+    lost = store.missing(ref for _, update in named for ref in update.objects())
     if not lost:
         return
     fetch(lost)
@@ -211,16 +211,6 @@ def provide(updates: Iterable[tuple[str, Update]], store: ObjectStore, fetch: Fe
             if part.object is not None:
                 with naming(path, name, part), store.open(part.object):
                     pass
-
-
-def missing(metadata: Metadata, store: ObjectStore) -> list[ObjectRef]:
-    """The objects of a checkpoint that are not in a store."""
-    return _missing(named_updates(metadata), store)
-
-
-def _missing(updates: Iterable[tuple[str, Update]], store: ObjectStore) -> list[ObjectRef]:
-    found = {ref.oid: ref for _, update in updates for ref in update.objects()}
-    return [ref for ref in found.values() if not store.has(ref)]
 
 
 def named_updates(metadata: Metadata) -> Iterator[tuple[str, Update]]:

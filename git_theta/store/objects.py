@@ -7,7 +7,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -41,6 +41,10 @@ class ObjectStore:
             return self.path(ref.oid).stat().st_size == ref.size
         except OSError:
             return False
+
+    def missing(self, refs: Iterable[ObjectRef]) -> list[ObjectRef]:
+        """Those of the objects that are not here, each once."""
+        return [ref for ref in {ref.oid: ref for ref in refs}.values() if not self.has(ref)]
 
     @contextmanager
     def open(self, ref: ObjectRef) -> Iterator[BinaryIO]:

@@ -35,7 +35,7 @@ class Transfer:
             TransferError: a remote could not be asked, or has damaged objects, and no other has them. What could be had
                 has come.
         """
-        missing = [ref for ref in refs if not self.store.has(ref)]
+        missing = self.store.missing(refs)
         remotes = self.remotes()
         if remote is not None:
             if remote not in remotes and not set(remote) & set("/:"):
@@ -63,7 +63,7 @@ class Transfer:
                 ask(missing)
             except TransferError as error:
                 problems.append(error)
-        return [ref for ref in missing if not self.store.has(ref)]
+        return self.store.missing(missing)
 
     def _fetch_by_lfs(self, remote: str | None, missing: list[ObjectRef]) -> None:
         Lfs(self.repository.cwd, self.store).fetch(missing, remote)

@@ -67,7 +67,7 @@ def test_conflict_that_a_strategy_leaves_is_one_line(
     code, ours, said = drive(in_merge_conflict, contents, 7, GIT_THETA_MERGE=strategy)
     assert code == 1
     assert ours == contents["ours"]
-    assert said.startswith(f"git-theta: {CHECKPOINT}: both sides changed attn_weight (attn_weight: {why}); ")
+    assert said.startswith(f"git-theta: {CHECKPOINT}: both sides changed attn_weight ({why}); ")
     assert said.count("\n") == 1
 
 

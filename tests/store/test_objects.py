@@ -381,3 +381,15 @@ def test_failing_to_make_the_object_durable_leaves_none(store: ObjectStore, monk
     with pytest.raises(StoreError, match="Input/output error"):
         put(store)
     assert files(store) == []
+
+
+def test_missing_objects_are_told_in_turn_and_each_once(store: ObjectStore) -> None:
+    with store.writing() as writer:
+        writer.write(b"here")
+        here = writer.publish()
+    lost = [ObjectRef(digit * 64, 4) for digit in "ba"]
+    moved = ObjectRef(lost[0].oid, 4, start=3)
+    cut_short = ObjectRef(here.oid, here.size + 1)
+    assert store.missing([here, lost[0], lost[1], moved, here]) == [moved, lost[1]]
+    assert store.missing([cut_short]) == [cut_short]
+    assert store.missing([]) == []
