@@ -258,30 +258,59 @@ def whole(repo: Repo) -> bool:
 
 
 def test_killed_driver_is_a_conflict(apart: Repo) -> None:
-    """Whenever it dies, our side stays, abort restores it, and the next merge is as the first would have been."""
+    """Whenever it dies, our side stays, abort restores it, and the next merge is as the first would have been.
+
+    Between its last act, which puts the result in the place of ours, and its end, the result is there as a whole: git
+    takes that for a conflict as well, and keeps all sides.
+    """
     driver = apart.git("config", "merge.theta.driver").stdout.strip()
+    ties = {"GIT_THETA_MERGE": "ties density=0.5"}
     ours = apart.read(FILE)
-    codes = []
+    codes, left = [], []
     for seconds in (0.05, 0.3, 0.6):
         apart.git("config", "merge.theta.driver", f"timeout -s KILL {seconds} {driver}")
-        merged = apart.git("merge", "--no-edit", "theirs", check=False, env={"GIT_THETA_MERGE": "ties density=0.5"})
+        merged = apart.git("merge", "--no-edit", "theirs", check=False, env=ties)
         codes.append(merged.returncode)
         assert whole(apart)
         if merged.returncode:
             assert apart.status().splitlines()[0] == f"UU {FILE}"
-            is_ours = apart.read(FILE) == ours
-            assert is_ours  # a difference of megabytes takes long to show
+            left.append(apart.read(FILE))
             apart.git("merge", "--abort")
         else:
             apart.git("reset", "-q", "--hard", "HEAD~1")
         assert apart.git("status", "--porcelain", "--untracked-files=no").stdout == ""
+        is_ours = apart.read(FILE) == ours
+        assert is_ours  # a difference of megabytes takes long to show
     assert codes[0] == 1
+    is_ours = left[0] == ours
+    assert is_ours
     apart.git("config", "merge.theta.driver", driver)
+    apart.git("merge", "-q", "--no-edit", "theirs", env=ties)
+    result = apart.read(FILE)
+    is_one_of_them = [content in (ours, result) for content in left]
+    assert all(is_one_of_them)
+    apart.git("reset", "-q", "--hard", "HEAD~1")
     apart.git("merge", "-q", "--no-edit", "theirs", env={"GIT_THETA_MERGE": "average"})
     half = np.float32(0.5)
     mean = {name: array * half + large(1)[name] * half for name, array in large(2).items()}
     is_the_mean = apart.read(FILE) == safetensors_bytes(mean)
     assert is_the_mean
+
+
+def test_driver_killed_after_its_last_act_is_a_conflict_with_the_whole_result(apart: Repo) -> None:
+    driver = apart.git("config", "merge.theta.driver").stdout.strip()
+    sides = {branch: apart.rev(f"{branch}:{FILE}") for branch in ("ours", "theirs")}
+    apart.git("config", "merge.theta.driver", f"{driver} && kill -KILL $$")
+    average = {"GIT_THETA_MERGE": "average"}
+    assert apart.git("merge", "--no-edit", "theirs", check=False, env=average).returncode == 1
+    stages = [line.split()[1:3] for line in apart.git("ls-files", "-u").stdout.splitlines()]
+    assert stages[1:] == [[sides["ours"], "2"], [sides["theirs"], "3"]]
+    left = apart.read(FILE)
+    apart.git("merge", "--abort")
+    apart.git("config", "merge.theta.driver", driver)
+    apart.git("merge", "-q", "--no-edit", "theirs", env=average)
+    is_the_result = apart.read(FILE) == left
+    assert is_the_result
 
 
 def test_killed_merge_leaves_our_side(apart: Repo) -> None:
