@@ -46,12 +46,10 @@ def encode(signature: Signature) -> str:
     Raises:
         ValueError: it has other than 16 numbers, or one of more than 63 bits.
     """
-    if len(signature) != PROJECTIONS or any(abs(bucket) >= LIMIT for bucket in signature):
+    if len(signature) != PROJECTIONS or not -LIMIT < min(signature) <= max(signature) < LIMIT:
         raise ValueError(f"a signature has {PROJECTIONS} buckets with numbers of at most 63 bits")
-    # One bit more, for the sign. (A negative number is told by its complement: -128 fits in a byte.)
-    size = max((bucket ^ (bucket >> 63)).bit_length() for bucket in signature) // 8 + 1
-    raw = b"".join(bucket.to_bytes(size, "big", signed=True) for bucket in signature)
-    return base64.b64encode(raw).decode().rstrip("=")
+    size = _size(signature)
+    return _text(b"".join([bucket.to_bytes(size, "big", signed=True) for bucket in signature]))
 
 
 def decode(text: str) -> Signature:
@@ -64,8 +62,19 @@ def decode(text: str) -> Signature:
     size = len(raw) // PROJECTIONS
     if not 1 <= size <= 8 or len(raw) != size * PROJECTIONS:
         raise ValueError(f"a signature cannot have {len(raw)} bytes")
-    parts = (raw[start : start + size] for start in range(0, len(raw), size))
-    signature = tuple(int.from_bytes(part, "big", signed=True) for part in parts)
-    if encode(signature) != text:
+    signature = tuple(
+        [int.from_bytes(raw[start : start + size], "big", signed=True) for start in range(0, len(raw), size)]
+    )
+    if _size(signature) != size or -LIMIT in signature or _text(raw) != text:
         raise ValueError("the signature is not written in the one way that is allowed")
     return signature
+
+
+def _size(signature: Signature) -> int:
+    """The bytes that the largest of the numbers needs, with a bit more for the sign."""
+    # A negative number is told by its complement: -128 fits in a byte.
+    return max(*signature, ~min(signature)).bit_length() // 8 + 1
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode().rstrip("=")

@@ -100,11 +100,10 @@ class Connection:
         self._write([frame_texts(*texts)])
 
     def _send_content(self, content: Iterable[bytes | memoryview]) -> None:
-        for piece in content:
-            view = memoryview(piece).cast("B")
+        for piece in _gathered(content):
             packets: list[bytes | memoryview] = []
-            for start in range(0, len(view), MAX_PAYLOAD):
-                payload = view[start : start + MAX_PAYLOAD]
+            for start in range(0, len(piece), MAX_PAYLOAD):
+                payload = piece[start : start + MAX_PAYLOAD]
                 packets += [frame(payload), payload]
                 if len(packets) >= _BATCH:
                     self._write(packets)
@@ -120,6 +119,22 @@ class Connection:
                 written -= len(views.pop(0))
             if written:
                 views[0] = views[0][written:]
+
+
+def _gathered(content: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
+    """The same bytes, those that fit in one packet joined: git is woken up for each piece that it gets."""
+    small = bytearray()
+    for piece in content:
+        view = memoryview(piece).cast("B")
+        if small and len(small) + len(view) > MAX_PAYLOAD:
+            yield memoryview(bytes(small))
+            small.clear()
+        if len(view) > MAX_PAYLOAD:
+            yield view
+        else:
+            small += view
+    if small:
+        yield memoryview(bytes(small))
 
 
 def _enlarge_pipe(descriptor: int) -> None:

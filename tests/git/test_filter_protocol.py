@@ -165,7 +165,7 @@ def test_empty_answer_is_a_success(talk: Callable[[bytes], Talk]) -> None:
 
 
 @pytest.mark.parametrize("error", [GitError("no"), ValueError("bug"), KeyboardInterrupt()])
-@pytest.mark.parametrize("pieces", [[], [b"half", b"of it"]])
+@pytest.mark.parametrize("pieces", [[], [b"half of it" * LARGEST, b"and more" * LARGEST]])
 def test_error_in_the_middle_of_content_is_told_after_the_flush_and_raised(
     talk: Callable[[bytes], Talk], pieces: list[bytes], error: BaseException
 ) -> None:
@@ -176,7 +176,9 @@ def test_error_in_the_middle_of_content_is_told_after_the_flush_and_raised(
     connection, answer = talk(b"")
     with pytest.raises(type(error)):
         connection.answer(content())
-    assert unpacked(answer()) == [b"status=success\n", None, *pieces, None, b"status=error\n", None]
+    said = unpacked(answer())
+    assert b"".join(part for part in said[2:-3] if part is not None) == b"".join(pieces)
+    assert [*said[:2], *said[-3:]] == [b"status=success\n", None, None, b"status=error\n", None]
     connection.answer([b"next"])
     assert unpacked(answer())[-5:] == [b"status=success\n", None, b"next", None, None]
 
@@ -189,6 +191,29 @@ def test_large_content_is_cut_into_packets_that_git_takes(talk: Callable[[bytes]
     found = unpacked(answer())
     assert b"".join(part for part in found[2:-2] if part is not None) == data
     assert len(found) == 2 + -(-size // LARGEST) + 2
+
+
+def test_small_pieces_go_together_and_all_stay_in_order(talk: Callable[[bytes], Talk]) -> None:
+    generator = np.random.default_rng(0)
+    sizes = [*generator.integers(0, 3000, 100), LARGEST - 1, 2, LARGEST, 1, 3 * LARGEST, 1, 1, LARGEST + 1, 0, 7]
+    pieces = [generator.bytes(size) for size in sizes]
+    connection, answer = talk(b"")
+    connection.answer(pieces)
+    found = unpacked(answer())[2:-2]
+    assert b"".join(part for part in found if part is not None) == b"".join(pieces)
+    assert len(found) < 20
+
+
+def test_small_piece_may_be_lost_when_the_next_is_asked_for(talk: Callable[[bytes], Talk]) -> None:
+    def content() -> Iterator[memoryview]:
+        room = bytearray(4)
+        for number in range(4):
+            room[:] = bytes([number]) * 4
+            yield memoryview(room)
+
+    connection, answer = talk(b"")
+    connection.answer(content())
+    assert unpacked(answer())[2:-2] == [b"\0\0\0\0\1\1\1\1\2\2\2\2\3\3\3\3"]
 
 
 def test_content_may_be_arrays_of_numbers(talk: Callable[[bytes], Talk]) -> None:
@@ -205,7 +230,7 @@ def test_kernel_that_takes_little_at_a_time_gets_all(
     connection, answer = talk(b"")
     monkeypatch.setattr(os, "writev", lambda descriptor, views: os.write(descriptor, b"".join(views)[:7]))
     connection.answer([data, data])
-    assert unpacked(answer()) == [b"status=success\n", None, data, data, None, None]
+    assert unpacked(answer()) == [b"status=success\n", None, data + data, None, None]
 
 
 def test_large_content_passes_both_ways_through_pipes() -> None:
@@ -258,7 +283,7 @@ def test_git_that_stops_listening_in_the_middle_of_content_breaks_the_pipe(tmp_p
             taken.append(number)
             if number == 1:
                 os.close(to_git)
-            yield b"x"
+            yield bytes(2 * LARGEST)
 
     (tmp_path / "said").touch()
     with (tmp_path / "said").open("rb") as incoming, pytest.raises(BrokenPipeError):
