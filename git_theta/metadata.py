@@ -34,6 +34,12 @@ class ObjectRef:
 Parameter = int | float | str | bool | None | tuple["Parameter", ...]
 """A setting of an update, as JSON has it; lists are tuples."""
 
+CORRECTING: Final = ("delta", "sparse")
+"""Types of update that say which words differ, and by how much."""
+
+PREDICTING: Final = ("low-rank", "ia3", "linear")
+"""Types of update whose result may be off by a last bit here and there; a correction on top makes it exact."""
+
 
 @dataclass(frozen=True, slots=True)
 class Update:
@@ -54,6 +60,11 @@ class Update:
     def parameter(self, name: str) -> Parameter:
         """The value of a setting; None if it is not set."""
         return dict(self.parameters).get(name)
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether it makes what its base predicts exact: the two are one change, of the base's type."""
+        return self.type in CORRECTING and bool(self.bases) and self.bases[0].type in PREDICTING
 
     def nested(self) -> Iterator[Update]:
         """This update and all that it builds on, from the outside inwards."""

@@ -11,11 +11,12 @@ import click
 from git_theta.cli.boundary import printable
 from git_theta.cli.paths import from_top
 from git_theta.cli.workspace import Workspace
+from git_theta.diffs.compare import update_text
 from git_theta.errors import StoreError, UsageError
 from git_theta.flows import known
 from git_theta.flows.fetch import fetch
 from git_theta.git.staging import stage_as_cleaned
-from git_theta.metadata import Metadata, Update
+from git_theta.metadata import Metadata
 from git_theta.metadata_file import parse
 from git_theta.updates import update_types
 from git_theta.updates.choose import AUTO
@@ -87,17 +88,11 @@ def _tell(base: Metadata | None, new: Metadata) -> None:
     for entry in new.entries:
         old = before.get(entry.name)
         if old is None or (old.digest, old.update) != (entry.digest, entry.update):
-            words = _described(entry.update)
+            words = update_text(entry.update)
             counts[words] += 1
             click.echo(f"{printable(entry.name)}: {words}")
     summary = ", ".join(f"{count} {words}" for words, count in counts.items()) or "nothing changed"
     click.echo(f"{sum(counts.values())} of {len(new.entries)} groups: {summary}")
-
-
-def _described(update: Update) -> str:
-    """The type of an update, with the one that it corrects."""
-    inner = update.bases[0].type if len(update.bases) == 1 else ""
-    return f"{inner} + {update.type}" if inner in ("low-rank", "ia3", "linear") and update.bases else update.type
 
 
 def _checkpoint(workspace: Workspace, path: Path) -> str:

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
 
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Kind, ValueChange
 from git_theta.metadata import Entry, Metadata, ObjectRef, Update
-
-_CORRECTIONS: Final = ("delta", "sparse")
-_CORRECTED: Final = ("low-rank", "ia3", "linear")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +134,7 @@ def kept_bytes(diff: CheckpointDiff) -> dict[str, int]:
 
 def update_text(update: Update) -> str:
     """The type of an update in words; a correction is named with what it corrects ("low-rank + delta")."""
-    base = update.bases[0] if update.bases else None
-    is_correction = base is not None and update.type in _CORRECTIONS and base.type in _CORRECTED
-    return f"{base.type} + {update.type}" if base is not None and is_correction else update.type
+    return f"{update.bases[0].type} + {update.type}" if update.is_correction else update.type
 
 
 def _new_objects(diff: CheckpointDiff) -> Iterator[ObjectRef]:

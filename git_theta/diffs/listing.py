@@ -110,7 +110,7 @@ def _line(update: Update) -> tuple[list[str], tuple[Update, ...]]:
     while True:
         words.append(printable(update_text(update)))
         # A correction is named together with what it corrects.
-        step = update.bases[0] if " + " in words[-1] else update
+        step = update.bases[0] if update.is_correction else update
         if len(step.bases) != 1:
             return words, step.bases
         update = step.bases[0]

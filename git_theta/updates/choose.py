@@ -19,7 +19,7 @@ import numpy as np
 from blake3 import blake3
 
 from git_theta.errors import ChangedWhileReadingError, StoreError
-from git_theta.metadata import ObjectRef, Update
+from git_theta.metadata import CORRECTING, ObjectRef, Update
 from git_theta.metadata_file import MAX_NESTED
 from git_theta.store.objects import ObjectStore
 from git_theta.store.publishing import Publisher, publishing
@@ -45,7 +45,6 @@ AUTO: Final = "auto"
 MIN_BYTES: Final = 1 << 10
 """Smaller groups are always kept whole: the line that would tell of an update is as long."""
 
-_CORRECTIONS: Final = ("delta", "sparse")
 _THREADS: Final = min(4, max(2, os.cpu_count() or 1))
 """The disk is waited for by others."""
 
@@ -195,7 +194,7 @@ def _is_right(one: _Settled, update: Update | None, store: ObjectStore, readers:
         return update is not None
     if not all(store.has(ref) for ref in update.objects()):
         return False  # A base may be read to its end while another process removes it.
-    if update.type == "linear" or (update.type in _CORRECTIONS and update.bases[0].type not in plans.PREDICTING):
+    if update.type == "linear" or (update.type in CORRECTING and not update.is_correction):
         return True
     hasher = blake3()
     try:

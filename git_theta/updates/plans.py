@@ -21,9 +21,6 @@ from git_theta.updates.dense import Wanted
 from git_theta.updates.payloads import SMALL_BYTES, Payload, UnusableBaseError
 from git_theta.updates.reading import Group, Reader, Readers, results
 
-PREDICTING: Final = ("low-rank", "ia3", "linear")
-"""Types of update whose result is not quite the one wanted; the delta or sparse update on top of one belongs to it."""
-
 SAMPLE_ROWS: Final = 1 << 15
 """Rows of an array from which its size in an object is estimated."""
 
@@ -131,8 +128,7 @@ def length(update: Update) -> int:
     if not update.bases:
         return 0
     below = max(length(base) for base in update.bases)
-    is_correction = update.type in ("delta", "sparse") and update.bases[0].type in PREDICTING
-    return below if is_correction else below + 1
+    return below if update.is_correction else below + 1
 
 
 def chain_nbytes(update: Update, group: Group, readers: Readers) -> int:

@@ -87,6 +87,15 @@ def test_data_is_told_of_per_group(tracked: Repo) -> None:
     assert tracked.read(CHECKPOINT) == changed()
 
 
+def test_change_on_top_of_another_is_told_by_its_own_type_alone(tracked: Repo) -> None:
+    tracked.write(DATA, safetensors_bytes({"embed_weight/ia3": np.full((1, 128), 3, np.float32)}))
+    for _ in range(2):
+        done = tracked.verb("add", CHECKPOINT, "--update-data", DATA)
+        tracked.git("commit", "-q", "-m", "scaled")
+        assert done.stdout.splitlines()[0] == "embed_weight: ia3"
+    assert types(tracked, "embed_weight", CHECKPOINT) == ["ia3", "ia3", "dense"]
+
+
 def test_type_that_fits_is_used_and_told_of(tracked: Repo) -> None:
     tracked.write(CHECKPOINT, changed())
     done = tracked.verb("add", CHECKPOINT, "--update-type", "delta")
