@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
@@ -109,6 +110,14 @@ def join_name(keys: Iterable[str]) -> str:
 def split_name(name: str) -> tuple[str, ...]:
     """The path of keys that `join_name` made the name from."""
     return tuple(key.replace("~1", "/").replace("~0", "~") for key in name.split("/"))
+
+
+def is_named(name: str, pattern: str) -> bool:
+    """Whether a name fits what a user typed: a pattern of the shell's, or the name itself, which may have brackets.
+
+    Case counts, and "*" crosses dots and slashes.
+    """
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 def digest(values: bytes | bytearray | memoryview) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +22,7 @@ from git_theta.diffs.heads import FileSide, rename_lines
 from git_theta.diffs.table import patch, summary_line
 from git_theta.errors import CompareError, CompareUsageError, MetadataError, NotThisFormatError, ThetaError
 from git_theta.git.changed_files import FILE_MODES, ChangedFile, changed_files
+from git_theta.tensors import is_named
 
 if TYPE_CHECKING:
     from git_theta.cli.workspace import Workspace
@@ -103,7 +103,7 @@ def command(
     if page is not None and (stat or as_json):
         raise CompareUsageError("--html goes without --stat and --json")
     paths: list[str] | None = ctx.meta.get(_PATHS)
-    only: Selection | None = None if pattern is None else partial(fnmatch.fnmatchcase, pat=pattern)
+    only: Selection | None = None if pattern is None else partial(is_named, pattern=pattern)
     try:
         comparing = Comparing.here()
         with ExitStack() as stack:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from git_theta.cli.workspace import Workspace
 from git_theta.errors import MetadataError, NotThisFormatError, UsageError
 from git_theta.flows.clean import FORMAT_ATTRIBUTE
 from git_theta.sources import BytesSource
+from git_theta.tensors import is_named
 
 if TYPE_CHECKING:
     from git_theta.flows.show import Shown
@@ -133,7 +133,7 @@ def _matching(shown: Shown, group: str | None) -> Sequence[Entry]:
     """
     entries = shown.metadata.entries
     found = [entry for entry in entries if group in (None, entry.name)]
-    found = found or [entry for entry in entries if fnmatch.fnmatchcase(entry.name, str(group))]
+    found = found or [entry for entry in entries if is_named(entry.name, str(group))]
     if group is not None and not found:
         raise UsageError(f"{shown.path} has no group {group!r}: see 'git theta show' without a group")
     return found

@@ -5,7 +5,6 @@ A merge counts as git counts it: only the groups that it has from none of its pa
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,6 +19,7 @@ from git_theta.git.history import Commit, FileChange, Side
 from git_theta.git.repository import Repository
 from git_theta.metadata import Entry, Metadata
 from git_theta.metadata_file import MAX_BYTES, is_metadata, parse
+from git_theta.tensors import is_named
 
 _REMEMBERED: Final = 8
 """Versions of checkpoints that are not parsed again: what a commit has is what the next one began with."""
@@ -67,7 +67,7 @@ class Followed:
     def _wants(self, change: GroupChange) -> bool:
         names = {entry.name for entry in (change.old, change.new) if entry is not None}
         return bool(names & self._earlier) or any(
-            name == pattern or fnmatch.fnmatchcase(name, pattern) for name in names for pattern in self._patterns
+            is_named(name, pattern) for name in names for pattern in self._patterns
         )
 
 

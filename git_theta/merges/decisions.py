@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 from git_theta.merges.parameters import Value
 from git_theta.metadata import Entry
@@ -58,8 +57,3 @@ class Decision:
 
 Settle = Callable[[Sequence[Conflict]], Mapping[str, Decision]]
 """Asked once for all conflicts of a checkpoint, in file order; answers by name. What it leaves out stays a conflict."""
-
-
-def is_named(name: str, pattern: str) -> bool:
-    """Whether a name matches a pattern: as `fnmatch` has it, or to the letter, since names may have brackets."""
-    return name == pattern or fnmatchcase(name, pattern)

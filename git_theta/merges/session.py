@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-from git_theta.merges.decisions import Conflict, Decision, is_named
+from git_theta.merges.decisions import Conflict, Decision
 from git_theta.merges.fitting import inputs
+from git_theta.tensors import is_named
 
 _NUMBER: Final = re.compile(r"(?<![^./])[0-9]+(?![^./])")
 _LAST_NUMBER: Final = re.compile(r"(?<=_)[0-9]+(?![^./])")

@@ -8,11 +8,12 @@ from typing import Final
 
 from git_theta.errors import MergeError
 from git_theta.merges import MergeMethod
-from git_theta.merges.decisions import Clash, Conflict, Decision, is_named
+from git_theta.merges.decisions import Clash, Conflict, Decision
 from git_theta.merges.draws import SEED
 from git_theta.merges.fitting import ROWS, inputs, misfit
 from git_theta.merges.layers import Gradient, Layers
 from git_theta.merges.parameters import Kind, Parameter, Value, check_names, resolve
+from git_theta.tensors import is_named
 
 LEAVE: Final = "conflict"
 """What leaves a conflict to the user."""
@@ -53,7 +54,7 @@ class Rule:
     """What is done with groups (or texts) whose names match a pattern.
 
     Attributes:
-        pattern: see `is_named`; case counts, and "*" crosses dots and slashes.
+        pattern: of names; see `tensors.is_named`.
         choice: how they are settled.
         place: where the pattern is written, for messages.
     """

@@ -150,6 +150,12 @@ def test_every_way_to_have_statistics_can_be_set(changed: Repo, how: How) -> Non
     assert change["exact"] == {How.AUTO: True, How.EXACT: True, How.ESTIMATE: False, How.NONE: None}[how]
 
 
+def test_group_whose_name_has_brackets_can_be_chosen_by_it(files: Repo) -> None:
+    for number, file in enumerate(("one.safetensors", "two.safetensors")):
+        files.write(file, safetensors_bytes({"h[0].weight": np.full(9, number, np.float32)}))
+    assert kinds(files, "--groups", "h[0].weight", "one.safetensors", "two.safetensors") == {"h[0].weight": "modified"}
+
+
 def test_groups_can_be_chosen(changed: Repo) -> None:
     assert kinds(changed, "--groups", "head_*", "HEAD~1") == {"head_weight": "modified"}
     assert kinds(changed, "--groups", "nothing", "HEAD~1") == {}
