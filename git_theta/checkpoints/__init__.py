@@ -11,7 +11,7 @@ from git_theta.layout import Layout
 from git_theta.registry import Family
 from git_theta.sources import Source
 
-__all__ = ["Checkpoint", "Checksummed", "Format", "Mixing", "Tied", "Values", "formats", "has_checksums"]
+__all__ = ["Checkpoint", "Checksummed", "Format", "Mixing", "Ordered", "Tied", "Values", "formats", "has_checksums"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class Format(Protocol):
         """What the file says beside its groups (epochs, settings, comments), as short texts by path, for comparisons.
 
         Returns:
-            By name (`tensors.join_name`), at most 10,000 texts of some 200 characters; long ones are cut.
+            By name (`tensors.join_name`), at most 10,000 texts of some 200 characters. Of what is longer, the beginning
+            and a digest of all, so that values that differ have texts that differ (`checkpoints.texts`).
 
         Raises:
             NotThisFormatError: as in `scan`.

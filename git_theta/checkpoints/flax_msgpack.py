@@ -6,14 +6,13 @@ array of more than 1 GiB lies there in chunks, in a map that says so; each chunk
 
 from __future__ import annotations
 
-import reprlib
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.flax_reader import COMPLEX, Token, walk
-from git_theta.checkpoints.texts import MAX_TEXT, MAX_VALUES
+from git_theta.checkpoints.texts import MAX_VALUES, SHOWN_BYTES, digest_of, quoted_beginning, with_digest
 from git_theta.errors import NotThisFormatError
 from git_theta.layout import Layout, Span
 from git_theta.sources import Source
@@ -79,10 +78,8 @@ def _shown(source: Source, token: Token) -> str:
     if (token.kind, token.code, token.length) == ("ext", COMPLEX, 19):
         real, imaginary = struct.unpack(">2xdxd", source.read(token.body, token.body + token.length))
         return str(complex(real, imaginary))
-    if token.kind != "str":
-        return f"{token.length} bytes"
-    short = reprlib.Repr()
-    short.maxstring = MAX_TEXT
-    # Some bytes more than are shown, so that it can be seen that text is left out.
-    text = source.read(token.body, token.body + min(token.length, 5 * MAX_TEXT))
-    return short.repr(text.decode("utf-8", "replace"))
+    shown, is_whole = f"{token.length} bytes", False
+    if token.kind == "str":
+        beginning = source.read(token.body, token.body + min(token.length, SHOWN_BYTES))
+        shown, is_whole = quoted_beginning(beginning, token.length)
+    return shown if is_whole else with_digest(shown, digest_of(source, token.start, token.body + token.length))

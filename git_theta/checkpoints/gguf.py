@@ -6,7 +6,7 @@ groups of GGML's blocks, bytes and all, under the type's own name.
 
 from __future__ import annotations
 
-import reprlib
+import itertools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -15,7 +15,15 @@ import numpy as np
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
-from git_theta.checkpoints.texts import MAX_TEXT, MAX_VALUES, place_like
+from git_theta.checkpoints.texts import (
+    MAX_TEXT,
+    MAX_VALUES,
+    SHOWN_BYTES,
+    digest_of,
+    place_like,
+    quoted_beginning,
+    with_digest,
+)
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
 from git_theta.sources import BytesSource, Source
@@ -95,7 +103,6 @@ _MAX_ARRAYS: Final = 10_000
 
 _WINDOW: Final = 1 << 16
 _SHOWN_ITEMS: Final = 8
-_SHOWN_BYTES: Final = 1000
 
 
 class Gguf:
@@ -126,8 +133,11 @@ class Gguf:
         Raises:
             NotThisFormatError: as in `scan`.
         """
-        shown = {tensors.join_name([key]): value for key, value in _Head(_Cursor(source)).pairs.items()}
-        return dict(list(shown.items())[:MAX_VALUES])
+        head = _Head(_Cursor(source))
+        shown = dict(itertools.islice(head.pairs.items(), MAX_VALUES))
+        for key in shown.keys() & head.cut:
+            shown[key] = with_digest(shown[key], digest_of(source, *head.places[key]))
+        return {tensors.join_name([key]): text for key, text in shown.items()}
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the key-value pairs of the old one. See `checkpoints.Format`."""
@@ -231,6 +241,7 @@ class _Head:
         version: of the format.
         count: number of tensors.
         pairs: text to show for each key.
+        cut: keys of which the text does not say all.
         places: start and stop of each pair in the file, by key.
         alignment: of the tensors' values.
     """
@@ -248,6 +259,8 @@ class _Head:
         self.places: dict[str, tuple[int, int]] = {}
         self.alignment = _DEFAULT_ALIGNMENT
         self.pairs: dict[str, str] = {}
+        self.cut: set[str] = set()
+        self._is_cut = False
         self._left = {_STRING: _MAX_STRINGS, _ARRAY: _MAX_ARRAYS}
         self._names = 0
         for _ in range(count):
@@ -260,7 +273,10 @@ class _Head:
         if key in self.pairs:
             raise NotThisFormatError(f"the key {key[:80]!r} is given twice")
         kind = cursor.u32()
+        self._is_cut = False
         value = self.pairs[key] = self._value(cursor, kind, 0)
+        if self._is_cut:
+            self.cut.add(key)
         self.places[key] = start, cursor.position
         if key == _ALIGNMENT_KEY:
             self.alignment = int(value) if kind == _UINT32 else 0
@@ -280,9 +296,10 @@ class _Head:
             return str(np.frombuffer(cursor.take(dtype.itemsize), dtype)[0])
         if kind == _STRING:
             length = cursor.u64()
-            text = cursor.take(min(length, _SHOWN_BYTES)).decode("utf-8", "replace")
-            cursor.skip(max(0, length - _SHOWN_BYTES))
-            return _shown(text)
+            shown, is_whole = quoted_beginning(cursor.take(min(length, SHOWN_BYTES)), length)
+            cursor.skip(max(0, length - SHOWN_BYTES))
+            self._is_cut |= not is_whole
+            return shown
         if kind == _ARRAY and depth < _MAX_DEPTH:
             return self._array(cursor, depth)
         raise NotThisFormatError("a value has a type that is not known or is nested too deeply")
@@ -305,14 +322,8 @@ class _Head:
             for _ in range(rest):
                 self._value(cursor, kind, depth + 1)
         text = f"{count} items: [{', '.join(shown)}, …]" if rest else f"[{', '.join(shown)}]"
+        self._is_cut |= bool(rest) or len(text) > MAX_TEXT
         return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-
-
-def _shown(text: str) -> str:
-    """Text in quotes, what cannot be printed escaped, the middle of long ones left out."""
-    short = reprlib.Repr()
-    short.maxstring = MAX_TEXT
-    return short.repr(text)
 
 
 def _tensors(cursor: _Cursor, head: _Head) -> Iterator[Span]:

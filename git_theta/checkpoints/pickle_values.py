@@ -11,13 +11,12 @@ from blake3 import blake3
 
 from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Bag, Dict, Global, Record, Unread
+from git_theta.checkpoints.texts import MAX_VALUES, cut
 from git_theta.checkpoints.torch_tree import SET_MAKERS, Path, maker_of, members, view
 from git_theta.sources import blocks
 
-_MAX_VALUES: Final = 10_000
 _MAX_VISITS: Final = 100_000
 _MAX_DEPTH: Final = 128
-_MAX_SHOWN: Final = 200
 _MAX_NAME: Final = 1024
 _MAX_TEXT: Final = 1 << 20
 _MAX_LOOKED_AT: Final = 1 << 27
@@ -37,7 +36,7 @@ def plain_values(root: object) -> dict[str, str]:
     texts = _Texts()
     visits = 0
     waiting: list[tuple[object, Iterator[tuple[Path | None, object]]]] = [(None, iter([(None, root)]))]
-    while waiting and len(found) < _MAX_VALUES and visits < _MAX_VISITS and texts.looked_at < _MAX_LOOKED_AT:
+    while waiting and len(found) < MAX_VALUES and visits < _MAX_VISITS and texts.looked_at < _MAX_LOOKED_AT:
         path, value = next(waiting[-1][1], (None, waiting))
         if value is waiting:
             waiting.pop()
@@ -80,7 +79,7 @@ class _Texts:
                 text = self._record(value)
             case _:
                 text = self._simple(value)
-        return None if text is None else _cut(text)
+        return None if text is None else cut(text)
 
     def _simple(self, value: object) -> str | None:
         if isinstance(value, int) and not isinstance(value, bool):
@@ -190,11 +189,3 @@ def _scalar(record: Record) -> str | None:
             if isinstance(content, bytes) and len(content) == form.size:
                 return repr(form.unpack(content)[0])
     return None
-
-
-def _cut(text: str) -> str:
-    """The text, if it is not too long, else its beginning and a digest that tells whether the rest has changed."""
-    if len(text) <= _MAX_SHOWN:
-        return text
-    digest = blake3(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
-    return f"{text[: _MAX_SHOWN - 20]}... ({digest})"
