@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import PurePath
 from typing import Final
 
-from git_theta.git.processes import look
-
-_WITH_VALUE: Final = ("-c", "-C", "--git-dir", "--work-tree", "--namespace", "--super-prefix", "--config-env")
-"""Git's own options that are followed by a value as a word of its own."""
+from git_theta.git.processes import WITH_VALUE, look
 
 _MAX_DEPTH: Final = 8
 
@@ -38,7 +35,7 @@ def without_options(words: Sequence[str]) -> tuple[str, ...]:
     """The arguments of git from the verb on, without the options before it."""
     rest = list(words)
     while rest and rest[0].startswith("-"):
-        del rest[: 2 if rest[0] in _WITH_VALUE else 1]
+        del rest[: 2 if rest[0] in WITH_VALUE else 1]
     return tuple(rest)
 
 

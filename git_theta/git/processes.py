@@ -19,6 +19,11 @@ ALONE: Final = frozenset(
 )
 """Options of git itself that stand alone before the verb."""
 
+WITH_VALUE: Final = frozenset(
+    {"-c", "-C", "--git-dir", "--work-tree", "--namespace", "--super-prefix", "--config-env", "--attr-source"}
+)
+"""Options of git itself that are followed by a value, as a word of its own or after a "="."""
+
 _PROC: Final = Path("/proc")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from git_theta.git.processes import ALONE, Process, look
+from git_theta.git.processes import ALONE, WITH_VALUE, Process, look
 
 SHOWING: Final = frozenset(
     {
@@ -18,7 +18,6 @@ SHOWING: Final = frozenset(
 """Commands of git that smudge for a diff driver or for textconv only, and that write nothing to the worktree."""
 
 _STASH_SHOW: Final = ("stash", "show")
-_WITH_VALUE: Final = frozenset({"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env", "--attr-source"})
 _FILTERS: Final = ("filter-process", "smudge")
 _OURS: Final = "git-theta"
 _MOST: Final = 8
@@ -40,9 +39,9 @@ def shows_differences(arguments: Sequence[str]) -> bool:
     rest = list(arguments[1:])
     while rest and rest[0].startswith("-"):
         option = rest.pop(0)
-        if option in _WITH_VALUE:
+        if option in WITH_VALUE:
             rest = rest[1:]
-        elif option not in ALONE and option.partition("=")[0] not in {*_WITH_VALUE, "--exec-path"}:
+        elif option not in ALONE and option.partition("=")[0] not in {*WITH_VALUE, "--exec-path"}:
             return False
     return bool(rest) and (rest[0] in SHOWING or tuple(rest[:2]) == _STASH_SHOW)
 

@@ -21,6 +21,7 @@ TELL = "import sys; from git_theta.git import caller; print(caller.arguments({'k
         (["merge", "other"], ("merge", "other")),
         (["-c", "a.b=c", "-C", "/tmp", "--no-pager", "revert", "-n", "HEAD"], ("revert", "-n", "HEAD")),
         (["--git-dir", "x", "--work-tree=y", "stash"], ("stash",)),
+        (["--attr-source", "HEAD", "merge", "other"], ("merge", "other")),
         (["--version"], ()),
         ([], ()),
     ],
