@@ -21,7 +21,8 @@ from git_theta.cli.two_files import reach_outside, two_files
 from git_theta.diffs.heads import FileSide, rename_lines
 from git_theta.diffs.table import patch, summary_line
 from git_theta.errors import CompareError, CompareUsageError, MetadataError, NotThisFormatError, ThetaError
-from git_theta.git.changed_files import FILE_MODES, ChangedFile, changed_files
+from git_theta.git.changed_files import ChangedFile, changed_files
+from git_theta.git.repository import FILE_MODES
 from git_theta.tensors import is_named
 
 if TYPE_CHECKING:

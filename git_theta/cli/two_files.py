@@ -9,8 +9,7 @@ from pathlib import Path
 
 from git_theta.diffs.heads import FileSide
 from git_theta.errors import CompareError, CompareUsageError, NoSuchFileError
-from git_theta.git.changed_files import FILE_MODES
-from git_theta.git.repository import Repository
+from git_theta.git.repository import FILE_MODES, Repository
 
 
 def reach_outside(arguments: Sequence[str], paths: Sequence[str] | None, repository: Repository) -> bool:

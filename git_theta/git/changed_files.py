@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,6 @@ from typing import Final
 
 from git_theta.errors import CompareUsageError, GitError
 from git_theta.git import command
-
-FILE_MODES: Final = ("100644", "100755")
-"""The modes of files that are neither links nor submodules."""
 
 NO_FILE: Final = "000000"
 """The mode that git writes where there is no file."""
@@ -63,7 +59,7 @@ def changed_files(
         raise CompareUsageError("git diff compares no such revisions with each other. Try 'git theta diff -h'.")
     if code:
         raise GitError(f"git diff failed: {command.reason(complaint) or f'exit status {code}'}")
-    fields = iter(os.fsdecode(output).split("\0")[:-1])
+    fields = iter(command.fields(output))
     found = []
     for field in fields:
         if not field.startswith(":") or field.startswith("::"):

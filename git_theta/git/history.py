@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 
 from git_theta.errors import GitError
 from git_theta.git import command
-from git_theta.git.repository import Repository
+from git_theta.git.repository import FILE_MODES, Repository
 
 _FORMAT: Final = "--format=%H%n%P%n%ct%n%aI%n%aN%n%aE%n%s"
 _DIFF: Final = (
@@ -26,7 +26,6 @@ _DIFF: Final = (
 )
 _BRANCHES_AND_TAGS: Final = ("refs/heads", "refs/tags", "refs/remotes")
 _PIECE: Final = 1 << 16
-_BLOBS: Final = ("100644", "100755")
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +302,7 @@ def _file(record: str, tokens: Iterator[str]) -> FileChange:
     count = len(record) - len(record.lstrip(":"))
     words = record.lstrip(":").split(" ")
     modes, oids, status = words[: count + 1], words[count + 1 : 2 * count + 2], words[-1]
-    blobs = [oid if mode in _BLOBS else None for mode, oid in zip(modes, oids, strict=True)]
+    blobs = [oid if mode in FILE_MODES else None for mode, oid in zip(modes, oids, strict=True)]
     if count > 1:
         paths = [next(tokens) for _ in range(count + 1)]
     else:

@@ -19,7 +19,8 @@ STORE: Final = "theta"
 """Name of our folder in a repository's common directory."""
 
 _METADATA_LINE: Final = '^{"git-theta":'
-_BLOB_MODES: Final = ("100644", "100755")
+FILE_MODES: Final = ("100644", "100755")
+"""The modes of files that are neither links nor submodules, as git writes them; executable ones have the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class FileEntry:
     @property
     def is_file(self) -> bool:
         """Whether it is a plain file, and no symbolic link or submodule."""
-        return self.mode in _BLOB_MODES
+        return self.mode in FILE_MODES
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Repository:
         for line in command.fields(output) if status == 0 else ():
             info, _, name = line.partition("\t")
             mode, oid, _stage = info.split(" ")
-            if mode in _BLOB_MODES:
+            if mode in FILE_MODES:
                 found.setdefault(name, []).append(oid)
         return found
 
@@ -177,7 +178,7 @@ class Repository:
         if len(found) != 1:
             return None
         tag, mode, oid, _stage = found[0].partition("\t")[0].split(" ")
-        return FileEntry(mode, oid) if tag == "H" and mode in _BLOB_MODES else None
+        return FileEntry(mode, oid) if tag == "H" and mode in FILE_MODES else None
 
     def is_indexed(self, path: str) -> bool:
         """Whether the index has something at a path, be it in conflict, or no file."""
@@ -314,8 +315,8 @@ class Repository:
             GitError: the index cannot be written.
         """
         oid = self.write_blob(content)
-        executable = os.access(self.worktree / path, os.X_OK)
-        entry = f"{'100755' if executable else '100644'} {oid}\t".encode() + os.fsencode(path) + b"\0"
+        mode = FILE_MODES[os.access(self.worktree / path, os.X_OK)]
+        entry = f"{mode} {oid}\t".encode() + os.fsencode(path) + b"\0"
         self.git("update-index", "--add", "-z", "--index-info", stdin=entry)
 
     def write_blob(self, content: bytes) -> str:

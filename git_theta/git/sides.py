@@ -165,11 +165,8 @@ class _Asked:
         return verb or (Operation.MERGE if list(self._labels()) else Operation.OTHER)
 
     def here(self) -> Side:
-        status, output, _ = command.attempt(["symbolic-ref", "--quiet", "--short", "HEAD"], cwd=self.repository.cwd)
         tip = self.tip("HEAD")
-        if status == 0:
-            return Side(command.lines(output)[0], tip)
-        return Side(_named(tip, "HEAD"), tip)
+        return Side(self.repository.branch() or _named(tip, "HEAD"), tip)
 
     def merged(self) -> Side:
         """The branch that a merge brings in."""

@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from git_theta.errors import TransferError
 from git_theta.git import command
 from git_theta.git.pktline import FLUSH, EndOfInput, frame, frame_texts, read_packets, read_texts
+from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
 from git_theta.store.pointers import pointer
@@ -38,9 +38,9 @@ _INSTALL: Final = "install git-lfs (https://git-lfs.com) and try again"
 
 @dataclass(frozen=True)
 class Lfs:
-    """git-lfs, run in a directory of the repository, with a store as its storage."""
+    """git-lfs, run in a repository, with a store as its storage."""
 
-    cwd: Path
+    repository: Repository
     store: ObjectStore
 
     def push(self, remote: str, refs: Sequence[ObjectRef]) -> None:
@@ -56,7 +56,7 @@ class Lfs:
             oids.writelines(f"{ref.oid}\n".encode() for ref in refs)
             oids.seek(0)
             with subprocess.Popen(
-                arguments, cwd=self.cwd, stdin=oids, stdout=_STANDARD_ERROR, stderr=subprocess.PIPE
+                arguments, cwd=self.repository.cwd, stdin=oids, stdout=_STANDARD_ERROR, stderr=subprocess.PIPE
             ) as process:
                 for line in cast("BinaryIO", process.stderr):
                     os.write(_STANDARD_ERROR, line)
@@ -112,7 +112,9 @@ class Lfs:
     def _filter_process(self, remote: str | None) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         """A `git lfs filter-process` that has been greeted: the streams to it and from it."""
         arguments = ["env", _NO_SKIPPING, "git", *self._options(), *self._choose(remote), "lfs", "filter-process"]
-        with subprocess.Popen(arguments, cwd=self.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            arguments, cwd=self.repository.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
             outgoing, incoming = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
             outgoing.write(frame_texts("git-filter-client", "version=2"))
             outgoing.flush()
@@ -131,12 +133,12 @@ class Lfs:
         """The settings that make git-lfs ask a certain remote: it prefers the one that the current branch follows."""
         if remote is None:
             return []
-        status, output, _ = command.attempt(["symbolic-ref", "--quiet", "--short", "HEAD"], cwd=self.cwd)
-        branch = ["-c", f"branch.{command.lines(output)[0]}.remote={remote}"] if status == 0 else []
-        return ["-c", f"remote.lfsdefault={remote}", *branch]
+        branch = self.repository.branch()
+        followed = ["-c", f"branch.{branch}.remote={remote}"] if branch is not None else []
+        return ["-c", f"remote.lfsdefault={remote}", *followed]
 
     def _require(self, purpose: str) -> None:
-        if command.attempt(["lfs", "version"], cwd=self.cwd)[0]:
+        if command.attempt(["lfs", "version"], cwd=self.repository.cwd)[0]:
             raise TransferError(f"git-lfs is needed to {purpose} this remote: {_INSTALL}")
 
 

@@ -66,7 +66,7 @@ class Transfer:
         return self.store.missing(missing)
 
     def _fetch_by_lfs(self, remote: str | None, missing: list[ObjectRef]) -> None:
-        Lfs(self.repository.cwd, self.store).fetch(missing, remote)
+        Lfs(self.repository, self.store).fetch(missing, remote)
 
     def push(self, refs: Iterable[ObjectRef], remote: str, url: str, there: Callable[[], Container[str]]) -> None:
         """Take objects to a remote.
@@ -95,7 +95,7 @@ class Transfer:
             self._bring([ref for ref in lost if ref.oid not in known], remote)
         here = [ref for ref in refs if self.store.has(ref)]
         if here:
-            Lfs(self.repository.cwd, self.store).push(remote, here)
+            Lfs(self.repository, self.store).push(remote, here)
 
     def _copy_to(self, refs: list[ObjectRef], remote: str, target: ObjectStore) -> None:
         try:
