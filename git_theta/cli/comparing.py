@@ -119,8 +119,7 @@ class Comparing:
 
         wanted = None
         if self.workspace is not None and not Path(side.path).is_absolute():
-            attributes = self.workspace.repository.attributes(side.path, (FORMAT_ATTRIBUTE,))
-            wanted = attributes.get(FORMAT_ATTRIBUTE)
+            wanted = self.workspace.repository.attribute(side.path, FORMAT_ATTRIBUTE)
         if file is None:
             blob = BytesSource(git.run(["cat-file", "blob", side.oid]))
             return opener.source(blob, side.path, wanted, is_any=is_any)

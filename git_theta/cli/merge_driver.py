@@ -93,7 +93,7 @@ def _is_inner(workspace: Workspace, path: str, marker_size: int) -> bool:
     Git makes conflict markers longer then, by two characters or more, by which alone it can be told. (By one it makes
     them longer where a file was renamed on both sides.)
     """
-    usual = workspace.repository.attributes(path, ("conflict-marker-size",)).get("conflict-marker-size", "")
+    usual = workspace.repository.attribute(path, "conflict-marker-size") or ""
     return marker_size > 1 + (int(usual) if usual.isdecimal() and int(usual) else _MARKER_SIZE)
 
 

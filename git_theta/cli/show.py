@@ -164,7 +164,7 @@ def _opened(name: str) -> Iterator[Shown]:
             wanted: str | None = None
             kept: Mapping[str, Entry] = {}
             if workspace is not None and not Path(path).is_absolute():
-                wanted = workspace.repository.attributes(path, (FORMAT_ATTRIBUTE,)).get(FORMAT_ATTRIBUTE)
+                wanted = workspace.repository.attribute(path, FORMAT_ATTRIBUTE)
                 kept = show.kept_at(workspace.repository, path)
             with _naming(name):
                 version = opener.file(Path(name), path, wanted, is_any=True)

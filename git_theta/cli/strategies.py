@@ -105,7 +105,7 @@ def configured(workspace: Workspace, path: str) -> Said | None:
     """
     candidates = [
         (os.environ.get(VARIABLE, ""), VARIABLE),
-        (workspace.repository.attributes(path, [ATTRIBUTE]).get(ATTRIBUTE, ""), _BY_ATTRIBUTE),
+        (workspace.repository.attribute(path, ATTRIBUTE) or "", _BY_ATTRIBUTE),
         (workspace.repository.settings().get(SETTING, ""), f"theta.{SETTING}"),
     ]
     said = next((Said(text, source) for text, source in candidates if text.strip()), None)

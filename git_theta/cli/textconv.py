@@ -76,8 +76,7 @@ def _opened(file: Path, stack: ExitStack) -> Version:
     wanted = None
     if not file.is_absolute():
         with contextlib.suppress(GitError):
-            attributes = Workspace.here().repository.attributes(str(file), (FORMAT_ATTRIBUTE,))
-            wanted = attributes.get(FORMAT_ATTRIBUTE)
+            wanted = Workspace.here().repository.attribute(str(file), FORMAT_ATTRIBUTE)
     return Opener(formats(), stack).file(file, str(file), wanted, is_any=True)
 
 

@@ -158,7 +158,7 @@ class Workspace:
     @cached_property
     def _diff_driver(self) -> Callable[[str], str | None]:
         """The diff driver that a path has. Git is asked once for each: git blame smudges many versions of one file."""
-        return cache(lambda path: self.repository.attributes(path, ("diff",)).get("diff"))
+        return cache(lambda path: self.repository.attribute(path, "diff"))
 
     @cached_property
     def _shows_differences(self) -> bool:

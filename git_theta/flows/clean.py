@@ -37,6 +37,9 @@ from git_theta.updates.reading import Reader
 FORMAT_ATTRIBUTE: Final = "theta-format"
 """The attribute that names the format of a file."""
 
+_UPDATE_ATTRIBUTE: Final = "theta-update"
+"""The attribute that asks for a type of update."""
+
 
 @dataclass(frozen=True)
 class Cleaner:
@@ -128,9 +131,9 @@ class Cleaner:
         return data
 
     def _scanner(self, path: str) -> Callable[[Source], Scan]:
-        """What finds the layout of a file. Git is asked for its attributes when that is first needed, and once."""
-        attributes = cache(partial(self.repository.attributes, path, (FORMAT_ATTRIBUTE,)))
-        return lambda source: scan(source, path, self.formats, attributes().get(FORMAT_ATTRIBUTE))
+        """What finds the layout of a file. Git is asked for its attribute when that is first needed, and once."""
+        wanted = cache(partial(self.repository.attribute, path, FORMAT_ATTRIBUTE))
+        return lambda source: scan(source, path, self.formats, wanted())
 
     def _metadata_file(self, intake: Intake, path: str, key: str) -> bytes:
         """The one that stands for these very bytes already, if there is one, else a new one."""
@@ -256,10 +259,10 @@ class Cleaner:
         Raises:
             PluginError: there is no such type.
         """
-        kind = self.repository.attributes(path, ("theta-update",)).get("theta-update", AUTO)
+        kind = self.repository.attribute(path, _UPDATE_ATTRIBUTE) or AUTO
         if kind != AUTO and kind not in update_types().names():
             known_names = ", ".join([AUTO, *update_types().names()])
-            raise PluginError(f"theta-update={kind} names no type of update; known are: {known_names}")
+            raise PluginError(f"{_UPDATE_ATTRIBUTE}={kind} names no type of update; known are: {known_names}")
         return kind
 
 

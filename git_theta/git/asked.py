@@ -28,8 +28,8 @@ class Asked:
         """What finds blobs by path."""
         return Blobs(self.cwd, "--batch-check")
 
-    def attributes(self, arguments: tuple[str, ...], count: int) -> AttributeValues:
-        """What knows the attributes that git is asked for so."""
+    def attributes(self, arguments: tuple[str, ...]) -> AttributeValues:
+        """What knows the attribute that git is asked for so."""
         if arguments not in self._attributes:
-            self._attributes[arguments] = AttributeValues(self.cwd, arguments, count)
+            self._attributes[arguments] = AttributeValues(self.cwd, arguments)
         return self._attributes[arguments]

@@ -1,4 +1,4 @@
-"""The attributes that paths have, asked of one `git check-attr`."""
+"""What an attribute is for many paths, asked of one `git check-attr`."""
 
 from __future__ import annotations
 
@@ -10,34 +10,29 @@ from git_theta.git.companion import Companion
 
 
 class AttributeValues:
-    """Some attributes of one path after the other. For one thread at a time."""
+    """An attribute of one path after the other. For one thread at a time."""
 
-    def __init__(self, cwd: Path, arguments: Sequence[str], count: int) -> None:
+    def __init__(self, cwd: Path, arguments: Sequence[str]) -> None:
         """Start git.
 
         Args:
             cwd: a directory of the repository.
-            arguments: of git; with --stdin and -z.
-            count: of the attributes that they name.
+            arguments: of git; with --stdin, -z and the name of one attribute.
 
         Raises:
             GitError: git is missing.
         """
-        self._count = count
         self._git = Companion(arguments, cwd)
 
-    def of(self, path: str) -> dict[str, str]:
-        """What `git check-attr` says of a path, by attribute.
+    def of(self, path: str) -> str:
+        """What `git check-attr` says of a path: the value, or "set", "unset" or "unspecified".
 
         Args:
             path: as seen from the directory.
 
         Raises:
-            GitError: git takes one of the names for no attribute, or has ended.
+            GitError: git takes the name for no attribute, or has ended.
         """
         self._git.ask(os.fsencode(path) + b"\0")
-        found = {}
-        for _ in range(self._count):
-            _path, name, value = (os.fsdecode(self._git.field()) for _ in range(3))
-            found[name] = value
-        return found
+        _path, _name, value = (os.fsdecode(self._git.field()) for _ in range(3))
+        return value

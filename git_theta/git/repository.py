@@ -260,29 +260,30 @@ class Repository:
     def tracked(self, paths: Iterable[str]) -> list[str]:
         """Those of the paths (from the top) that have the attribute filter=theta, in their order."""
         asked = list(paths)
-        found = command.fields(self.git(*self._asking(["filter"]), stdin=self._terminated(asked)))
+        found = command.fields(self.git(*self._asking("filter"), stdin=self._terminated(asked)))
         return [path for path, value in zip(asked, found[2::3], strict=True) if value == "theta"]
 
-    def attributes(self, path: str, names: Sequence[str]) -> dict[str, str]:
-        """Those of the attributes of a path (from the top) that have a text as value, by name.
+    def attribute(self, path: str, name: str) -> str | None:
+        """The text that is the value of an attribute of a path (from the top).
 
-        An attribute that is merely set, unset or not mentioned is left out. A file outside of the worktree has none
-        (`git diff --no-index` has such files cleaned).
+        Returns:
+            None if it is merely set, unset or not mentioned. A file outside of the worktree has no attributes
+            (`git diff --no-index` has such files cleaned).
 
         Raises:
-            GitError: git takes one of the names for no attribute.
+            GitError: git takes the name for no attribute.
         """
-        if not names or _is_outside(path):
-            return {}
-        values = self._asked.attributes(self._asking(names), len(names)).of(self.from_here(path))
-        return {name: value for name, value in values.items() if value not in ("set", "unset", "unspecified", "")}
+        if _is_outside(path):
+            return None
+        value = self._asked.attributes(self._asking(name)).of(self.from_here(path))
+        return None if value in ("set", "unset", "unspecified", "") else value
 
-    def _asking(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The git that says what attributes paths have: a path, a name and a value for each."""
+    def _asking(self, name: str) -> tuple[str, ...]:
+        """The git that says what an attribute is for paths: a path, the name and a value for each."""
         if self.is_inside_git:
             # Git wants a worktree, and has none here. What it shows there itself goes by the attributes in the index.
-            return "--work-tree=.", "check-attr", "--cached", "--stdin", "-z", *names
-        return "check-attr", "--stdin", "-z", *names
+            return "--work-tree=.", "check-attr", "--cached", "--stdin", "-z", name
+        return "check-attr", "--stdin", "-z", name
 
     def attribute_files(self) -> list[Path]:
         """Every file of attributes that this worktree has, if any, the strongest (info/attributes) last."""

@@ -68,7 +68,7 @@ class TestDiscover:
         for folder in (repo.path / ".git", repo.path / ".git" / "refs"):
             found = Repository.discover(folder)
             assert found.tracked(["a.pt", "sub/b.pt", "c"]) == ["a.pt", "sub/b.pt"]
-            assert found.attributes("a.pt", ["theta-format"]) == {"theta-format": "torch"}
+            assert found.attribute("a.pt", "theta-format") == "torch"
 
     def test_without_a_worktree_only_info_attributes_is_listed(self, repo: Repo) -> None:
         repo.write(".gitattributes", "")
@@ -285,39 +285,35 @@ class TestTracked:
 class TestAttributes:
     def test_only_those_with_a_text_as_value(self, repo: Repo) -> None:
         repo.write(".gitattributes", "*.pt theta-format=torch theta-update -merge !diff eol= other=a:b\n")
-        names = ["theta-format", "theta-update", "merge", "diff", "eol", "other", "nowhere"]
-        found = Repository.discover(repo.path).attributes("a.pt", names)
-        assert found == {"theta-format": "torch", "other": "a:b"}
-        assert Repository.discover(repo.path).attributes("a.bin", names) == {}
-
-    def test_only_those_that_were_asked_for(self, repo: Repo) -> None:
-        repo.write(".gitattributes", "* a=1 b=2\n")
-        assert Repository.discover(repo.path).attributes("x", ["b"]) == {"b": "2"}
-        assert Repository.discover(repo.path).attributes("x", []) == {}
+        found = Repository.discover(repo.path)
+        assert (found.attribute("a.pt", "theta-format"), found.attribute("a.pt", "other")) == ("torch", "a:b")
+        for name in ("theta-update", "merge", "diff", "eol", "nowhere"):
+            assert found.attribute("a.pt", name) is None
+        assert found.attribute("a.bin", "theta-format") is None
 
     def test_the_path_is_from_the_top_and_the_nearest_file_counts(self, repo: Repo) -> None:
         repo.write(".gitattributes", "* theta-format=npz\n")
         repo.write("sub/.gitattributes", "*.pt theta-format=torch\n")
         for folder in (repo.path, repo.path / "sub"):
             found = Repository.discover(folder)
-            assert found.attributes("sub/a.pt", ["theta-format"]) == {"theta-format": "torch"}
-            assert found.attributes("a.pt", ["theta-format"]) == {"theta-format": "npz"}
+            assert found.attribute("sub/a.pt", "theta-format") == "torch"
+            assert found.attribute("a.pt", "theta-format") == "npz"
 
     @pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
     def test_path_with_an_odd_name(self, repo: Repo, name: str) -> None:
         repo.write(".gitattributes", "* theta-format=torch\n")
-        assert Repository.discover(repo.path).attributes(name, ["theta-format"]) == {"theta-format": "torch"}
+        assert Repository.discover(repo.path).attribute(name, "theta-format") == "torch"
 
     def test_what_is_no_attribute_is_an_error(self, repo: Repo) -> None:
         with pytest.raises(GitError, match="no name"):
-            Repository.discover(repo.path).attributes("x", ["no name"])
+            Repository.discover(repo.path).attribute("x", "no name")
 
     def test_what_changed_before_git_wrote_the_index_is_known(self, repo: Repo) -> None:
         found = Repository.discover(repo.path)
-        assert found.attributes("x", ["theta-format"]) == {}
+        assert found.attribute("x", "theta-format") is None
         repo.write(".gitattributes", "x theta-format=npz\n")
         repo.git("add", ".gitattributes")
-        assert found.attributes("x", ["theta-format"]) == {"theta-format": "npz"}
+        assert found.attribute("x", "theta-format") == "npz"
 
 
 class TestBlobsAt:
