@@ -8,6 +8,13 @@ from typing import Final
 MAX_CHAIN: Final = 32
 """The longest chain of updates that can be asked for."""
 
+_FALSE: Final = ("", "0", "false", "no", "off")
+
+
+def is_false(text: str) -> bool:
+    """Whether a setting or a variable of the environment that is true or false is false, in one of git's words."""
+    return text.strip().lower() in _FALSE
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

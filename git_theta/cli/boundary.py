@@ -82,8 +82,10 @@ def report_bug(error: BaseException, environment: Mapping[str, str]) -> None:
     """Say that this is a bug, and where its trace was written."""
     import traceback
 
+    from git_theta.settings import is_false
+
     trace = "".join(traceback.format_exception(error))
-    if environment.get("GIT_THETA_TRACE", "0") not in ("", "0", "false"):
+    if not is_false(environment.get("GIT_THETA_TRACE", "")):
         _write(trace)
     place = _log(trace)
     complain(f"a bug in git-theta: {type(error).__name__}: {error}; please report it with {place}")

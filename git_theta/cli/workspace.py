@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from git_theta.cli.boundary import complain
 from git_theta.errors import GitError, TransferError
 from git_theta.git import drivers, hooks, showing
 from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
-from git_theta.settings import MAX_CHAIN, Settings
+from git_theta.settings import MAX_CHAIN, Settings, is_false
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
 
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from git_theta.store.handover import HandOver
     from git_theta.store.transfer import Transfer
 
-_STATISTICS = ("auto", "exact", "estimate", "none")
-_TRUE = ("1", "true", "yes", "on")
-_FALSE = ("", "0", "false", "no", "off")
+_STATISTICS: Final = ("auto", "exact", "estimate", "none")
+_TRUE: Final = ("1", "true", "yes", "on")
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,8 @@ def _number(name: str, text: str, limit: int) -> int:
 
 
 def _boolean(name: str, text: str) -> bool:
-    word = text.strip().lower()
-    if word not in (*_TRUE, *_FALSE):
+    if is_false(text):
+        return False
+    if text.strip().lower() not in _TRUE:
         raise GitError(f"{name} is {text!r}, which is neither true nor false")
-    return word in _TRUE
+    return True

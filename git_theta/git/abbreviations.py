@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from git_theta.git import command
+from git_theta.git.caller import before_paths
 
 USUAL: Final = 7
 WHOLE: Final = 64
@@ -30,7 +31,7 @@ def digits(words: Sequence[str], cwd: Path) -> int:
 
 def from_options(words: Sequence[str]) -> int | None:
     """What the options of git diff say; None if they say nothing."""
-    options = words[: words.index("--")] if "--" in words else words
+    options = before_paths(words)
     if "--full-index" in options:
         return WHOLE
     lengths = [option.removeprefix("--abbrev=") for option in options if option.startswith("--abbrev=")]

@@ -39,6 +39,11 @@ def without_options(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(rest)
 
 
+def before_paths(words: Sequence[str]) -> Sequence[str]:
+    """The words of a git command that can be its options: those before "--", behind which all are paths."""
+    return words[: words.index("--")] if "--" in words else words
+
+
 def _expanded(words: tuple[str, ...], alias: Alias) -> tuple[str, ...]:
     meaning = alias(words[0]) if words else None
     if meaning is None or meaning.startswith("!"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from git_theta.git.caller import before_paths
+
 ALWAYS: Final = "always"
 NEVER: Final = "never"
 
@@ -19,7 +21,7 @@ def asked(words: Sequence[str]) -> str | None:
         words: the verb and the arguments of the git command that shows the diff, as far as they are known.
     """
     when = None
-    for word in words[: words.index("--")] if "--" in words else words:
+    for word in before_paths(words):
         name, has_value, value = word.partition("=")
         when = value if has_value and name == _WITH_VALUE else _ALONE.get(word, when)
     return when

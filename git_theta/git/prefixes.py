@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from git_theta.git import command
+from git_theta.git.caller import before_paths
+from git_theta.settings import is_false
 
 USUAL: Final = ("a/", "b/")
 
 _NONE: Final = ("", "")
 _KEYS: Final = r"^diff\.(noprefix|mnemonicprefix|srcprefix|dstprefix)$"
-_FALSE: Final = ("false", "no", "off", "0", "")
 _FOR_SCRIPTS: Final = ("diff-files", "diff-index", "diff-tree")
 """Git does not follow these settings there."""
 
@@ -75,7 +76,7 @@ def from_comparison(words: Sequence[str], revisions: int) -> tuple[str, str]:
     """
     if not words or words[0] != "diff":
         return USUAL
-    options = set(_before_paths(words))
+    options = set(before_paths(words))
     if "--no-index" in options:
         return ("1/", "2/")
     if options & {"--cached", "--staged"}:
@@ -84,18 +85,14 @@ def from_comparison(words: Sequence[str], revisions: int) -> tuple[str, str]:
 
 
 def _mnemonic(words: Sequence[str], cwd: Path) -> tuple[str, str]:
-    named = ["rev-parse", "--revs-only", "--no-flags", *_before_paths(words)[1:]]
+    named = ["rev-parse", "--revs-only", "--no-flags", *before_paths(words)[1:]]
     status, output, _ = command.attempt(named, cwd=cwd)
     return from_comparison(words, len(command.lines(output)) if status == 0 else 0)
 
 
-def _before_paths(words: Sequence[str]) -> Sequence[str]:
-    return words[: words.index("--")] if "--" in words else words
-
-
 def _is_on(configured: dict[str, str | None], key: str) -> bool:
     value = configured.get(key, "false")
-    return value is None or value.lower() not in _FALSE
+    return value is None or not is_false(value)
 
 
 def _configured(cwd: Path) -> dict[str, str | None]:

@@ -230,7 +230,10 @@ class TestBugs:
         assert (call("ls-files"), call("ls-files")) == (3, 3)
         assert (buggy.path / ".git/theta/log").read_text().count("Traceback") == 2
 
-    @pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False), ("false", False)])
+    @pytest.mark.parametrize(
+        ("value", "shown"),
+        [("1", True), ("yes", True), ("0", False), ("", False), ("false", False), ("False", False), ("off", False)],
+    )
     @pytest.mark.usefixtures("buggy")
     def test_trace_is_shown_if_asked_for(self, capsys: pytest.CaptureFixture[str], value: str, shown: bool) -> None:
         def command() -> None:

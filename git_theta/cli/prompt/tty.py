@@ -13,11 +13,11 @@ from enum import StrEnum
 from typing import Final
 
 from git_theta.errors import UsageError
+from git_theta.settings import is_false
 
 SETTING: Final = "merge.prompt"
 """The setting below "theta." that says when to ask."""
 
-_FALSE: Final = ("0", "false", "no", "off", "")
 _STANDARD: Final = (0, 2)
 
 
@@ -62,15 +62,11 @@ def terminal(mode: Mode, environment: Mapping[str, str]) -> Iterator[int | None]
 
 
 def _is_allowed(mode: Mode, environment: Mapping[str, str]) -> bool:
-    if mode is Mode.NEVER or _is_false(environment.get("GIT_TERMINAL_PROMPT", "1")):
+    if mode is Mode.NEVER or is_false(environment.get("GIT_TERMINAL_PROMPT", "1")):
         return False
     if mode is Mode.ALWAYS:
         return True
-    return _is_false(environment.get("CI", "")) and any(os.isatty(descriptor) for descriptor in _STANDARD)
-
-
-def _is_false(text: str) -> bool:
-    return text.strip().lower() in _FALSE
+    return is_false(environment.get("CI", "")) and any(os.isatty(descriptor) for descriptor in _STANDARD)
 
 
 def _open() -> int | None:
