@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from git_theta import tensors
-from git_theta.sources import BLOCK, Source, blocks
+from git_theta.sources import BLOCK, HollowSource, Source, blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +86,7 @@ class Layout:
     def read_skeleton(self, source: Source) -> bytes:
         """The bytes of the file outside all spans, joined."""
         return b"".join(piece for start, stop in self.literals() for piece in blocks(source, start, stop, BLOCK))
+
+    def hollow(self, skeleton: bytes) -> HollowSource:
+        """The file of which only the skeleton is known, with zeros for the values of its groups."""
+        return HollowSource(skeleton, ((span.start, span.nbytes) for span in self.spans))

@@ -88,3 +88,16 @@ def test_empty_groups_may_stand_anywhere_even_at_the_end() -> None:
     layout = Layout("test", 2, (*spans, Span("d", "uint8", (0,), 2)))
     assert list(layout.leads()) == [0, 0, 0, 0]
     assert list(layout.literals()) == []
+
+
+def test_skeleton_stands_for_the_file_with_zeros_for_the_values() -> None:
+    layout = Layout(
+        "test", 20, (Span("a", "uint8", (4,), 3), Span("b", "uint8", (0,), 9), Span("c", "uint8", (5,), 12))
+    )
+    data = bytes(range(1, 21))
+    source = layout.hollow(layout.read_skeleton(BytesSource(data)))
+    expected = data[:3] + bytes(4) + data[7:12] + bytes(5) + data[17:]
+    assert source.size == 20
+    for start in range(21):
+        for stop in range(start, 21):
+            assert source.read(start, stop) == expected[start:stop]

@@ -14,7 +14,6 @@ from git_theta.checkpoints.crc import combined, without
 from git_theta.checkpoints.zips import SIZES_LATER, STORED, Member, read_directory, read_end, read_entries
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
-from git_theta.sources import HollowSource
 
 _LOCAL_CRC: Final = 14
 _ENTRY_CRC: Final = 16
@@ -112,7 +111,7 @@ class _Archive:
     def __init__(self, layout: Layout, skeleton: bytes) -> None:
         if layout.size != len(skeleton) + sum(span.nbytes for span in layout.spans):
             raise NotThisFormatError("the skeleton of another file")
-        self._source = HollowSource(skeleton, [(span.start, span.nbytes) for span in layout.spans])
+        self._source = layout.hollow(skeleton)
         self._spans = layout.spans
         self._starts = [span.start for span in layout.spans]
         self._sums = list(accumulate((span.nbytes for span in layout.spans), initial=0))

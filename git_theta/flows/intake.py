@@ -20,7 +20,7 @@ from git_theta.checkpoints.digests import Digester, Digests, digest_again
 from git_theta.checkpoints.scan import Scan
 from git_theta.errors import ChangedWhileReadingError, StoreError
 from git_theta.layout import Layout
-from git_theta.sources import FileSource, HollowSource, Source, blocks
+from git_theta.sources import FileSource, Source, blocks
 
 Scanner = Callable[[Source], Scan]
 
@@ -32,13 +32,6 @@ class Intake:
     source: Source
     scan: Scan
     digests: Digests
-
-
-class SkeletonSource(HollowSource):
-    """A file of which only the skeleton is known; zeros stand for the values of the groups."""
-
-    def __init__(self, layout: Layout, skeleton: bytes) -> None:
-        super().__init__(skeleton, ((span.start, span.nbytes) for span in layout.spans))
 
 
 @contextmanager
@@ -113,7 +106,7 @@ def _open(file: Path, stack: ExitStack) -> FileSource | None:
 def _check_layout(source: Source, scanned: Scan, digests: Digests, scan: Scanner) -> None:
     """Make sure that the layout, which was read from the worktree file, is that of the bytes which git piped."""
     layout = scanned.layout
-    known = source if scanned.is_whole else SkeletonSource(layout, digests.skeleton)
+    known = source if scanned.is_whole else layout.hollow(digests.skeleton)
     if scan(known).layout != layout:
         raise ChangedWhileReadingError("the file changed while it was added: try again when nothing writes to it")
 

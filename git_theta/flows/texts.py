@@ -8,7 +8,6 @@ from git_theta.checkpoints import Format
 from git_theta.errors import NotThisFormatError
 from git_theta.metadata import Metadata
 from git_theta.registry import Family
-from git_theta.sources import HollowSource
 
 
 def texts(metadata: Metadata, skeleton: bytes, formats: Family[Format]) -> Mapping[str, str] | None:
@@ -22,8 +21,6 @@ def texts(metadata: Metadata, skeleton: bytes, formats: Family[Format]) -> Mappi
     if metadata.format not in formats.builtins:
         return None
     try:
-        layout = metadata.layout()
-        hollow = HollowSource(skeleton, ((span.start, span.nbytes) for span in layout.spans))
-        return formats.get(metadata.format).values(hollow)
+        return formats.get(metadata.format).values(metadata.layout().hollow(skeleton))
     except NotThisFormatError:
         return None

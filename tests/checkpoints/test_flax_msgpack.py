@@ -25,7 +25,6 @@ from git_theta.checkpoints import scan as scanning
 from git_theta.checkpoints.flax_msgpack import FlaxMsgpack
 from git_theta.checkpoints.safetensors import Safetensors
 from git_theta.errors import NotThisFormatError, PluginError
-from git_theta.flows.intake import SkeletonSource
 from git_theta.registry import Family
 from git_theta.sources import BytesSource
 
@@ -57,7 +56,7 @@ def scan(data: bytes) -> Layout:
     source = BytesSource(data)
     layout = FlaxMsgpack().scan(source)
     skeleton = layout.read_skeleton(source)
-    assert FlaxMsgpack().scan(SkeletonSource(layout, skeleton)) == layout
+    assert FlaxMsgpack().scan(layout.hollow(skeleton)) == layout
     assert FlaxMsgpack().scan(HeadersOnly(data, layout)) == layout
     filled = b""
     position = 0

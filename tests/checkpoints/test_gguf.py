@@ -19,7 +19,6 @@ from git_theta.checkpoints import gguf as ours
 from git_theta.checkpoints.gguf import Gguf
 from git_theta.checkpoints.safetensors import Safetensors
 from git_theta.errors import NotThisFormatError, PluginError
-from git_theta.flows.intake import SkeletonSource
 from git_theta.sources import BytesSource
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def scan(data: bytes) -> Layout:
     source = BytesSource(data)
     layout = Gguf().scan(source)
     skeleton = layout.read_skeleton(source)
-    assert Gguf().scan(SkeletonSource(layout, skeleton)) == layout
+    assert Gguf().scan(layout.hollow(skeleton)) == layout
     filled = b""
     position = 0
     for span, lead in zip(layout.spans, layout.leads(), strict=True):

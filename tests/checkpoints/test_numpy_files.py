@@ -23,7 +23,6 @@ from git_theta.checkpoints.npz import Npz
 from git_theta.checkpoints.numpy_files import Npy
 from git_theta.checkpoints.safetensors import Safetensors
 from git_theta.errors import NotThisFormatError, PluginError
-from git_theta.flows.intake import SkeletonSource
 from git_theta.sources import BytesSource
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def scan(data: bytes, form: Npy | Npz) -> Layout:
     source = BytesSource(data)
     layout = form.scan(source)
     skeleton = layout.read_skeleton(source)
-    assert form.scan(SkeletonSource(layout, skeleton)) == layout
+    assert form.scan(layout.hollow(skeleton)) == layout
     assert form.values(source) == {}
     filled = b""
     position = 0

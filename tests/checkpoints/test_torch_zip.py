@@ -31,7 +31,6 @@ from git_theta.checkpoints import Values, zips
 from git_theta.checkpoints.torch_legacy import TorchLegacy
 from git_theta.checkpoints.torch_zip import TorchZip
 from git_theta.errors import NotThisFormatError, PluginError
-from git_theta.flows.intake import SkeletonSource
 from git_theta.sources import BytesSource
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def scan(data: bytes, kind: str = "zip") -> Layout:
     assert layout.format == form.name
     assert layout.size == len(data)
     skeleton = layout.read_skeleton(source)
-    assert form.scan(SkeletonSource(layout, skeleton)) == layout
+    assert form.scan(layout.hollow(skeleton)) == layout
     if kind == "zip":
         assert form.scan(Watched(data, layout.spans)) == layout
     assert filled(layout, skeleton, data) == data

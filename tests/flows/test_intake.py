@@ -16,8 +16,7 @@ from git_theta.checkpoints import formats
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
 from git_theta.errors import ChangedWhileReadingError, StoreError
-from git_theta.flows.intake import Intake, SkeletonSource, take
-from git_theta.layout import Layout, Span
+from git_theta.flows.intake import Intake, take
 from git_theta.sources import BLOCK, BytesSource, FileSource, Source
 from git_theta.store.arrays import Arrays
 from git_theta.store.objects import ObjectStore
@@ -511,19 +510,3 @@ def test_temporary_file_that_cannot_be_made_is_an_error_of_the_store(scene: Scen
     ):
         pass
     assert str(caught.value).isprintable()
-
-
-# --- the skeleton as a source ---------------------------------------------------------------------------------------
-
-
-def test_skeleton_stands_for_the_file_with_zeros_for_the_values() -> None:
-    layout = Layout(
-        "test", 20, (Span("a", "uint8", (4,), 3), Span("b", "uint8", (0,), 9), Span("c", "uint8", (5,), 12))
-    )
-    data = bytes(range(1, 21))
-    source = SkeletonSource(layout, layout.read_skeleton(BytesSource(data)))
-    expected = data[:3] + bytes(4) + data[7:12] + bytes(5) + data[17:]
-    assert source.size == 20
-    for start in range(21):
-        for stop in range(start, 21):
-            assert source.read(start, stop) == expected[start:stop]

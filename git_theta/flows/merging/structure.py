@@ -251,8 +251,7 @@ class Structure:
 
     def _source_of(self, metadata: Metadata) -> HollowSource:
         """A version's file, with zeros for its groups' values."""
-        holes = [(span.start, span.nbytes) for span in metadata.layout().spans]
-        return HollowSource(self._skeleton_of(metadata), holes)
+        return metadata.layout().hollow(self._skeleton_of(metadata))
 
     def _can_mix(self) -> bool:
         """Whether values by name and the order of keys are all that differs, and the format can take such values."""
