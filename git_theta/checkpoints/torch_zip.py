@@ -14,7 +14,7 @@ from git_theta.checkpoints.pickle_reader import Fuel
 from git_theta.checkpoints.pickle_values import plain_values
 from git_theta.checkpoints.pickles import Walker
 from git_theta.checkpoints.torch_spans import Names, Storages, layout_of
-from git_theta.checkpoints.zip_checksums import checksums, refit, with_checksums, without_checksums
+from git_theta.checkpoints.zip_checksums import checksums, with_checksums, without_checksums
 from git_theta.checkpoints.zips import STORED, Member, local_header_size, read_directory, read_end, read_entries
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
@@ -90,26 +90,6 @@ class TorchZip:
     def without_checksums(self, layout: Layout, skeleton: bytes) -> bytes:
         """The skeleton without what depends on values; see `checkpoints.Checksummed`."""
         return without_checksums(layout, skeleton, lambda name: name.partition("/")[2] == _IDENTITY)
-
-    def refit(self, layout: Layout, skeleton: bytes, changed: Mapping[str, Values]) -> bytes:
-        """The skeleton for other values of some groups, in a file that stays as it is otherwise.
-
-        The checksums of a zip file are in its skeleton. This puts the right ones in, so that a merge that takes some
-        groups from here and some from there need not write a new file; code, big-endian order and alignment stay.
-
-        Args:
-            layout: of the file.
-            skeleton: of the file.
-            changed: the groups that get other values, of the dtype and the shape that they have.
-
-        Returns:
-            A skeleton of the same length and layout.
-
-        Raises:
-            NotThisFormatError: the skeleton is not one of this layout.
-            PluginError: a group is not in the layout, or has another dtype or shape there.
-        """
-        return refit(layout, skeleton, changed)
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the structure and the plain values of the old. See `checkpoints.Format`."""

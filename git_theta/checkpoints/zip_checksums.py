@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import Final
 
-from git_theta.checkpoints import Values
 from git_theta.checkpoints.crc import combined, without
 from git_theta.checkpoints.zips import SIZES_LATER, STORED, Member, read_directory, read_end, read_entries
-from git_theta.errors import NotThisFormatError, PluginError
+from git_theta.errors import NotThisFormatError
 from git_theta.layout import Layout, Span
 
 _LOCAL_CRC: Final = 14
@@ -78,26 +77,6 @@ def without_checksums(layout: Layout, skeleton: bytes, is_left_out: Callable[[st
         if is_left_out(member.name):
             archive.clear(member, start)
     return bytes(archive.patched)
-
-
-def refit(layout: Layout, skeleton: bytes, changed: Mapping[str, Values]) -> bytes:
-    """The skeleton for other values.
-
-    Args:
-        layout: of a zip file in which every group ends a member.
-        skeleton: of the same file.
-        changed: the groups that get other values, of the dtype and the shape that they have.
-
-    Raises:
-        NotThisFormatError: the skeleton is not one of this layout.
-        PluginError: a group that is changed is not in the layout, or gets another dtype or shape.
-    """
-    by_name = {span.name: span for span in layout.spans}
-    for name, values in changed.items():
-        span = by_name.get(name)
-        if span is None or (span.dtype, span.shape) != (values.dtype, values.shape):
-            raise PluginError(f"the group {name!r} does not fit into the file as it is")
-    return with_checksums(layout, skeleton, {name: zlib.crc32(values.data) for name, values in changed.items()})
 
 
 class _Archive:
