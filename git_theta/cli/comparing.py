@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from git_theta.cli.boundary import complain
 from git_theta.cli.workspace import Workspace, settings_from
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from git_theta.flows.diff import Differ
     from git_theta.flows.versions import Opener, Version
 
-_SHA1_DIGITS = 40
+_SHA1_DIGITS: Final = 40
 
 
 @dataclass(frozen=True)

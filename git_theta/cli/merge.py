@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from git_theta.cli import merge_plan, strategies
-from git_theta.cli.strategies import VARIABLE, strategy_options
+from git_theta.cli.strategies import VARIABLE, F, strategy_options
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import UsageError
 from git_theta.git import command as git
@@ -35,7 +35,7 @@ _STAGES: Final = {
 }
 
 
-def _flags(command: Any) -> Any:
+def _flags(command: F) -> F:
     for kind, table in (("stages", _STAGES), ("flags", _FLAGS)):
         for names, text in reversed(table.items()):
             flag = names.split()

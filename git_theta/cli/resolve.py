@@ -13,7 +13,7 @@ from git_theta.cli import strategies
 from git_theta.cli.boundary import complain, printable
 from git_theta.cli.interrupting import ending_soon
 from git_theta.cli.paths import from_top
-from git_theta.cli.strategies import Said, strategy_options
+from git_theta.cli.strategies import F, Said, strategy_options
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import GitError, UsageError
 from git_theta.flows import resolve
@@ -30,7 +30,7 @@ _SIDES: Final = {
 }
 
 
-def _sides(command: Any) -> Any:
+def _sides(command: F) -> F:
     for flag, text in reversed(_SIDES.items()):
         value = flag.removeprefix("--")
         command = click.option(flag, "sides", flag_value=value, multiple=True, help=text)(command)

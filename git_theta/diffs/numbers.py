@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.diffs import quantized
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Rows = npt.NDArray[np.uint8]
 """Bytes of values, of any shape; contiguous, whole elements."""

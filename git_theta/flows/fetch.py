@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from git_theta.errors import GitError, MetadataError, MissingObjectError, ObjectError, StoreError, TransferError
 from git_theta.git.repository import Repository
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 """Is told, in a line, of what is wrong with one of many, so that the others can go on."""
 
-_ADVICE = "push them from where they were committed with 'git theta push --all REMOTE'"
+_ADVICE: Final = "push them from where they were committed with 'git theta push --all REMOTE'"
 
 
 def checkpoints(repository: Repository, revision: str | None, report: Report) -> Iterator[tuple[str, bytes, Metadata]]:

@@ -52,7 +52,7 @@ class Cut:
         return inside
 
 
-NOTHING = Cut(math.inf, -1)
+NOTHING: Final = Cut(math.inf, -1)
 
 
 @dataclass(frozen=True, slots=True)

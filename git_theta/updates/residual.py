@@ -35,7 +35,6 @@ class Residual:
 
     plan: Plan | None
     nbytes: int
-    is_delta: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -140,7 +139,7 @@ def _delta(
         count = int(np.count_nonzero(_changed(*seen, words)))
         nbytes = int(nbytes * _changed_share(following, words, (count, len(new))))
     plan = Plan("delta", Differences(change, prediction, readers), (prediction.plan,))
-    return Residual(plan, nbytes, is_delta=True)
+    return Residual(plan, nbytes)
 
 
 def _codes(new: Numbers, base: Numbers, words: Words) -> Numbers:

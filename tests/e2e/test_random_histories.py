@@ -17,7 +17,6 @@ import pytest
 import safetensors.numpy
 
 from git_theta.cli.workspace import Workspace
-from git_theta.flows.merging.settling import nobody
 from git_theta.flows.octopus import Joined, Side, join, sides_of, survey
 from git_theta.git.trees import Trees
 from git_theta.merges.decisions import Decision
@@ -177,7 +176,7 @@ class World:
             sides = [Side(f"c{number}", self.ours.rev(f"c{number}")) for number in numbers]
             found = survey(repository, sides_of(repository, sides), workspace.merger)
             with Trees.beside(repository, store.temporary_directory(), keep=True) as trees:
-                left = join(found, trees, workspace.merger, lambda _meeting: nobody)
+                left = join(found, trees, workspace.merger, lambda _meeting: lambda _conflicts: {})
                 decided = join(found, trees, workspace.merger, lambda _meeting: ours_where_asked)
         return left, decided
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from git_theta.flows.merging.plan import ADDED, OURS, STRUCTURE, UNDECIDED, Versions
 from git_theta.merges.decisions import Clash, Conflict, Decision, Settle
 from git_theta.metadata import Metadata
 
-_OTHERS = (Clash.TEXT, Clash.STRUCTURE)
-
-
-def nobody(_conflicts: Sequence[Conflict]) -> Mapping[str, Decision]:
-    """None is settled."""
-    return {}
+_OTHERS: Final = (Clash.TEXT, Clash.STRUCTURE)
 
 
 def as_before(versions: Versions) -> Settle:
