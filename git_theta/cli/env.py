@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from importlib import metadata
+from typing import Final
 
 import click
 
@@ -17,18 +18,29 @@ from git_theta.errors import GitError
 from git_theta.git import command as git
 from git_theta.git import drivers, hooks
 
-_PACKAGES = (
+_PACKAGES: Final = (
     "blake3",
     "click",
+    "ml_dtypes",
     "msgpack",
     "numpy",
+    "prompt_toolkit",
     "tensorstore",
     "torch",
     "safetensors",
     "flax",
     "zstandard",
 )
-_VARIABLES = ("GIT_THETA_SKIP_SMUDGE", "GIT_THETA_TRACE", "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+_VARIABLES: Final = (
+    "GIT_THETA_MERGE",
+    "GIT_THETA_PARAMETER_ATOL",
+    "GIT_THETA_PARAMETER_RTOL",
+    "GIT_THETA_SKIP_SMUDGE",
+    "GIT_THETA_TRACE",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+)
 
 
 @click.command("env")

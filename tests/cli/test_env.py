@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING
+import re
+import tomllib
+from pathlib import Path
 
+import git_theta
 from git_theta import __version__
 from tests.helpers import Repo
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def shown(repo: Repo, env: dict[str, str | None] | None = None) -> dict[str, str]:
@@ -35,6 +35,13 @@ def test_repository_in_use(tracked: Repo) -> None:
     assert found["theta.strict"] == "true"
 
 
+def test_every_package_that_we_need_is_shown(repo: Repo) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[^\w-]", line)[0] for line in project["dependencies"]}
+    assert "numpy" in needed
+    assert needed <= set(shown(repo))
+
+
 def test_nothing_installed(repo: Repo) -> None:
     found = shown(repo)
     assert found["filter.theta.process"] == "(not set)"
@@ -55,6 +62,15 @@ def test_variables_that_matter_are_shown_and_no_others(repo: Repo) -> None:
     assert found["GIT_DIR"] == str(repo.path / ".git")
     assert "secret" not in "".join(found.values())
     assert "GIT_THETA_SKIP_SMUDGE" not in found
+
+
+def test_every_variable_of_ours_is_shown(repo: Repo) -> None:
+    package = Path(git_theta.__file__).parent
+    texts = [file.read_text() for file in package.rglob("*.py")]
+    names = {name for text in texts for name in re.findall(r"\bGIT_THETA_[A-Z_]*[A-Z]\b", text)}
+    values: dict[str, str | None] = dict.fromkeys(names, "0")
+    assert "GIT_THETA_MERGE" in names
+    assert names <= set(shown(repo, values))
 
 
 def test_without_git_lfs_it_says_so(repo: Repo, tmp_path: Path) -> None:
