@@ -10,7 +10,9 @@ from pathlib import Path
 from types import ModuleType
 
 import jsonschema
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from git_theta import errors
 from git_theta.cli import boundary
@@ -57,6 +59,20 @@ def test_metadata_file_follows_its_schema(tracked: Repo) -> None:
     assert serialize(parse(stored)) == stored
 
 
+def test_example_of_a_metadata_file_adds_up_and_has_the_keys_of_a_real_one(repo: Repo) -> None:
+    page = (ROOT / "docs/metadata.md").read_text()
+    example = json.loads(page.partition("## An example")[2].split("```")[1])
+    groups = {group["name"]: np.ones(group["shape"], group["dtype"]) for group in example["groups"]}
+    repo.theta("track", "*.safetensors")
+    save_file(groups, repo.path / "m.safetensors")
+    repo.git("add", "m.safetensors")
+    real = json.loads(repo.git_bytes("cat-file", "blob", ":m.safetensors"))
+    assert (example["about"], example["size"]) == (real["about"], real["size"])
+    assert [list(group) for group in example["groups"]] == [list(group) for group in real["groups"]]
+    assert (list(example), list(example["skeleton"])) == (list(real), list(real["skeleton"]))
+    assert example["skeleton"]["size"] == real["skeleton"]["size"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -83,10 +99,19 @@ def test_every_exit_code_is_documented() -> None:
     assert used | {0, boundary.BUG, boundary.INTERRUPTED, boundary.NOBODY_READS} == listed
 
 
+def anchors(page: Path) -> set[str]:
+    """What can be linked to in a page: its headings, as GitHub names them."""
+    headings = re.findall("^#+ (.*)$", re.sub("```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_in_the_documents_lead_somewhere() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(((?!https?:)[^)#]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        for target in re.findall(r"\]\(((?!https?:)[^)]+)\)", page.read_text()):
+            name, _, heading = target.partition("#")
+            file = page.parent / name if name else page
+            assert file.exists(), f"{page.name} links to {target}"
+            assert not heading or heading in anchors(file), f"{page.name} links to {target}"
 
 
 def shown(parameter: Parameter) -> str:
