@@ -88,7 +88,7 @@ class Mixing(Protocol):
 
 @runtime_checkable
 class Ordered(Protocol):
-    """What a format may have besides whose files have an order of keys that is not the order of the groups."""
+    """What a format may have besides if its files have an order of keys that is not the order of the groups."""
 
     def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, models: Sequence[bytes]) -> Iterator[bytes]:
         """The bytes of a new file, as `Format.write` makes it, but with its keys in the order of other files'.
@@ -136,7 +136,7 @@ class Checksummed(Protocol):
 
 @runtime_checkable
 class Tied(Protocol):
-    """What a format may have besides whose files can have one group at several places."""
+    """What a format may have besides if its files can have one group at several places."""
 
     def ties(self, source: Source) -> Mapping[str, str]:
         """The other places of groups, as names that groups there would have, and the names of the groups.

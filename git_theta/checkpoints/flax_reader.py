@@ -24,7 +24,7 @@ UNPACKED: Final = (
     *("int1", "uint1", "int2", "uint2", "int4", "uint4"),
     *("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn"),
 )
-"""Each element of these has a byte for itself here: groups of raw bytes."""
+"""Each element of these has a byte to itself here: groups of raw bytes."""
 
 _MAX_SKELETON: Final = 100_000_000
 _MAX_ITEMS: Final = 500_000

@@ -25,7 +25,7 @@ MARK: Final = "by-value:"
 
 _MAX_DEPTH: Final = 64
 _UNPACKED: Final = ("int2", "uint2", "int4", "uint4", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
-"""Dtypes of ml_dtypes in which each element has a byte for itself."""
+"""Dtypes of ml_dtypes in which each element has a byte to itself."""
 
 _RAW: Final = re.compile(r"[<|](?:[SUV][1-9][0-9]{0,8}|[Mm]8(?:\[[0-9]{0,9}[A-Za-z]{1,2}\])?)", re.ASCII)
 _SHOWN: Final = 80

@@ -53,7 +53,7 @@ def fold(changes: Iterable[GroupChange]) -> list[Fold]:
 
 
 def unfolded(changes: Iterable[GroupChange]) -> list[Fold]:
-    """Each change for itself."""
+    """Each change by itself."""
     return [Fold(change.name, (change,)) for change in changes]
 
 

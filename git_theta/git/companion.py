@@ -73,7 +73,7 @@ class Companion:
         return bytes(found)
 
     def failure(self) -> GitError:
-        """Why git gives no answer. It is ended, if it has not done so of itself."""
+        """Why git gives no answer. It is ended, if it has not ended by itself."""
         _end(self._process, None)
         command.pass_on_interruption(self._process.returncode)
         self._complaints.seek(0)

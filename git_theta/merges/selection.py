@@ -140,7 +140,7 @@ def _bracket(size: int, keys: Keys, count: int) -> tuple[float, float]:
 
 
 def position(size: int, keys: Callable[[slice], Array], value: np.floating, number: int) -> int:
-    """The position of the key that is so manieth of those that equal a value."""
+    """The position of the key that is the `number`-th, counted from 1, of those that equal a value."""
     for where in pieces(size):
         found = np.flatnonzero(keys(where) == value)
         if found.size >= number:

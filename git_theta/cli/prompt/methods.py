@@ -9,7 +9,7 @@ _ABOUT: Final[Mapping[str, str]] = {
     "ours": "our side as it is",
     "theirs": "their side as it is",
     "ancestor": "as it was before both changed it",
-    "rows": "each row from who changed or added it, ours before theirs",
+    "rows": "each row from the side that changed or added it, ours first",
     "average": "the mean of the sides",
     "linear": "their weighted mean",
     "task_arithmetic": "the changes of all sides added up",
