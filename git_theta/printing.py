@@ -1,8 +1,9 @@
-"""Text for a terminal: nothing in it that controls one, and how many columns it takes."""
+"""Text for a terminal: nothing in it that controls one, how many columns it takes, and of long lists the beginning."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -30,6 +31,12 @@ def shortened(text: str, columns: int) -> str:
     tail = _fitting(text[::-1], (columns - 1) // 2)[::-1]
     head = _fitting(text, columns - 1 - width(tail))
     return head + _CUT + tail
+
+
+def listed(items: Sequence[str], most: int = 5) -> str:
+    """Items of a message, in one line; of many only the first, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
 
 
 def _fitting(text: str, columns: int) -> str:

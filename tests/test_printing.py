@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_theta.printing import printable, shortened, width
+from git_theta.printing import listed, printable, shortened, width
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,9 @@ def test_what_is_too_long_loses_its_middle(text: str, columns: int, short: str) 
 @given(st.text(), st.integers(1, 30))
 def test_shortened_text_fits(text: str, columns: int) -> None:
     assert width(shortened(text, columns)) <= columns
+
+
+def test_of_a_long_list_the_beginning_is_shown() -> None:
+    assert listed([]) == ""
+    assert listed(["a", "b"], most=2) == "a, b"
+    assert listed(["a", "b", "c", "d"], most=2) == "a, b and 2 more"

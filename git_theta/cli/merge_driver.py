@@ -20,9 +20,9 @@ from git_theta.git import caller, drivers
 from git_theta.merges.decisions import Conflict
 from git_theta.metadata import Metadata
 from git_theta.metadata_file import is_metadata, parse, serialize
+from git_theta.printing import listed
 from git_theta.replacing import replacing
 
-_SHOWN: Final = 5
 _MARKER_SIZE: Final = 7
 """What git's conflict markers have, unless the attribute conflict-marker-size says otherwise."""
 
@@ -109,9 +109,7 @@ def _caller() -> str:
 
 
 def _described(conflicts: Sequence[Conflict]) -> str:
-    names = ", ".join(conflict.name for conflict in conflicts[:_SHOWN])
-    more = f" and {len(conflicts) - _SHOWN} more" if len(conflicts) > _SHOWN else ""
-    return f"both sides changed {names}{more}"
+    return f"both sides changed {listed([conflict.name for conflict in conflicts])}"
 
 
 def _how(path: str) -> str:

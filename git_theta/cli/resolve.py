@@ -18,10 +18,10 @@ from git_theta.cli.workspace import Workspace
 from git_theta.errors import GitError, UsageError
 from git_theta.flows import resolve
 from git_theta.flows.fetch import fetch
-from git_theta.flows.octopus import listed
 from git_theta.flows.resolve import Found, Resolved
 from git_theta.git import drivers
 from git_theta.git.stages import Index
+from git_theta.printing import listed
 
 _SIDES: Final = {
     "--ours": "Take the groups in conflict from our side.",

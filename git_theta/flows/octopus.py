@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from git_theta.flows.ancestors import Ancestors
 from git_theta.flows.meetings import Meeting, State, meet, read
@@ -17,8 +16,7 @@ from git_theta.git.trees import Trees
 from git_theta.merges.decisions import Settle
 from git_theta.metadata import Metadata
 from git_theta.metadata_file import serialize
-
-_SHOWN: Final = 5
+from git_theta.printing import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +138,3 @@ def join(survey: Survey, trees: Trees, merger: Merger, settle_of: Callable[[Meet
         if entry is not None and survey.from_sides.get(path) is not None:
             merged[path] = read(survey.repository, path, entry)
     return Joined(trees.with_entries(tree, entries), {}, merged)
-
-
-def listed(names: Sequence[str]) -> str:
-    """A few names, and how many more there are."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from git_theta import tensors
+from git_theta import printing, tensors
 
-_LISTED: Final = 10
+listed: Final = partial(printing.listed, most=10)
+"""Names in a message: of an adapter, more of them than elsewhere tell which model it is for."""
 
 
 def plain(name: str) -> str:
     """The name without escapes: "h.0.attn/R" for both `h.0.attn/R` and `h.0.attn~1R`."""
     return "/".join(tensors.split_name(name))
-
-
-def listed(items: Sequence[str]) -> str:
-    """Items of a message, in one line; of many only the first, and how many more there are."""
-    more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
-    return ", ".join(items[:_LISTED]) + more
 
 
 @dataclass(frozen=True, slots=True)
