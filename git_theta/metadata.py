@@ -148,6 +148,11 @@ class Entry:
         """Bytes of all values."""
         return tensors.nbytes(self.dtype, self.shape)
 
+    @property
+    def identity(self) -> tuple[str, tuple[int, ...], str]:
+        """Dtype, shape and digest: what two groups share if, and only if, they have the same values."""
+        return self.dtype, self.shape, self.digest
+
 
 @dataclass(frozen=True, slots=True)
 class Metadata:

@@ -49,7 +49,7 @@ def compare(old: Metadata | None, new: Metadata | None, old_path: str, new_path:
     changes = [GroupChange(Kind.REMOVED, entry, None) for entry in gone.get(None, ())]
     for name, entry in after.items():
         was = before.get(name) or origins.get(name)
-        if was is None or _identity(was) != _identity(entry) or was.name != name:
+        if was is None or was.identity != entry.identity or was.name != name:
             changes.append(GroupChange(_kind(was, entry), was, entry))
         if was is not None:
             changes += [GroupChange(Kind.REMOVED, entry, None) for entry in gone.get(was.name, ())]
@@ -142,20 +142,16 @@ def _new_objects(diff: CheckpointDiff) -> Iterator[ObjectRef]:
     return (ref for ref in (() if diff.new is None else diff.new.objects()) if ref.oid not in known)
 
 
-def _identity(entry: Entry) -> Hashable:
-    return entry.dtype, entry.shape, entry.digest
-
-
 def _renamed(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str, Entry]:
     """For the new name of each renamed group, the group that it was."""
     lost: dict[Hashable, deque[Entry]] = defaultdict(deque)
     for name, entry in before.items():
         if name not in after:
-            lost[_identity(entry)].append(entry)
+            lost[entry.identity].append(entry)
     found = {}
     for name, entry in after.items():
-        if name not in before and lost.get(_identity(entry)):
-            found[name] = lost[_identity(entry)].popleft()
+        if name not in before and lost.get(entry.identity):
+            found[name] = lost[entry.identity].popleft()
     return found
 
 

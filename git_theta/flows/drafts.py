@@ -101,10 +101,7 @@ def key(conflicts: Sequence[Conflict]) -> str:
     """A digest that tells these conflicts from all others."""
     hasher = blake3()
     for conflict in conflicts:
-        entries = [
-            None if entry is None else (entry.dtype, entry.shape, entry.digest)
-            for entry in (conflict.ancestor, *conflict.sides)
-        ]
+        entries = [None if entry is None else entry.identity for entry in (conflict.ancestor, *conflict.sides)]
         text = json.dumps([conflict.name, conflict.clash, entries, conflict.texts])
         hasher.update(text.encode() + b"\n")
     return hasher.hexdigest()

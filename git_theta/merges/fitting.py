@@ -9,7 +9,6 @@ from typing import Final
 from git_theta.errors import PluginError
 from git_theta.merges import MergeMethod, wanted_inputs
 from git_theta.merges.decisions import Clash, Conflict
-from git_theta.metadata import Entry
 from git_theta.registry import Family
 
 ROWS: Final = "rows"
@@ -68,12 +67,8 @@ def inputs(conflict: Conflict) -> tuple[int, ...]:
     return tuple(
         number
         for number, side in enumerate(conflict.sides)
-        if side is not None and (conflict.ancestor is None or _identity(side) != _identity(conflict.ancestor))
+        if side is not None and (conflict.ancestor is None or side.identity != conflict.ancestor.identity)
     )
-
-
-def _identity(entry: Entry) -> tuple[object, ...]:
-    return entry.dtype, entry.shape, entry.digest
 
 
 def _misfit_of_side(name: str, conflict: Conflict) -> str:

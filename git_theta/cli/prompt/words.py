@@ -208,7 +208,7 @@ def _event(conflict: Conflict, number: int, estimate: Estimate) -> str:
         return "does not have it" if old is None else "removed it"
     if old is None:
         return f"added it as {_type(new)}" if conflict.clash is not Clash.VALUES else "added it"
-    if (old.dtype, old.shape, old.digest) == (new.dtype, new.shape, new.digest):
+    if old.identity == new.identity:
         return "left it as it was"
     retyped = f"made it {_type(new)}" if (old.dtype, old.shape) != (new.dtype, new.shape) else ""
     return ", ".join(part for part in (retyped, _moved(estimate(old, new))) if part) or "changed it"

@@ -190,7 +190,7 @@ def _summed(job: Job, terms: Sequence[tuple[float, Entry]], inputs: Inputs) -> I
 def _version(job: Job, group: Group, digest: str) -> Entry | None:
     versions = [*job.conflict.sides, job.conflict.ancestor]
     wanted = (group.dtype, group.shape, digest)
-    return next((entry for entry in versions if entry and (entry.dtype, entry.shape, entry.digest) == wanted), None)
+    return next((entry for entry in versions if entry and entry.identity == wanted), None)
 
 
 def _change(made: Made, signatures: dict[str, Signature | None]) -> Change:

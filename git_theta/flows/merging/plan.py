@@ -158,8 +158,8 @@ def changes(old: Hashable, sides: Sequence[Hashable]) -> tuple[int, ...]:
 
 
 def identity(entry: Entry | None) -> Hashable:
-    """What two groups share if, and only if, they have the same values; None if there is none."""
-    return None if entry is None else (entry.dtype, entry.shape, entry.digest)
+    """What two groups share if, and only if, they have the same values (`Entry.identity`); None for no group."""
+    return None if entry is None else entry.identity
 
 
 def _step(name: str, found: Sequence[Entry | None], lineage: Lineage) -> Step:
