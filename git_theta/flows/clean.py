@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
@@ -18,7 +18,7 @@ from git_theta.diffs import plain
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError, StoreError
 from git_theta.flows import by_value, known
 from git_theta.flows.intake import Intake, take, take_file
-from git_theta.flows.keeping import Keeper, Wish, skeleton_wanted, wanted
+from git_theta.flows.keeping import Keeper, Kept, Wish, skeleton_wanted, wanted
 from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
 from git_theta.metadata import INLINE_BYTES, Entry, Metadata, Skeleton, content_key, values_digest
@@ -229,21 +229,6 @@ class Cleaner:
         keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain), self.elsewhere)
         kept = keeper.keep(intake, path, before, skeleton if is_large else None, wish)
         layout = intake.scan.layout
-        # What is kept says how to get the values of a digest; what a merge made a group with belongs to its name, too.
-        merged = {
-            (entry.name, entry.dtype, entry.shape, entry.digest): entry.merge
-            for metadata in reversed(before)
-            for entry in metadata.entries
-            if entry.merge is not None
-        }
-        entries = tuple(
-            Entry(
-                *(span.name, span.dtype, span.shape, digest, lead),
-                *(kept[digest].update, kept[digest].signature),
-                merged.get((span.name, span.dtype, span.shape, digest)),
-            )
-            for span, lead, digest in zip(layout.spans, layout.leads(), intake.digests.groups, strict=True)
-        )
         kept_skeleton = Skeleton(
             size=len(skeleton),
             digest=skeleton_digest,
@@ -251,7 +236,7 @@ class Cleaner:
             update=kept[skeleton_digest].update if is_large else None,
             values=values_digest(intake.digests.groups) if has_checksums(self.formats, layout.format) else None,
         )
-        return serialize(Metadata(layout.format, layout.size, kept_skeleton, entries))
+        return serialize(Metadata(layout.format, layout.size, kept_skeleton, _entries(intake, kept, before)))
 
     def _kind(self, path: str) -> str:
         """The type of update that the attribute theta-update asks for.
@@ -268,3 +253,29 @@ class Cleaner:
 
 def _key(intake: Intake) -> str:
     return content_key(intake.scan.layout, tensors.digest(intake.digests.skeleton), intake.digests.groups)
+
+
+def _entries(intake: Intake, kept: Mapping[str, Kept], before: Sequence[Metadata]) -> tuple[Entry, ...]:
+    """The groups of a checkpoint.
+
+    Args:
+        intake: the checkpoint.
+        kept: by digest, how values are kept.
+        before: the metadata files that the path has had, the most important first.
+    """
+    # What is kept says how to get the values of a digest; what a merge made a group with belongs to its name, too.
+    merged = {
+        (entry.name, *entry.identity): entry.merge
+        for metadata in reversed(before)
+        for entry in metadata.entries
+        if entry.merge is not None
+    }
+    layout = intake.scan.layout
+    return tuple(
+        Entry(
+            *(span.name, span.dtype, span.shape, digest, lead),
+            *(kept[digest].update, kept[digest].signature),
+            merged.get((span.name, span.dtype, span.shape, digest)),
+        )
+        for span, lead, digest in zip(layout.spans, layout.leads(), intake.digests.groups, strict=True)
+    )

@@ -47,7 +47,7 @@ _BACK: Final = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Decided:
     """What was decided about a worktree file.
 
     Attributes:
@@ -66,7 +66,7 @@ class SideLoader:
     cleaner: Cleaner
     formats: Family[Format]
 
-    def load(self, path: str, base: Metadata, changes: Changes, kind: str) -> Kept:
+    def load(self, path: str, base: Metadata, changes: Changes, kind: str) -> Decided:
         """Make the worktree file hold the new values, unless it does, and keep them as what they were made from.
 
         Args:
@@ -85,23 +85,23 @@ class SideLoader:
         with self._taking(path) as (intake, state):
             new = self._new_values(intake, base, changes)
             if new is None:
-                return Kept(self.cleaner.decide_anew(intake, path, [base], wish), state)
+                return Decided(self.cleaner.decide_anew(intake, path, [base], wish), state)
             written = self._rewrite(path, new, intake, state)
         if written is None:
             return self.decide(path, [base], wish)
         with (self.cleaner.top / path).open("rb") as stream:
             source = FileSource(stream.fileno(), written.file[2])
             rewritten = replace(intake, source=source, digests=_digests(intake, new))
-            return Kept(self.cleaner.decide_anew(rewritten, path, [base], wish), written)
+            return Decided(self.cleaner.decide_anew(rewritten, path, [base], wish), written)
 
-    def decide(self, path: str, before: Sequence[Metadata], wish: Wish) -> Kept:
+    def decide(self, path: str, before: Sequence[Metadata], wish: Wish) -> Decided:
         """Keep the worktree file, decided anew whatever is in the index; see `Cleaner.decide_anew`.
 
         Raises:
             ThetaError: it cannot be read, or not be kept.
         """
         with self._taking(path) as (intake, state):
-            return Kept(self.cleaner.decide_anew(intake, path, before, wish), state)
+            return Decided(self.cleaner.decide_anew(intake, path, before, wish), state)
 
     @contextmanager
     def _taking(self, path: str) -> Iterator[tuple[Intake, FileState | None]]:
