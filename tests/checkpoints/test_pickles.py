@@ -15,7 +15,8 @@ import struct
 import sys
 import time
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,9 +32,6 @@ from git_theta.checkpoints.pickles import Walker
 from git_theta.checkpoints.torch_tree import walk as walk_tree
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.sources import BytesSource
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MANY = 3_000_000
 
@@ -363,7 +361,7 @@ class Evil:
 
 
 def gadgets(canary: Path) -> dict[str, object]:
-    """Objects that make a file when they are unpickled."""
+    """Objects that make a file when they are unpickled; all but "chain", which only gets hold of what could."""
     code = f"open({str(canary)!r}, 'w').close()"
     return {
         "os.system": Evil(os.system, (f"touch {canary}",)),
@@ -375,14 +373,14 @@ def gadgets(canary: Path) -> dict[str, object]:
         "entries": Evil(dict, (), None, None, iter([("k", Evil(exec, (code,)))])),
         "chain": Evil(getattr, (Evil(__import__, ("os",)), Evil(str, (b"system", "ascii")))),
         "nested": [{"a": (Evil(exec, (code,)),)}],
-        "key": {Evil(os.system, (f"touch {canary}",)): 1} if False else {(1, 2): Evil(exec, (code,))},
+        "key": {Evil(os.system, (f"touch {canary}",)): 1},
         "pickle in a pickle": Evil(pickle.loads, (pickle.dumps(Evil(exec, (code,))),)),
         "apply": Evil(copyreg._reconstructor, (Custom, object, None), {"y": Evil(eval, (code,))}),  # type: ignore[attr-defined]
     }
 
 
 @pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("name", gadgets(__import__("pathlib").Path("/nowhere")))
+@pytest.mark.parametrize("name", gadgets(Path("/nowhere")))
 def test_nothing_runs(name: str, protocol: int, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     data = pickle.dumps(gadgets(canary)[name], protocol)
@@ -398,9 +396,11 @@ def test_nothing_runs(name: str, protocol: int, tmp_path: Path) -> None:
     assert not canary.exists()
 
 
-def test_the_canary_is_real(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore")  # "open" leaves its file open
+@pytest.mark.parametrize("name", sorted(gadgets(Path("/nowhere")).keys() - {"chain"}))
+def test_the_canary_is_real(name: str, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    pickle.loads(pickle.dumps(gadgets(canary)["nested"]))
+    pickle.loads(pickle.dumps(gadgets(canary)[name]))
     assert canary.exists()
 
 
