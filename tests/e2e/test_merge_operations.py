@@ -247,12 +247,12 @@ def test_unrelated_histories(fork: Fork) -> None:
     fork.finish()
 
 
-def test_rerere_remembers_what_a_conflict_became(fork: Fork) -> None:
-    """Git remembers nothing of binary files, so that the second conflict is like the first."""
+def test_rerere_remembers_nothing_of_models(fork: Fork) -> None:
+    """So it is with all binary files: the second conflict is like the first."""
     fork.git("config", "rerere.enabled", "true")
     fork.at("attn")
     for number in range(2):
-        fork.git("merge", "--no-edit", "clash", check=False)
+        fork.conflict(said=fork.git("merge", "--no-edit", "clash", check=False), a=1)
         fork.take("theirs")
         fork.git("commit", "-qm", "settled")
         fork.settled(a=2)

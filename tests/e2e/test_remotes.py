@@ -164,6 +164,7 @@ def test_deleting_a_remote_branch_needs_no_objects(author: Repo) -> None:
     author.git("push", "-q", "origin", "main:gone")
     shutil.rmtree(author.path / ".git/theta/objects")
     author.git("push", "-q", "origin", ":gone")
+    assert "gone" not in author.git("ls-remote", "origin").stdout
 
 
 def test_failed_upload_fails_the_push(author: Repo, bare: Path, server: Server) -> None:
