@@ -30,7 +30,7 @@ def run(
     """The standard output of `git arguments...`; see `attempt`.
 
     Raises:
-        GitError: git is missing, or exited with another status than 0; says what git said.
+        GitError: git cannot be started, or exited with another status than 0; says what git said.
     """
     status, output, complaint = attempt(arguments, cwd=cwd, stdin=stdin, variables=variables)
     if status:
@@ -55,10 +55,10 @@ def attempt(
         variables: to add to the environment.
 
     Raises:
-        GitError: git is missing.
+        GitError: git cannot be started.
         KeyboardInterrupt: git was interrupted.
     """
-    try:
+    with _starting(cwd):
         done = subprocess.run(
             _called(arguments, variables),
             cwd=cwd,
@@ -67,10 +67,6 @@ def attempt(
             capture_output=True,
             check=False,
         )
-    except OSError as error:
-        if cwd is not None and not cwd.is_dir():
-            raise GitError(f"there is no directory {cwd} to run git in") from error
-        raise GitError("git is not on the PATH: install it") from error
     pass_on_interruption(done.returncode)
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
@@ -79,12 +75,10 @@ def hand_over(arguments: Sequence[str], *, cwd: Path | None = None, variables: M
     """The exit status of `git arguments...`, which has our standard input and output, hence the terminal if we have it.
 
     Raises:
-        GitError: git is missing.
+        GitError: git cannot be started.
     """
-    try:
+    with _starting(cwd):
         child = subprocess.Popen(_called(arguments, variables), cwd=cwd)
-    except OSError as error:
-        raise GitError("git is not on the PATH: install it") from error
     while True:
         # An interruption from the terminal is meant for git, which has been told as well, and ends when it likes.
         with suppress(KeyboardInterrupt):
@@ -101,14 +95,25 @@ def started(arguments: Sequence[str], cwd: Path, complaints: IO[bytes]) -> subpr
     """`git arguments...`, running, with pipes for its input and output.
 
     Raises:
-        GitError: git is missing.
+        GitError: git cannot be started.
     """
-    try:
+    with _starting(cwd):
         return subprocess.Popen(
             ["git", *arguments], cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints
         )
+
+
+@contextmanager
+def _starting(cwd: Path | None) -> Iterator[None]:
+    """Say why git cannot be started."""
+    try:
+        yield
     except OSError as error:
-        raise GitError("git is not on the PATH: install it") from error
+        if cwd is not None and not cwd.is_dir():
+            raise GitError(f"there is no directory {cwd} to run git in") from error
+        if isinstance(error, FileNotFoundError):
+            raise GitError("git is not on the PATH: install it") from error
+        raise GitError(f"git cannot be started: {error.strerror}") from error
 
 
 def _called(arguments: Sequence[str], variables: Mapping[str, str]) -> list[str]:
@@ -140,7 +145,7 @@ def piped(first: Sequence[str], second: Sequence[str], *, cwd: Path | None = Non
     """The standard output of `git first... | git second...` while it comes. Both are ended if nobody reads on.
 
     Raises:
-        GitError: git is missing; or, when all was read, one of the two failed.
+        GitError: git cannot be started; or, when all was read, one of the two failed.
     """
     with tempfile.TemporaryFile() as complaints, ExitStack() as stack:
         source = stack.enter_context(_child(first, cwd, subprocess.DEVNULL, complaints))
@@ -165,12 +170,10 @@ def _child(
     arguments: Sequence[str], cwd: Path | None, stdin: IO[bytes] | int, complaints: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Git, running, with its output in a pipe; it is ended with the context, if it has not ended by itself."""
-    try:
+    with _starting(cwd):
         process = subprocess.Popen(
             ["git", *arguments], cwd=cwd, stdin=stdin, stdout=subprocess.PIPE, stderr=complaints, bufsize=0
         )
-    except OSError as error:
-        raise GitError("git is not on the PATH: install it") from error
     with process:
         try:
             yield process

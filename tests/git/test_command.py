@@ -82,6 +82,18 @@ def test_git_that_is_not_on_the_path_is_an_error_of_ours(tmp_path: Path, monkeyp
         command.attempt(["version"])
 
 
+def test_git_that_the_system_does_not_start_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    too_long = ["version", "x" * 10_000_000]
+    with pytest.raises(GitError, match="git cannot be started: Argument list too long"):
+        command.attempt(too_long)
+    with pytest.raises(GitError, match="Argument list too long"):
+        command.hand_over(too_long)
+    with pytest.raises(GitError, match="Argument list too long"), command.piped(too_long, ["version"]):
+        pass
+    with pytest.raises(GitError, match=r"there is no directory .*/gone to run git in"):
+        command.hand_over(["version"], cwd=tmp_path / "gone")
+
+
 @pytest.mark.parametrize("name", ["gone", "file"])
 def test_directory_that_is_not_there_is_not_blamed_on_the_path(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
