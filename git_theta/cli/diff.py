@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +16,7 @@ from git_theta.cli.boundary import complain, printable
 from git_theta.cli.comparing import Comparing, named
 from git_theta.cli.display import look
 from git_theta.cli.pager import paged
+from git_theta.cli.paths import WithPaths, separated
 from git_theta.cli.terminal import say
 from git_theta.cli.two_files import reach_outside, two_files
 from git_theta.diffs.heads import FileSide, rename_lines
@@ -32,17 +33,12 @@ if TYPE_CHECKING:
     from git_theta.flows.diff import Differ, Selection
     from git_theta.flows.versions import Opener, Version
 
-_PATHS: Final = "git_theta.paths"
 
-
-class _LikeGit(click.Command):
-    """A command that knows which of its arguments come after "--", and that exits as git does if they make no sense."""
+class _LikeGit(WithPaths):
+    """A command that exits as git diff does if its arguments make no sense."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep what comes after "--" apart."""
-        if "--" in args:
-            place = args.index("--")
-            args, ctx.meta[_PATHS] = args[:place], args[place + 1 :]
+        """Exit with 129 and not with 2."""
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -103,41 +99,45 @@ def command(
     """
     if page is not None and (stat or as_json):
         raise CompareUsageError("--html goes without --stat and --json")
-    paths: list[str] | None = ctx.meta.get(_PATHS)
+    paths = separated(ctx)
     only: Selection | None = None if pattern is None else partial(is_named, pattern=pattern)
-    try:
+    with _failing_like_git(), ExitStack() as stack:
         comparing = Comparing.here()
-        with ExitStack() as stack:
-            opener = comparing.opener(stack)
-            words = ["diff", *(["--cached"] if cached else []), *arguments]
-            workspace = comparing.workspace
-            if workspace is None or no_index or reach_outside(arguments, paths, workspace.repository):
-                if cached:
-                    raise CompareUsageError("two files have no index: leave out --cached, or name revisions")
-                words.insert(1, "--no-index")
-                pairs = _files([*arguments, *(paths or ())], comparing, opener)
-                tells = exit_code or page is None  # git diff, too, tells of two files without being asked
-            else:
-                files = changed_files(Path.cwd(), arguments, paths, cached=cached)
-                pairs = _changed(files, comparing, workspace, opener)
-                tells = exit_code
-            differ = comparing.differ
-            differ = differ.quick() if stat else differ if page is None else differ.thorough()
-            found = _compared(pairs, differ, only)
-            stack.enter_context(paged(wanted=page is None and not exit_code))
-            if as_json or page is not None:
-                listed = list(found)
-                _show_whole(listed, page, differ)
-                count = len(listed)
-            else:
-                count = _show(found, look(comparing.settings, os.environ, words), stat=stat)
+        opener = comparing.opener(stack)
+        words = ["diff", *(["--cached"] if cached else []), *arguments]
+        workspace = comparing.workspace
+        if workspace is None or no_index or reach_outside(arguments, paths, workspace.repository):
+            if cached:
+                raise CompareUsageError("two files have no index: leave out --cached, or name revisions")
+            words.insert(1, "--no-index")
+            pairs = _files([*arguments, *(paths or ())], comparing, opener)
+            tells = exit_code or page is None  # git diff, too, tells of two files without being asked
+        else:
+            files = changed_files(Path.cwd(), arguments, paths, cached=cached)
+            pairs = _changed(files, comparing, workspace, opener)
+            tells = exit_code
+        differ = comparing.differ
+        differ = differ.quick() if stat else differ if page is None else differ.thorough()
+        found = _compared(pairs, differ, only)
+        stack.enter_context(paged(wanted=page is None and not exit_code))
+        if as_json or page is not None:
+            count = _show_whole(list(found), page, differ)
+        else:
+            count = _show(found, look(comparing.settings, os.environ, words), stat=stat)
+    return int(tells and count > 0)
+
+
+@contextmanager
+def _failing_like_git() -> Iterator[None]:
+    """Let whatever goes wrong have the exit code of git diff for that: 1, as elsewhere, would say that files differ."""
+    try:
+        yield
     except (CompareError, CompareUsageError, BrokenPipeError):
         raise
     except ThetaError as error:
         raise CompareError(str(error)) from error
-    except OSError as error:  # 1, as elsewhere, would say that something differs.
+    except OSError as error:
         raise CompareError(f"{error.filename or 'the output'}: {error.strerror}") from error
-    return int(tells and count > 0)
 
 
 def _files(names: Sequence[str], comparing: Comparing, opener: Opener) -> Iterator[_Pair]:
@@ -218,8 +218,8 @@ def _says_something(diff: CheckpointDiff, pair: _Pair, *, is_part: bool) -> bool
     return not is_part and not (is_same_file and diff.old.skeleton.digest == diff.new.skeleton.digest)
 
 
-def _show_whole(listed: Sequence[tuple[_Pair, CheckpointDiff | None]], page: Path | None, differ: Differ) -> None:
-    """Show all diffs at once: as a page, or as JSON."""
+def _show_whole(listed: Sequence[tuple[_Pair, CheckpointDiff | None]], page: Path | None, differ: Differ) -> int:
+    """Show all diffs at once, as a page or as JSON; returns how many there are, those that are left out too."""
     from git_theta.cli import diff_page
     from git_theta.diffs import as_json
 
@@ -231,9 +231,11 @@ def _show_whole(listed: Sequence[tuple[_Pair, CheckpointDiff | None]], page: Pat
         say(as_json.text(diff for diff, _ in diffs))
     else:
         diff_page.write(page, diffs, differ)
+    return len(listed)
 
 
 def _show(found: Iterable[tuple[_Pair, CheckpointDiff | None]], style: Look, *, stat: bool) -> int:
+    """Show one diff after the other; returns how many there are."""
     count = 0
     for pair, diff in found:
         count += 1

@@ -14,6 +14,7 @@ import click
 
 from git_theta.cli.display import look
 from git_theta.cli.pager import paged
+from git_theta.cli.paths import WithPaths, separated
 from git_theta.cli.terminal import say
 from git_theta.cli.workspace import Workspace
 from git_theta.diffs import as_json, table
@@ -35,22 +36,9 @@ _MOST_BYTES: Final = 1 << 21
 
 _INDENT: Final = "  "
 _DATE: Final = len("2026-11-25")
-_SEPARATED: Final = "git_theta.paths"
 
 
-class _WithPaths(click.Command):
-    """Keeps apart what stands before "--" and what stands after it, which click does not."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the paths away."""
-        if "--" in args:
-            place = args.index("--")
-            ctx.meta[_SEPARATED] = tuple(args[place + 1 :])
-            args = args[:place]
-        return super().parse_args(ctx, args)
-
-
-@click.command("log", cls=_WithPaths)
+@click.command("log", cls=WithPaths)
 @click.option(
     "--group", "-g", "patterns", multiple=True, metavar="PATTERN", help="Only groups of this name or pattern."
 )
@@ -76,7 +64,7 @@ def command(
     """
     workspace = Workspace.here()
     repository = workspace.repository
-    words, paths = _sorted(repository, arguments, ctx.meta.get(_SEPARATED))
+    words, paths = _sorted(repository, arguments, separated(ctx))
     commits = history.commits(repository, history.revisions(repository, words, everything=everything), paths)
     how = How.EXACT if exact else workspace.differ.how
     differ = replace(workspace.differ, how=how, affordable=_MOST_BYTES)
