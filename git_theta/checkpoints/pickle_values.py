@@ -12,7 +12,7 @@ from blake3 import blake3
 from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Bag, Dict, Global, Record, Unread
 from git_theta.checkpoints.texts import MAX_VALUES, cut
-from git_theta.checkpoints.torch_tree import SET_MAKERS, Path, maker_of, members, view
+from git_theta.checkpoints.torch_tree import SET_MAKERS, Path, below, maker_of, view
 from git_theta.sources import blocks
 
 _MAX_VISITS: Final = 100_000
@@ -48,12 +48,8 @@ def plain_values(root: object) -> dict[str, str]:
             if sum(map(len, keys)) < _MAX_NAME:
                 found.setdefault(tensors.join_name(keys), text)
         elif len(waiting) < _MAX_DEPTH and all(value is not above for above, _ in waiting):
-            waiting.append((value, _below(path, value)))
+            waiting.append((value, below(path, value)))
     return found
-
-
-def _below(path: Path | None, value: object) -> Iterator[tuple[Path | None, object]]:
-    return ((path if key is None else Path(path, key), part) for key, part in members(value))
 
 
 class _Texts:

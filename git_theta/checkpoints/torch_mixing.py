@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from git_theta import tensors
 from git_theta.checkpoints.texts import place_like
-from git_theta.checkpoints.torch_tree import dictionaries, key_text, members
+from git_theta.checkpoints.torch_tree import dictionaries, key_text, members, place_of
 from git_theta.errors import PluginError
 
 
@@ -24,8 +24,8 @@ def mix(root: object, donors: Mapping[str, object]) -> None:
     for name, donor in donors.items():
         *path, key = tensors.split_name(name)
         found, target = _entries(donor, path, key), _entries(root, path, key)
-        place = _place(target, key)
-        if found is not None and (source := _place(found, key)) is not None:
+        place = None if target is None else place_of(target, key)
+        if found is not None and (source := place_of(found, key)) is not None:
             if target is None:
                 raise PluginError(f"there is no dictionary that {name[:80]!r} could be put into")
             if place is None:
@@ -44,7 +44,7 @@ def _entries(root: object, path: list[str], key: str) -> list[object] | None:
     first = None
     for node in _nodes(root, path):
         for entries in dictionaries(node):
-            if _place(entries, key) is not None:
+            if place_of(entries, key) is not None:
                 return entries
             first = entries if first is None else first
     return first
@@ -69,10 +69,3 @@ def _nodes(root: object, path: list[str]) -> Iterator[object]:
 
 def _keys(entries: list[object]) -> list[str]:
     return [key_text(key) for key in entries[::2]]
-
-
-def _place(entries: list[object] | None, key: str) -> int | None:
-    """Where a key is among the entries."""
-    if entries is None:
-        return None
-    return next((index for index in range(0, len(entries), 2) if key_text(entries[index]) == key), None)

@@ -5,7 +5,7 @@ Works on the stand-ins of `pickles`; the functions that torch saves tensors with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -237,6 +237,11 @@ def _attributes(state: object) -> Iterator[tuple[str | None, object]]:
         yield from _parts(state)
 
 
+def place_of(entries: Sequence[object], text: str) -> int | None:
+    """Where a key is among the entries of a dictionary, which are keys and values in turn; None if it is not there."""
+    return next((index for index in range(0, len(entries), 2) if key_text(entries[index]) == text), None)
+
+
 def key_text(key: object) -> str:
     """A key of a dictionary as a part of a name."""
     if isinstance(key, str):
@@ -271,7 +276,7 @@ def walk(root: object) -> Iterator[tuple[Path | None, object]]:
                 continue
             seen[id(value)] = value  # kept, so that no other value is given its id
             if len(waiting) < _MAX_DEPTH:
-                waiting.append(_below(path, value))
+                waiting.append(below(path, value))
         yield path, value
 
 
@@ -287,5 +292,6 @@ def _tensor_in(value: object) -> Record | None:
     return None
 
 
-def _below(path: Path | None, value: object) -> Iterator[tuple[Path | None, object]]:
+def below(path: Path | None, value: object) -> Iterator[tuple[Path | None, object]]:
+    """The parts of a value at a path, with their own; parts without a key are at the path of the whole."""
     return ((path if key is None else Path(path, key), part) for key, part in members(value))

@@ -14,7 +14,7 @@ from git_theta.checkpoints import Values
 from git_theta.checkpoints.pickle_objects import Dict, Global, Persistent, Record
 from git_theta.checkpoints.pickle_writer import PickleWriter
 from git_theta.checkpoints.torch_spans import STORAGE_TYPES
-from git_theta.checkpoints.torch_tree import inner, key_text, maker_of, members, storage_id, view, walk
+from git_theta.checkpoints.torch_tree import inner, key_text, maker_of, members, place_of, storage_id, view, walk
 from git_theta.checkpoints.zips import write_stored
 from git_theta.errors import PluginError
 from git_theta.layout import Span
@@ -217,13 +217,13 @@ class _Plan:
             node.append(value)
         elif isinstance(node, Dict | Record) and _is_dictionary(node):
             node.entries = node.entries or []
-            place = _place(node.entries, key) if key in parts else None
+            place = place_of(node.entries, key) if key in parts else None
             if place is None:
                 node.entries += [self._key(node, node.entries, key), value]
                 if path in self._last:
                     self._arrivals.setdefault(id(node), (node.entries, {}))[1][key] = self._last[path]
             else:
-                node.entries[place] = value
+                node.entries[place + 1] = value
         else:
             return False
         parts[key] = value
@@ -265,11 +265,6 @@ def _put_behind(entries: list[object], behind: Mapping[str, str | None]) -> None
         places[key] = places.get(before, places[key])[0], turn
     order = sorted(range(len(entries) // 2), key=lambda place: places[key_text(entries[2 * place])])
     entries[:] = [part for place in order for part in entries[2 * place : 2 * place + 2]]
-
-
-def _place(entries: Sequence[object], text: str) -> int | None:
-    """Where the value to a key is among the entries."""
-    return next((index + 1 for index in range(0, len(entries), 2) if key_text(entries[index]) == text), None)
 
 
 def _storage_id(values: Values, key: str, location: object = "cpu") -> tuple[object, ...]:
