@@ -37,7 +37,10 @@ _VERSION: Final = re.compile(rb'\{"git-theta":(\d{1,9})[,}]')
 _HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
 _FORMAT: Final = re.compile(rf"(?:by-value:)?{_WORD.pattern}", re.ASCII)
-_MARKER: Final = re.compile(r"(<{7}|\|{7}|={7}|>{7})( |$)")
+_MARKER: Final = re.compile(r"(<+|\|+|=+|>+)( |$)")
+"""Of any length: the attribute conflict-marker-size sets it."""
+
+_FIRST_MARKER: Final = re.compile(rb"<+ ")
 
 _MIXED: Final = (
     "the metadata file mixes lines of two versions: its skeleton is for groups of other names, dtypes, shapes or "
@@ -50,6 +53,11 @@ T = TypeVar("T")
 def is_metadata(head: bytes) -> bool:
     """Whether a file that begins so is meant to be a metadata file."""
     return head.startswith(PREFIX)
+
+
+def is_in_conflict(head: bytes) -> bool:
+    """Whether a file that begins so is two metadata files between git's conflict markers."""
+    return _FIRST_MARKER.match(head) is not None and b"\n" + PREFIX in head
 
 
 def serialize(metadata: Metadata) -> bytes:
@@ -88,7 +96,7 @@ def parse(data: bytes, known: dict[str, Entry] | None = None) -> Metadata:
     except UnicodeDecodeError as error:
         raise MetadataError(f"the metadata file has a byte that is not ASCII at offset {error.start}") from None
     for number, line in enumerate(lines, 1):
-        if line.startswith(("<<<<<<<", "|||||||", "=======", ">>>>>>>")) and _MARKER.match(line):
+        if line.startswith(("<", "|", "=", ">")) and _MARKER.match(line):
             raise MetadataError(f"line {number} of the metadata file is a conflict marker: settle the conflict first")
     if len(lines) < 6 or lines[0] != _HEAD or lines[3] != _GROUPS or lines[-2:] != [_END, ""]:
         raise MetadataError("the metadata file is incomplete or was edited: check out the file again")

@@ -478,7 +478,9 @@ def test_crlf_is_refused() -> None:
         refused(edit(lambda lines, number=number: lines.__setitem__(number, lines[number] + b"\r")))
 
 
-@pytest.mark.parametrize("marker", ["<<<<<<< HEAD", "||||||| 1234567", "=======", ">>>>>>> theirs", "<<<<<<<"])
+@pytest.mark.parametrize(
+    "marker", ["<<<<<<< HEAD", "||||||| 1234567", "=======", ">>>>>>> theirs", "<<<<<<<", "<<< HEAD", "========="]
+)
 @pytest.mark.parametrize("number", [2, 5, 7, 10, 11])
 def test_conflict_marker_is_named_with_its_line(marker: str, number: int) -> None:
     data = edit(lambda lines: lines.insert(number - 1, marker.encode()))

@@ -22,7 +22,7 @@ from git_theta.flows.keeping import Keeper, Kept, Wish, skeleton_wanted, wanted
 from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
 from git_theta.metadata import INLINE_BYTES, Entry, Metadata, Skeleton, content_key, values_digest
-from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
+from git_theta.metadata_file import MAX_BYTES, is_in_conflict, is_metadata, parse, serialize
 from git_theta.registry import Family
 from git_theta.settings import Settings
 from git_theta.sources import Source
@@ -83,7 +83,7 @@ class Cleaner:
         first = next(content, b"")
         if is_metadata(first):
             return self._checked(first, content, path)
-        if first.startswith(b"<<<<<<< ") and b"\n" + PREFIX in first:
+        if is_in_conflict(first):
             raise MetadataError("the file holds conflict markers: settle the conflict first")
         if not first:
             return b""

@@ -25,7 +25,7 @@ from git_theta.flows.intake import Intake
 from git_theta.flows.texts import texts
 from git_theta.layout import Span
 from git_theta.metadata import Entry, Metadata, Skeleton, Update, content_key
-from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse
+from git_theta.metadata_file import MAX_BYTES, is_in_conflict, is_metadata, parse
 from git_theta.registry import Family
 from git_theta.sources import FileSource, Source, blocks
 from git_theta.store.cache import MetadataCache
@@ -39,6 +39,7 @@ from git_theta.updates.reading import Readers
 NOT_KEPT: Final = Update("", None)
 """Stands for how the values of a group are kept that is in no object yet."""
 
+_HEAD_BYTES: Final = 1 << 12
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 
@@ -152,12 +153,12 @@ class Opener:
 
     def source(self, source: Source, path: str, wanted: str | None = None, *, is_any: bool = False) -> Version:
         """The version that some bytes are; see `file`."""
-        head = source.read(0, min(source.size, len(_POINTER)))
+        head = source.read(0, min(source.size, _HEAD_BYTES))
         if is_metadata(head):
             return self.metadata_file(source.read(0, min(source.size, MAX_BYTES + 1)))
-        if head == _POINTER:
+        if head.startswith(_POINTER):
             raise NotThisFormatError("it is a pointer of Git LFS")
-        if head.startswith(b"<<<<<<< ") and b"\n" + PREFIX in source.read(0, min(source.size, BLOCK_ROWS)):
+        if is_in_conflict(head):
             raise NotThisFormatError("it holds conflict markers")
         found = scan(source, path, self.formats, wanted)
         if found.why_opaque is not None and not is_any:

@@ -211,3 +211,15 @@ def test_a_file_that_git_emptied_over_mixed_lines_comes_back_from_the_cache(stor
     newest = max(cache.iterdir(), key=lambda file: file.stat().st_mtime_ns)
     story.write(FILE, story.theta_bytes("smudge", FILE, stdin=newest.read_bytes()))
     assert story.read(FILE) == in_another_order()
+
+
+@pytest.mark.parametrize("size", [5, 7, 12])
+def test_file_in_conflict_as_a_whole_is_refused_whatever_the_size_of_its_markers(tracked: Repo, size: int) -> None:
+    """The attribute conflict-marker-size sets it."""
+    stored = tracked.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
+    markers = [f"{char * size}{label}\n".encode() for char, label in (("<", " ours"), ("=", ""), (">", " theirs"))]
+    tracked.write(FILE, markers[0] + stored + markers[1] + stored + markers[2])
+    added = tracked.git("add", FILE, check=False)
+    assert added.returncode != 0
+    assert "the file holds conflict markers: settle the conflict first" in added.stderr
+    assert tracked.git_bytes("cat-file", "blob", f":{FILE}") == stored

@@ -107,6 +107,7 @@ def test_known_file_of_another_size_is_not_read(tracked: Repo, opener: Opener) -
         (b"\x00\x01noise" * 100, "not safetensors"),
         (POINTER, "pointer of Git LFS"),
         (b'<<<<<<< HEAD\n{"git-theta":1,', "conflict markers"),
+        (b'<<<<<<<<<<<< HEAD\n{"git-theta":1,', "conflict markers"),
         (MODEL[:-1], "not safetensors"),
     ],
 )
