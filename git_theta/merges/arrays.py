@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,10 @@ import numpy.typing as npt
 from git_theta.errors import MergeError, PluginError
 from git_theta.merges import Array, Draw, MergeMethod, merge_methods, wanted_inputs
 from git_theta.merges.draws import seeded
+from git_theta.merges.fitting import FLOATS, SIDES
 from git_theta.merges.numerics import pieces, store
 from git_theta.merges.parameters import Params, resolve
 from git_theta.merges.plugged import guarded
-
-_FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
-_SIDES: Final = ("ours", "theirs", "ancestor")
 
 
 def merge_arrays(
@@ -72,13 +70,13 @@ def merge_with(
     """
     checked = resolve(method.name, method.parameters, params, len(inputs))
     check_count(method, len(inputs), has_base=base is not None)
-    if method.name in _SIDES:
+    if method.name in SIDES:
         return method.merge(inputs, base, checked, ())
     arrays = [*inputs, *([] if base is None else [base])]
     _check_shapes(arrays)
     if not inputs:
         return arrays[0].copy()
-    if any(array.dtype.name not in _FLOATS for array in arrays):
+    if any(array.dtype.name not in FLOATS for array in arrays):
         return _unchanged(method, inputs, base, params)
     dtype = _common_dtype(arrays)
     if not arrays[0].size:
@@ -152,7 +150,7 @@ def _call(
     # What overflows is found in the result.
     with guarded(method.name), np.errstate(over="ignore", under="ignore", invalid="ignore"):
         made = method.merge(sides, before, params, draws)
-    if not isinstance(made, np.ndarray) or made.shape != inputs[0].shape or made.dtype.name not in _FLOATS:
+    if not isinstance(made, np.ndarray) or made.shape != inputs[0].shape or made.dtype.name not in FLOATS:
         raise PluginError(f"the merge method {method.name} did not return an array of the inputs' shape and kind")
     return made
 

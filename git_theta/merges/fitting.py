@@ -17,7 +17,8 @@ ROWS: Final = "rows"
 SIDES: Final = ("ours", "theirs", "ancestor")
 """What settles everything, and not only values."""
 
-_FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
+FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
+"""The dtypes that methods compute with; values of others are taken as they are, or not at all."""
 
 
 def usable(methods: Family[MergeMethod]) -> dict[str, MergeMethod]:
@@ -93,12 +94,12 @@ def _misfit_of_rows(conflict: Conflict) -> str:
 def _misfit_of_method(name: str, method: MergeMethod, conflict: Conflict) -> str:
     base = conflict.ancestor
     sides = [side for side in (conflict.sides[number] for number in inputs(conflict)) if side is not None]
-    odd = [side.dtype for side in sides if side.dtype not in _FLOATS]
+    odd = [side.dtype for side in sides if side.dtype not in FLOATS]
     low, high = method.inputs
     if odd:
         return f"{name} cannot merge {odd[0]} values: say whether to take ours or theirs"
     if len(sides) < max(low, 1) or (high is not None and len(sides) > high):
         return f"{name} takes {wanted_inputs(method)}, not {len(sides)}"
-    if method.needs_base and (base is None or base.shape != sides[0].shape or base.dtype not in _FLOATS):
+    if method.needs_base and (base is None or base.shape != sides[0].shape or base.dtype not in FLOATS):
         return f"{name} needs a common ancestor of the same shape, and there is none"
     return ""
