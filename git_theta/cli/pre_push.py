@@ -7,7 +7,7 @@ import sys
 import click
 
 from git_theta.cli.workspace import Workspace
-from git_theta.flows.push import push
+from git_theta.flows.push import PushedRef, push, really_there
 
 
 @click.command("pre-push")
@@ -15,9 +15,19 @@ from git_theta.flows.push import push
 @click.argument("url")
 def command(remote: str, url: str) -> None:
     """Upload the objects of the commits that git is about to push; git names them on stdin (githooks(5))."""
-    lines = [line.split() for line in sys.stdin.read().splitlines()]
-    wanted = [line[1] for line in lines if set(line[1]) != {"0"}]
-    known = [line[3] for line in lines if set(line[3]) != {"0"}]
+    pushed = [_pushed(line) for line in sys.stdin.read().splitlines()]
+    wanted = [ref.new for ref in pushed if ref.new is not None]
+    known = [ref.old for ref in pushed if ref.old is not None]
     if wanted:
         workspace = Workspace.here()
-        push(workspace.repository, workspace.transfer, remote, url, wanted, known)
+        there = really_there(workspace.repository, remote, url, pushed)
+        push(
+            *(workspace.repository, workspace.transfer, remote, url, wanted, [*known, *(there or ())]),
+            everything=there is not None,
+        )
+
+
+def _pushed(line: str) -> PushedRef:
+    # What is pushed comes first, as it was named: maybe with spaces (git-rev-parse(1), "^{/text}").
+    _, new, name, old = line.rsplit(" ", 3)
+    return PushedRef(name, *(oid if set(oid) != {"0"} else None for oid in (new, old)))

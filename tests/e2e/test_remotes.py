@@ -160,6 +160,39 @@ def test_tags_and_new_branches_bring_their_objects(author: Repo, bare: Path, tmp
     assert other.read(FILE) == author.read(FILE)
 
 
+def second(author: Repo) -> None:
+    """A second commit, with other values."""
+    author.write(FILE, safetensors_bytes({**groups(0), "layer.2.weight": groups(1)["layer.2.weight"]}))
+    author.commit("second")
+
+
+def test_each_of_several_urls_to_push_to_gets_the_objects(author: Repo, bare: Path, tmp_path: Path) -> None:
+    """When git calls the hook for the next URL, the remote's tracking branches tell of the one before."""
+    mirror = Repo.init(tmp_path / "mirror.git", "--bare")
+    for url in (bare, mirror.path):
+        author.git("remote", "set-url", "--add", "--push", "origin", str(url))
+    author.git("push", "-q", "origin", "main")
+    second(author)
+    author.git("push", "-q", "origin", "main")
+    assert object_names(bare) == object_names(mirror.path) == object_names(author.path / ".git")
+
+
+@pytest.mark.parametrize("branch", ["main", "new"])
+def test_remote_that_has_moved_gets_the_objects(author: Repo, tmp_path: Path, branch: str) -> None:
+    author.git("push", "-q", "origin", "main")
+    moved = Repo.init(tmp_path / "moved.git", "--bare")
+    author.git("remote", "set-url", "origin", str(moved.path))
+    author.git("push", "-q", "origin", f"main:{branch}")
+    assert object_names(moved.path) == object_names(author.path / ".git")
+
+
+def test_commit_that_is_named_by_its_message_is_pushed(author: Repo, bare: Path) -> None:
+    second(author)
+    author.git("commit", "-q", "--allow-empty", "-m", "one more")
+    author.git("push", "-q", "origin", "HEAD^{/one more}:refs/heads/named")
+    assert object_names(bare) == object_names(author.path / ".git")
+
+
 def test_deleting_a_remote_branch_needs_no_objects(author: Repo) -> None:
     author.git("push", "-q", "origin", "main:gone")
     shutil.rmtree(author.path / ".git/theta/objects")

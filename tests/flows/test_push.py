@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, cast
 
-from git_theta.flows.push import push
+from git_theta.flows.push import PushedRef, push, really_there
 from git_theta.git.repository import Repository
 from git_theta.metadata_file import parse
 from tests.conftest import CHECKPOINT
@@ -44,3 +45,49 @@ def test_a_commit_that_the_remote_has_and_nobody_can_read_does_not_stop_the_one_
     push(repository, cast("Transfer", transfer), "", "", [tracked.rev("HEAD")], [tracked.rev("HEAD~1")])
     assert len(transfer.sent) == 1
     assert all(ref.oid in transfer.there for ref in parse(good).objects())
+
+
+class TestReallyThere:
+    """What the remote has, as far as it is asked; "published" has "main" and "side" there, with tracking branches."""
+
+    def ask(self, published: Repo, *pushed: PushedRef) -> set[str] | None:
+        there = really_there(Repository.discover(published.path), "origin", "../remote.git", pushed)
+        return None if there is None else set(there)
+
+    def test_nobody_is_asked_where_git_has_seen_what_the_tracking_branch_says(
+        self, published: Repo, remote: Repo
+    ) -> None:
+        shutil.rmtree(remote.path)
+        main, side = published.rev("origin/main"), published.rev("origin/side")
+        assert self.ask(published, PushedRef("refs/heads/main", side, main)) is None
+        assert self.ask(published, PushedRef("refs/heads/side", None, None)) is None
+        assert self.ask(published, PushedRef("refs/heads/untracked", side, main)) is None
+
+    def test_nobody_is_asked_where_nothing_is_believed(self, published: Repo) -> None:
+        published.git("update-ref", "-d", "refs/remotes/origin/main")
+        published.git("update-ref", "-d", "refs/remotes/origin/side")
+        assert self.ask(published, PushedRef("refs/heads/main", published.rev("main"), None)) is None
+
+    def test_branches_that_are_there_still_are_believed(self, published: Repo) -> None:
+        main, side = published.rev("main"), published.rev("side")
+        assert self.ask(published, PushedRef("refs/heads/new", main, None)) == {main, side}
+
+    def test_branch_that_is_not_there_any_more_is_not_believed(self, published: Repo, remote: Repo) -> None:
+        remote.git("update-ref", "-d", "refs/heads/side")
+        main = published.rev("main")
+        assert self.ask(published, PushedRef("refs/heads/side", main, None)) == {main}
+
+    def test_branch_that_is_older_there_is_what_it_is_there(self, published: Repo, remote: Repo) -> None:
+        main, side = published.rev("main"), published.rev("side")
+        remote.git("update-ref", "refs/heads/side", main)
+        assert self.ask(published, PushedRef("refs/heads/side", side, main)) == {main}
+
+    def test_branch_that_others_went_on_with_is_what_it_was(self, published: Repo, remote: Repo) -> None:
+        main, side = published.rev("main"), published.rev("side")
+        newer = remote.git("commit-tree", "-p", main, "-m", "newer", "main^{tree}").stdout.strip()
+        remote.git("update-ref", "refs/heads/main", newer)
+        assert self.ask(published, PushedRef("refs/heads/new", side, None)) == {main, side}
+
+    def test_remote_that_does_not_answer_has_nothing_for_sure(self, published: Repo, remote: Repo) -> None:
+        shutil.rmtree(remote.path)
+        assert self.ask(published, PushedRef("refs/heads/new", published.rev("main"), None)) == set()

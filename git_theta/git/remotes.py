@@ -1,0 +1,21 @@
+"""What branches a remote has: when git last looked, and now."""
+
+from __future__ import annotations
+
+from git_theta.git import command
+from git_theta.git.repository import Repository
+
+
+def branches_seen(repository: Repository, remote: str) -> dict[str, str]:
+    """What the branches of a remote were when git last looked, by their refs over there; none for a URL."""
+    prefix = f"refs/remotes/{remote}/"
+    listed = command.lines(repository.git("for-each-ref", "--format=%(objectname) %(refname)", prefix))
+    pairs = (line.split(" ", 1) for line in listed)
+    return {f"refs/heads/{name.removeprefix(prefix)}": oid for oid, name in pairs}
+
+
+def branches_now(repository: Repository, url: str) -> dict[str, str]:
+    """What the branches at a URL are, by their refs; none if it does not answer."""
+    status, output, _ = command.attempt(["ls-remote", "--heads", "--", url], cwd=repository.cwd)
+    pairs = (line.split("\t", 1) for line in command.lines(output)) if status == 0 else ()
+    return {name: oid for oid, name in pairs}

@@ -1,0 +1,28 @@
+"""The branches of remotes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from git_theta.git.remotes import branches_now, branches_seen
+from git_theta.git.repository import Repository
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.helpers import Repo
+
+
+def test_branches_are_known_by_their_names_over_there(published: Repo, remote: Repo) -> None:
+    repository = Repository.discover(published.path)
+    expected = {f"refs/heads/{name}": published.rev(name) for name in ("main", "side")}
+    assert branches_seen(repository, "origin") == branches_now(repository, str(remote.path)) == expected
+    remote.git("update-ref", "-d", "refs/heads/side")
+    assert branches_seen(repository, "origin") == expected
+    assert branches_now(repository, "../remote.git").keys() == {"refs/heads/main"}
+
+
+def test_nothing_is_known_of_who_is_not_there(published: Repo, tmp_path: Path) -> None:
+    repository = Repository.discover(published.path)
+    assert branches_seen(repository, "orig") == branches_seen(repository, str(tmp_path)) == {}
+    assert branches_now(repository, str(tmp_path / "nowhere")) == {}
