@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from git_theta.cli.unreplaced import unreplaced
 from git_theta.cli.workspace import Workspace
 from git_theta.flows.push import PushedRef, push, really_there
 
@@ -20,11 +21,12 @@ def command(remote: str, url: str) -> None:
     known = [ref.old for ref in pushed if ref.old is not None]
     if wanted:
         workspace = Workspace.here()
-        there = really_there(workspace.repository, remote, url, pushed)
-        push(
-            *(workspace.repository, workspace.transfer, remote, url, wanted, [*known, *(there or ())]),
-            everything=there is not None,
-        )
+        with unreplaced():
+            there = really_there(workspace.repository, remote, url, pushed)
+            push(
+                *(workspace.repository, workspace.transfer, remote, url, wanted, [*known, *(there or ())]),
+                everything=there is not None,
+            )
 
 
 def _pushed(line: str) -> PushedRef:

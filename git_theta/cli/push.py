@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from git_theta.cli.unreplaced import unreplaced
 from git_theta.cli.workspace import Workspace
 from git_theta.flows.push import push
 from git_theta.git import command as git
@@ -22,7 +23,8 @@ def command(remote: str, revisions: tuple[str, ...], everything: bool) -> None:
     else:
         wanted = [repository.resolve(revision, "commit") for revision in revisions or ("HEAD",)]
     url = workspace.transfer.url(remote, push=True)
-    count = push(repository, workspace.transfer, remote, url, wanted, (), everything=everything)
+    with unreplaced():
+        count = push(repository, workspace.transfer, remote, url, wanted, (), everything=everything)
     if count or everything:
         click.echo(f"{count} objects are at {remote}")
     else:

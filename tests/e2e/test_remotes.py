@@ -193,6 +193,20 @@ def test_commit_that_is_named_by_its_message_is_pushed(author: Repo, bare: Path)
     assert object_names(bare) == object_names(author.path / ".git")
 
 
+def test_objects_of_commits_that_others_stand_for_are_pushed(author: Repo, bare: Path) -> None:
+    """Git pushes the history as it was made, whatever git replace shows here."""
+    for seed in (1, 2):
+        author.write(FILE, safetensors_bytes(groups(seed)))
+        author.commit(f"seed {seed}")
+    author.git("replace", "--graft", "HEAD")
+    author.git("replace", author.rev(f"HEAD:{FILE}"), author.rev("HEAD:.gitattributes"))
+    author.git("push", "-q", "origin", "main")
+    assert object_names(bare) == object_names(author.path / ".git")
+    shutil.rmtree(bare / "theta")
+    author.theta("push", "--all", "origin")
+    assert object_names(bare) == object_names(author.path / ".git")
+
+
 def test_deleting_a_remote_branch_needs_no_objects(author: Repo) -> None:
     author.git("push", "-q", "origin", "main:gone")
     shutil.rmtree(author.path / ".git/theta/objects")
