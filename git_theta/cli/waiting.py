@@ -21,12 +21,14 @@ class Waiting:
     workspace: Workspace
     _waiting: dict[str, Kept] = field(default_factory=dict)
     _ready: dict[str, Kept] = field(default_factory=dict)
-    _asked: set[ObjectRef] = field(default_factory=set)
 
     def takes(self, path: str, kept: Kept) -> bool:
         """Whether a checkpoint has to wait; then it does."""
-        if not self._missing(kept):
+        missing = self._missing(kept)
+        if not missing:
             return False
+        # For the next commit of a rebase, say, remotes are asked again.
+        self.workspace.asked.difference_update(missing)
         self._waiting[path] = kept
         return True
 
@@ -35,11 +37,8 @@ class Waiting:
 
         What cannot be made comes when nothing else waits: git takes no more after it.
         """
-        refs = [ref for kept in self._waiting.values() for ref in self._missing(kept) if ref not in self._asked]
-        self._asked.update(refs)
         try:
-            if refs:
-                self.workspace.bring(refs)
+            self.workspace.bring([ref for kept in self._waiting.values() for ref in self._missing(kept)])
         except ThetaError as error:
             complain(f"warning: {error}")
         paths = list(self._waiting)

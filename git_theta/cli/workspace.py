@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -35,9 +35,15 @@ _TRUE: Final = ("1", "true", "yes", "on")
 
 @dataclass(frozen=True)
 class Workspace:
-    """A repository with its store, its settings and what moves objects. Parts are made when they are first used."""
+    """A repository with its store, its settings and what moves objects. Parts are made when they are first used.
+
+    Attributes:
+        repository: what it is about.
+        asked: the objects that remotes were asked for.
+    """
 
     repository: Repository
+    asked: set[ObjectRef] = field(default_factory=set)
 
     @classmethod
     def here(cls) -> Workspace:
@@ -176,9 +182,15 @@ class Workspace:
             complain(f"warning: {error}; before you push, run 'git theta install'")
 
     def bring(self, refs: Iterable[ObjectRef]) -> None:
-        """Bring what can be brought; what is missing afterwards is reported by whoever needs it, with its place."""
+        """Bring what can be brought; what is missing afterwards is reported by whoever needs it, with its place.
+
+        Nobody is asked a second time: git-lfs itself is patient with a server that fails.
+        """
+        wanted = [ref for ref in self.store.missing(refs) if ref not in self.asked]
+        self.asked.update(wanted)
         try:
-            self.transfer.fetch(refs)
+            if wanted:
+                self.transfer.fetch(wanted)
         except TransferError as error:
             complain(f"warning: {error}")
 

@@ -372,6 +372,20 @@ def test_server_that_has_nothing_is_given_up_soon(bare: Path, server: Server, tm
     assert 0 < done.stderr.count("Error downloading object") < 6
 
 
+def test_server_is_not_asked_again_for_what_it_failed_to_send(
+    author: Repo, bare: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git-lfs is patient by itself: it takes half a minute before it ends."""
+    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
+    author.commit("where objects are")
+    author.git("push", "-q", "origin", "main")
+    monkeypatch.setattr(LFSRequestHandler, "handle_download", lambda request: request.send_error(403, "Forbidden"))
+    author.git("config", "--global", "lfs.transfer.maxretries", "1")
+    done = Repo.run("git", "clone", "-q", str(bare), "clone", cwd=tmp_path, check=False)
+    assert "git-theta: model.safetensors: " in done.stderr
+    assert done.stderr.count("Error downloading object") == 2
+
+
 def test_checkout_that_waits_in_vain_puts_all_files_back(
     sharded: Repo, bare: Path, server: Server, tmp_path: Path
 ) -> None:
