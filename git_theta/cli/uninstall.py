@@ -19,11 +19,13 @@ def command(scopes: tuple[str, ...], named: str | None, skip_repo: bool) -> None
     In a repository, also remove its pre-push hook; one that was there before is put back. Objects and commits stay.
     """
     scope = chosen(scopes, named)
+    repository = None
+    try:
+        repository = Workspace.here().repository
+    except GitError:
+        if scope in ("local", "worktree"):
+            raise
     found = drivers.uninstall(scope)
-    if not skip_repo:
-        try:
-            found = hooks.uninstall(Workspace.here().repository) or found
-        except GitError:
-            if scope in ("local", "worktree"):
-                raise
+    if repository is not None and not skip_repo:
+        found = hooks.uninstall(repository) or found
     click.echo(f"Git-Theta is uninstalled ({scope} configuration)." if found else "There was nothing to uninstall.")

@@ -17,6 +17,9 @@ from git_theta.errors import GitError
 _NONE: Final[Mapping[str, str]] = {}
 _OURS: Final = "git-theta: "
 _WARNING: Final = f"{_OURS}warning: "
+_FATAL: Final = "fatal: "
+_HINT: Final = "hint: "
+_BEGINNINGS: Final = (_OURS, _FATAL, "error: ", "warning: ")
 _PIPE_BYTES: Final = 1 << 16
 
 
@@ -122,12 +125,17 @@ def _called(arguments: Sequence[str], variables: Mapping[str, str]) -> list[str]
 
 
 def reason(complaint: str) -> str:
-    """The one line of what git wrote to standard error that says what was wrong."""
-    said = [line.strip() for line in complaint.splitlines() if line.strip()]
-    fatal = [line.removeprefix("fatal: ") for line in said if line.startswith("fatal: ")]
+    """What git wrote to standard error to say what was wrong, in one line."""
+    said = [line.strip() for line in complaint.splitlines() if line.strip() and not line.startswith(_HINT)]
     # Of our filter, git says no more than that it failed.
     ours = [line.removeprefix(_OURS) for line in said if line.startswith(_OURS) and not line.startswith(_WARNING)]
-    return (ours[-1:] or fatal or said[-1:] or [""])[0]
+    if ours:
+        return ours[-1]
+    begun = [number for number, line in enumerate(said) if line.startswith(_BEGINNINGS)] or [0]
+    start = next((number for number in begun if said[number:] and said[number].startswith(_FATAL)), begun[-1])
+    # A long sentence goes on in the next lines.
+    end = next((number for number in begun if number > start), None)
+    return " ".join(said[start:end]).removeprefix(_FATAL)
 
 
 def lines(output: bytes) -> list[str]:

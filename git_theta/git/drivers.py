@@ -79,7 +79,7 @@ def uninstall(scope: str) -> bool:
     """Remove the settings; False if there were none.
 
     Raises:
-        GitError: the configuration cannot be written.
+        GitError: the configuration cannot be read or written.
     """
     found = [section for section in _SECTIONS if _has(section, scope)]
     for section in found:
@@ -88,8 +88,11 @@ def uninstall(scope: str) -> bool:
 
 
 def _has(section: str, scope: str) -> bool:
-    pattern = rf"^{re.escape(section)}\."
-    return command.attempt(["config", f"--{scope}", "--name-only", "--get-regexp", pattern])[0] == 0
+    asked = ["config", f"--{scope}", "--name-only", "--get-regexp", rf"^{re.escape(section)}\."]
+    status, _, complaint = command.attempt(asked)
+    if status > 1:
+        raise GitError(f"git config failed: {command.reason(complaint)}")
+    return status == 0
 
 
 def _get(key: str, scope: str | None = None) -> str | None:

@@ -103,3 +103,12 @@ def test_git_no_longer_calls_us_and_commits_stay_as_they_are(tracked: Repo) -> N
     assert tracked.git("cat-file", "blob", "HEAD:new.safetensors").stdout == "raw"
     assert tracked.git("cat-file", "blob", "HEAD~1:model.safetensors").stdout.startswith('{"git-theta":1,')
     assert any(path.is_file() for path in (tracked.path / ".git/theta/objects").rglob("*"))
+
+
+def test_configuration_that_git_does_not_read_is_a_failure_and_the_hook_stays(tracked: Repo, tmp_path: Path) -> None:
+    tracked.git("worktree", "add", "-q", str(tmp_path / "linked"))
+    done = tracked.verb("uninstall", "--worktree", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("git-theta: git config failed: --worktree cannot be used")
+    assert done.stderr.count("\n") == 1
+    assert (tracked.path / ".git/hooks/pre-push").exists()

@@ -53,13 +53,36 @@ def test_failure_without_a_word_gives_the_exit_status(repo: Repo) -> None:
     assert str(failed.value) == "git config failed: exit status 1"
 
 
-def test_failure_of_several_lines_gives_the_one_that_says_what_is_wrong(repo: Repo, tmp_path: Path) -> None:
+def test_failure_of_several_lines_is_one_line(repo: Repo, tmp_path: Path) -> None:
     """Git's complaint is "fatal: --worktree cannot be used with ...", broken into three lines."""
     repo.write("a", "a")
     repo.commit("a")
     repo.git("worktree", "add", "-q", str(tmp_path / "other"))
-    with pytest.raises(GitError, match="--worktree cannot be used with multiple working trees"):
+    with pytest.raises(GitError, match="--worktree cannot be used with multiple working trees") as failed:
         command.run(["config", "--worktree", "x.y", "z"], cwd=repo.path)
+    assert "unless the config extension worktreeConfig is enabled" in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+def test_hints_are_not_what_is_wrong(repo: Repo) -> None:
+    repo.write("in/a", "a")
+    repo.write("out/a", "a")
+    repo.commit("a")
+    repo.git("sparse-checkout", "set", "in")
+    repo.write("out/a", "b")
+    with pytest.raises(GitError) as failed:
+        command.run(["add", "out/a"], cwd=repo.path)
+    assert "sparse" in str(failed.value)
+    assert str(failed.value).endswith("in the index: out/a")
+
+
+def test_what_git_says_after_its_reason_is_no_part_of_it() -> None:
+    assert command.reason("warning: w\nfatal: one\n  two\nerror: three\nfour\n") == "one two"
+
+
+def test_without_a_reason_that_is_fatal_the_last_one_counts() -> None:
+    assert command.reason("error: one\nerror: two\nhint: three\n") == "error: two"
+    assert command.reason("hint: nothing else\n") == command.reason("") == ""
 
 
 def test_failure_is_one_line_and_survives_bytes_that_are_not_utf8(repo: Repo) -> None:
