@@ -83,9 +83,14 @@ class Transfer:
         """
         neighbour = self._path_of(url)
         if neighbour is None or self._uses_lfs(remote, url):
-            self._push_by_lfs(list(refs), remote, there)
+            self._push_by_lfs(list(refs), self._lfs_target(remote, url), there)
         else:
             self._copy_to(list(refs), remote, store_of(neighbour))
+
+    def _lfs_target(self, remote: str, url: str) -> str:
+        """What git-lfs is to push to. Of several URLs to push to, it takes the last where it is given the name."""
+        several = len(self._urls(remote, push=True)) > 1 and self.repository.lfs_url(remote) is None
+        return url if several else remote
 
     def _push_by_lfs(self, refs: list[ObjectRef], remote: str, there: Callable[[], Container[str]]) -> None:
         """Git-lfs passes over what is not here without a word, so that has to be looked after before."""
@@ -118,11 +123,13 @@ class Transfer:
         return command.lines(self.repository.git("remote"))
 
     def url(self, remote: str, *, push: bool = False) -> str:
-        """The URL of a remote; a name that is not configured is taken for a URL, as git does."""
-        status, output, _ = command.attempt(
-            ["remote", "get-url", *(["--push"] if push else []), remote], cwd=self.repository.cwd
-        )
-        return command.lines(output)[0] if status == 0 else remote
+        """The (first) URL of a remote; a name that is not configured is taken for a URL, as git does."""
+        return (self._urls(remote, push=push) or [remote])[0]
+
+    def _urls(self, remote: str, *, push: bool) -> list[str]:
+        asked = ["remote", "get-url", "--all", *(["--push"] if push else []), remote]
+        status, output, _ = command.attempt(asked, cwd=self.repository.cwd)
+        return command.lines(output) if status == 0 else []
 
     def _uses_lfs(self, remote: str, url: str) -> bool:
         """Whether objects go by git-lfs: the remote is no path, or an LFS server is configured for it."""

@@ -177,6 +177,31 @@ def test_each_of_several_urls_to_push_to_gets_the_objects(author: Repo, bare: Pa
     assert object_names(bare) == object_names(mirror.path) == object_names(author.path / ".git")
 
 
+def test_server_of_each_of_several_urls_to_push_to_gets_the_objects(
+    author: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git-lfs finds the servers by the URLs, and takes the last one for that of the remote."""
+    post = LFSRequestHandler.do_POST
+
+    def serve(request: LFSRequestHandler) -> None:
+        request.path = request.path.removeprefix("/model.git/info/lfs")
+        post(request)
+
+    monkeypatch.setattr(LFSRequestHandler, "do_POST", serve)
+    servers = [Server(tmp_path / f"server-{number}") for number in range(2)]
+    try:
+        for server in servers:
+            author.git("remote", "set-url", "--add", "--push", "origin", f"{server.url}/model")
+        for server in servers:
+            line = f"refs/heads/main {author.rev('main')} refs/heads/main {'0' * 40}\n"
+            author.theta("pre-push", "origin", f"{server.url}/model", stdin=line)
+        for server in servers:
+            assert set(server.objects()) == object_names(author.path / ".git")
+    finally:
+        for server in servers:
+            server.stop()
+
+
 @pytest.mark.parametrize("branch", ["main", "new"])
 def test_remote_that_has_moved_gets_the_objects(author: Repo, tmp_path: Path, branch: str) -> None:
     author.git("push", "-q", "origin", "main")
