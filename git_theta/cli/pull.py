@@ -25,6 +25,8 @@ def command(remote: str | None) -> int:
         raise GitError(
             "git does not call Git-Theta here, and would take checkpoints for changes: run 'git theta install'"
         )
+    if not repository.index_state() and repository.has_commit("HEAD"):
+        raise GitError("git did not check out this clone: 'git checkout -f HEAD' does, and fetches the objects")
     problems = Problems()
     found = list(checkpoints(repository, None, problems.report))
     bring(workspace.transfer, [ref for _, _, metadata in found for ref in metadata.objects()], remote, problems.report)

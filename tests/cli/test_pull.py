@@ -132,6 +132,23 @@ def test_bad_files_are_named_and_the_others_come(published: Repo, remote: Repo, 
     assert clone.read("other.safetensors") == other
 
 
+def test_clone_whose_checkout_failed_is_told_how_to_complete_it(published: Repo, remote: Repo, tmp_path: Path) -> None:
+    """Git has no index then: it would look as if there were no checkpoints."""
+    clone = Repo.clone(remote.path, tmp_path / "bare-of-files", "--no-checkout")
+    clone.verb("install", "--local")
+    done = clone.verb("pull", check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    advice = done.stderr.split("'")[1]
+    clone.git(*advice.split()[1:])
+    assert clone.read(FILE) == published.read(FILE)
+    assert clone.status() == ""
+
+
+def test_repository_without_a_commit_has_no_checkpoints(repo: Repo) -> None:
+    repo.verb("install", "--local")
+    assert repo.verb("pull").stdout == "0 of 0 checkpoints put into the worktree\n"
+
+
 def test_without_a_worktree_it_says_so(remote: Repo) -> None:
     done = remote.verb("pull", check=False)
     assert done.returncode == 1
