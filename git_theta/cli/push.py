@@ -8,6 +8,7 @@ from git_theta.cli.unreplaced import unreplaced
 from git_theta.cli.workspace import Workspace
 from git_theta.flows.push import push
 from git_theta.git import command as git
+from git_theta.git.remotes import shown
 
 
 @click.command("push")
@@ -26,8 +27,8 @@ def command(remote: str, revisions: tuple[str, ...], everything: bool) -> None:
     with unreplaced():
         count = push(repository, workspace.transfer, remote, url, wanted, (), everything=everything)
     if count or everything:
-        click.echo(f"{count} objects are at {remote}")
+        click.echo(f"{count} objects are at {shown(remote)}")
     else:
         # After a push without its hook (--no-verify), it has the commits and not their objects.
-        hint = f"'git theta push --all {remote}' also looks at the commits that it has"
-        click.echo(f"no new objects for {remote}; {hint}")
+        hint = f"'git theta push --all {shown(remote)}' also looks at the commits that it has"
+        click.echo(f"no new objects for {shown(remote)}; {hint}")

@@ -1,9 +1,19 @@
-"""What branches a remote has: when git last looked, and now."""
+"""Remotes: what branches they have, when git last looked and now, and how they are named in messages."""
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from git_theta.git import command
 from git_theta.git.repository import Repository
+
+_SECRET: Final = re.compile(r"(?<=://)[^/]*@")
+
+
+def shown(remote: str) -> str:
+    """The name or URL of a remote without the user, who may be a password or a token. So git shows it."""
+    return _SECRET.sub("", remote, count=1)
 
 
 def branches_seen(repository: Repository, remote: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import BinaryIO, Final, cast
 from git_theta.errors import TransferError
 from git_theta.git import command
 from git_theta.git.pktline import FLUSH, EndOfInput, frame, frame_texts, read_packets, read_texts
+from git_theta.git.remotes import shown
 from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
@@ -62,7 +63,7 @@ class Lfs:
                     os.write(_STANDARD_ERROR, line)
                     is_refused |= _REFUSED in line
         if process.returncode or is_refused:
-            raise TransferError(f"git-lfs could not upload all {len(refs)} objects to {remote} (see above)")
+            raise TransferError(f"git-lfs could not upload all {len(refs)} objects to {shown(remote)} (see above)")
 
     def fetch(self, refs: Sequence[ObjectRef], remote: str | None) -> None:
         """Download objects into the store, in parallel and in batches, as git-lfs does it.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from git_theta.errors import CorruptObjectError, GitError, ObjectError, StoreError, TransferError
 from git_theta.git import command
+from git_theta.git.remotes import shown
 from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
 from git_theta.store.lfs import Lfs
@@ -114,7 +115,7 @@ class Transfer:
         left = self.fetch(lost) if lost else []
         if left:
             raise TransferError(
-                f"{len(left)} objects are neither here nor at {remote}, and no remote has them "
+                f"{len(left)} objects are neither here nor at {shown(remote)}, and no remote has them "
                 f"(the first is {left[0].oid}): push from where they were committed"
             )
 

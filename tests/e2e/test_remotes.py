@@ -247,6 +247,12 @@ def test_failed_upload_fails_the_push(author: Repo, bare: Path, server: Server) 
     assert Repo(bare).git("for-each-ref").stdout == ""
 
 
+def test_failed_upload_tells_no_password(author: Repo) -> None:
+    pushed = author.theta("push", "http://ada:secret@127.0.0.1:1/model", check=False)
+    assert "could not upload all 7 objects to http://127.0.0.1:1/model (see above)" in pushed.stderr
+    assert "secret" not in pushed.stderr
+
+
 def test_upload_that_git_lfs_takes_for_a_success_fails_the_push(
     author: Repo, bare: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

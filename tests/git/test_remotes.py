@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from git_theta.git.remotes import branches_now, branches_seen
+import pytest
+
+from git_theta.git.remotes import branches_now, branches_seen, shown
 from git_theta.git.repository import Repository
 
 if TYPE_CHECKING:
@@ -26,3 +28,19 @@ def test_nothing_is_known_of_who_is_not_there(published: Repo, tmp_path: Path) -
     repository = Repository.discover(published.path)
     assert branches_seen(repository, "orig") == branches_seen(repository, str(tmp_path)) == {}
     assert branches_now(repository, str(tmp_path / "nowhere")) == {}
+
+
+@pytest.mark.parametrize(
+    ("remote", "expected"),
+    [
+        ("origin", "origin"),
+        ("https://ada:secret@example.org/model.git", "https://example.org/model.git"),
+        ("https://token@example.org:8080/a@b", "https://example.org:8080/a@b"),
+        ("https://ada:p@ss@example.org/x", "https://example.org/x"),
+        ("https://example.org/a@b", "https://example.org/a@b"),
+        ("git@example.org:ada/model.git", "git@example.org:ada/model.git"),
+        ("../a@b", "../a@b"),
+    ],
+)
+def test_messages_tell_no_password(remote: str, expected: str) -> None:
+    assert shown(remote) == expected
