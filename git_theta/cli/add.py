@@ -48,11 +48,14 @@ def command(paths: tuple[Path, ...], update_type: str | None, update_data: Path 
         update_types().get(str(update_type))
     if update_data is not None and (len(paths) != 1 or (update_type or AUTO) not in _WITH_DATA):
         raise UsageError(f"--update-data is for one checkpoint, and for a type of {', '.join(_WITH_DATA)}")
-    if update_type is not None or update_data is not None:
+    is_decided_here = update_type is not None or update_data is not None
+    if is_decided_here:
         # All are looked at before the first is staged: an error changes nothing.
         for path in [_checkpoint(workspace, path) for path in paths]:
             _stage(workspace, path, update_type or AUTO, update_data)
-    workspace.repository.git("add", "--", *map(str, paths))
+    # Then these are files, whatever their names mean to git, and not patterns.
+    literally = ("--literal-pathspecs",) if is_decided_here else ()
+    workspace.repository.git(*literally, "add", "--", *map(str, paths))
 
 
 def _stage(workspace: Workspace, path: str, kind: str, data: Path | None) -> None:

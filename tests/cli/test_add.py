@@ -96,6 +96,14 @@ def test_change_on_top_of_another_is_told_by_its_own_type_alone(tracked: Repo) -
     assert types(tracked, "embed_weight", CHECKPOINT) == ["ia3", "ia3", "dense"]
 
 
+def test_file_whose_name_is_a_pattern_for_git_is_that_file(tracked: Repo) -> None:
+    name = ":(top)x.safetensors"
+    tracked.write(name, changed())
+    done = tracked.verb("add", name, "--update-type", "dense")
+    assert done.stdout.splitlines()[-1].endswith(" dense")
+    assert tracked.status() == f"A  {name}\n"
+
+
 def test_type_that_fits_is_used_and_told_of(tracked: Repo) -> None:
     tracked.write(CHECKPOINT, changed())
     done = tracked.verb("add", CHECKPOINT, "--update-type", "delta")
