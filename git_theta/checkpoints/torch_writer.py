@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -94,6 +94,8 @@ class _Plan:
         # show what other groups they had before.
         self.keys = {name: str(number) for number, name in enumerate(groups)}
         self._dropped: set[str] = set()
+        # By id: dictionaries that have lost all they held.
+        self._emptied: dict[int, object] = {}
         self._used: set[str] = set()
         self._indexed: dict[int, dict[str, object]] = {}
         self._numbered: dict[int, bool] = {}
@@ -118,6 +120,7 @@ class _Plan:
         if in_order:
             for entries, behind in self._arrivals.values():
                 _put_behind(entries, behind)
+        self._take_emptied_out()
 
     def replacement(self, part: object) -> object:
         """What stands in the place of a part: nothing for a tensor that is taken out."""
@@ -167,11 +170,36 @@ class _Plan:
                 self._used.add(storage.key)
         for value in everything if self._dropped else ():
             if isinstance(value, Dict | Record) and value.entries:
-                value.entries = self._remaining(value.entries)
+                self._take_out(value, self._is_dropped)
 
-    def _remaining(self, entries: Sequence[object]) -> list[object]:
-        pairs = zip(entries[::2], entries[1::2], strict=True)
-        return [part for key, value in pairs if not self._is_dropped(value) for part in (key, value)]
+    def _take_out(self, node: Dict | Record, is_gone: Callable[[object], bool]) -> None:
+        """Take values out of a dictionary, and remember whether any is left."""
+        pairs = zip(node.entries[::2], node.entries[1::2], strict=True)
+        node.entries = [part for key, value in pairs if not is_gone(value) for part in (key, value)]
+        if not node.entries and _is_dictionary(node):
+            self._emptied[id(node)] = node
+
+    def _take_emptied_out(self) -> None:
+        """Take dictionaries that have lost all they held out of those that they are in.
+
+        A file that lost a group is then like one that never had it. Else a new dictionary of one side's groups would be
+        a change of what is outside of the groups. Objects keep their attributes, as `_parameters` of a module, empty
+        or not.
+        """
+        if not self._emptied:
+            return
+        everything = [value for _, value in walk(self.root)]
+        attributes = {id(part) for value in everything if isinstance(value, Record) for part in _state(value)}
+        holders = [value for value in everything if _is_dictionary(value) and id(value) not in attributes]
+        count = 0
+        while count < len(self._emptied):
+            count = len(self._emptied)
+            for holder in holders:
+                if isinstance(holder, Dict | Record) and holder.entries:
+                    self._take_out(holder, self._is_emptied)
+
+    def _is_emptied(self, value: object) -> bool:
+        return id(value) in self._emptied and isinstance(value, Dict | Record) and not value.entries
 
     def _is_dropped(self, value: object, depth: int = 0) -> bool:
         if not isinstance(value, Record) or depth > _MAX_WRAPPED:
@@ -240,6 +268,11 @@ class _Plan:
 
 def _is_dictionary(value: object) -> bool:
     return isinstance(value, Dict) or maker_of(value) in _DICTIONARIES
+
+
+def _state(record: Record) -> tuple[object, ...]:
+    """The dictionaries that an object's attributes are set from: two where it has slots."""
+    return record.state if isinstance(record.state, tuple) else (record.state,)
 
 
 def _is_in_order(old: Old) -> bool:

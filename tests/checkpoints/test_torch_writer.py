@@ -121,6 +121,26 @@ def test_a_group_is_added_while_the_last_is_taken_out() -> None:
     assert again["c"].tolist() == [7, 7, 7]
 
 
+def test_a_dictionary_that_lost_all_its_groups_is_gone_and_one_that_was_empty_is_not() -> None:
+    one = torch.ones(1)
+    module = torch.nn.Linear(2, 2)
+    lost = {
+        "deep": {"er": collections.OrderedDict(w=one)},
+        "swapped": {"old": one},
+        "list": [{"w": one}],
+        "layer": module,
+    }
+    data = save({"empty": {}, "noted": {"w": one, "note": "x"}, **lost})
+    new = written({"swapped/new": values_of(one)}, skeleton_of(data))
+    again = load(new, weights_only=False)
+    assert list(again) == ["empty", "noted", "swapped", "list", "layer"]
+    assert again["empty"] == {}
+    assert again["noted"] == {"note": "x"}
+    assert again["swapped"].keys() == {"new"}
+    assert again["list"] == [{}]
+    assert again["layer"]._parameters == {}
+
+
 def test_new_groups_stand_behind_those_that_they_are_to_follow() -> None:
     data = save({"epoch": 1, "m": {"b": torch.ones(1), "c": torch.ones(1), "note": "x"}, "z": {"only": "text"}})
     groups = groups_of(data)

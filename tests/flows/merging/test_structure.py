@@ -265,6 +265,27 @@ def test_torch_groups_of_both_sides_come_into_one_file(torch_world: World) -> No
     assert world.asked == ()
 
 
+def test_dictionaries_of_groups_that_a_side_added_or_removed_are_no_change_of_the_rest(torch_world: World) -> None:
+    world = torch_world
+    parts = {
+        "w": tensor(40, 30, seed=1),
+        "old": {"0": tensor(50, seed=2)},
+        "gone": {"0": tensor(50, seed=3)},
+        "new": {"0": {"1": tensor(60, seed=4)}},
+        "too": {"0": {"1": tensor(60, seed=5)}},
+    }
+    base, ours, theirs = (
+        world.clean(torch_bytes({"model": {name: parts[name] for name in names.split()}, "epoch": epoch}))
+        for names, epoch in (("w old gone", 1), ("w old new", 1), ("w gone too", 2))
+    )
+    for sides in ((ours, theirs), (theirs, ours)):
+        found = loaded(world.smudge(world.merged(base, *sides)))
+        assert world.asked == ()
+        assert found["epoch"] == 2
+        assert found["model"].keys() == {"w", "new", "too"}
+        assert all(torch.equal(found["model"][name]["0"]["1"], parts[name]["0"]["1"]) for name in ("new", "too"))
+
+
 def test_plain_values_merge_beside_a_group_that_one_side_added_in_between(torch_world: World) -> None:
     """Torch numbers the storages of a file in their order, so those behind the new one have other numbers."""
     world = torch_world
