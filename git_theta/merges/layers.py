@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from git_theta import tensors
+
 # A whole number of its own between dots and slashes ("h.0.attn"), or at the end of such a part ("layers_0/kernel").
 # More digits than any model has layers are no number of a layer.
 _LAYER: Final = re.compile(r"(?:(?<=[./_])|^)([0-9]{1,6})(?=[./]|$)")
@@ -42,9 +44,9 @@ class Layers:
         """The stacks that the groups of these names make up."""
         counts: dict[str, int] = {}
         for name in names:
-            found = _LAYER.search(name)
+            found = _layer(name)
             if found:
-                stack = name[: found.start()]
+                stack = found.string[: found.start()]
                 counts[stack] = max(counts.get(stack, 0), int(found[1]) + 1)
         return cls(counts)
 
@@ -54,8 +56,13 @@ class Layers:
         A group without a number (embeddings, the last norm, the head) is at 0 and one of a single layer at 1: so it is
         in mergekit.
         """
-        found = _LAYER.search(name)
+        found = _layer(name)
         if not found:
             return 0.0
-        count = self.counts.get(name[: found.start()], 1)
+        count = self.counts.get(found.string[: found.start()], 1)
         return 1.0 if count < 2 else min(int(found[1]) / (count - 1), 1.0)
+
+
+def _layer(name: str) -> re.Match[str] | None:
+    """The number of the layer; a slash in a key ("net/h_0" in Haiku's files) is as good as one between keys."""
+    return _LAYER.search("/".join(tensors.split_name(name)))

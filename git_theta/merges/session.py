@@ -15,8 +15,9 @@ from git_theta.merges.decisions import Conflict, Decision
 from git_theta.merges.fitting import inputs
 from git_theta.tensors import is_named
 
-_NUMBER: Final = re.compile(r"(?<![^./])[0-9]+(?![^./])")
-_LAST_NUMBER: Final = re.compile(r"(?<=_)[0-9]+(?![^./])")
+# A slash in a key is "~1" in the name.
+_NUMBER: Final = re.compile(r"(?:(?<=~1)|(?<![^./]))[0-9]+(?=~1|[./]|$)")
+_LAST_NUMBER: Final = re.compile(r"(?<=_)[0-9]+(?=~1|[./]|$)")
 
 
 class Reach(Enum):

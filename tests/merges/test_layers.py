@@ -11,7 +11,14 @@ from git_theta.merges.layers import Gradient, Layers
 
 @pytest.mark.parametrize(
     ("stack", "rest"),
-    [("h.", ".attn.weight"), ("params/layers_", "/kernel"), ("blk.", ".attn_q.weight"), ("", ".weight"), ("x.h_", "")],
+    [
+        ("h.", ".attn.weight"),
+        ("params/layers_", "/kernel"),
+        ("blk.", ".attn_q.weight"),
+        ("", ".weight"),
+        ("x.h_", ""),
+        ("net~1h_", "~1mlp/w"),
+    ],
 )
 def test_depth_goes_from_the_first_layer_to_the_last(stack: str, rest: str) -> None:
     names = [f"{stack}{number}{rest}" for number in range(5)]

@@ -161,6 +161,8 @@ def test_when_all_is_decided_nothing_is_reached_and_undo_goes_back() -> None:
         ("Dense_12", "Dense_*"),
         ("h.0x.weight", "h.0x.weight"),
         ("a..b/", "a..b/"),
+        ("net~1h_10~1mlp/w", "net~1h_*~1mlp/w"),
+        ("net~11~12/w~01", "net~1*~1*/w~01"),
     ],
 )
 def test_a_kind_has_a_star_for_each_number(name: str, kind: str) -> None:
