@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from git_theta.merges.fitting import FLOATS, SIDES
 from git_theta.merges.numerics import pieces, store
 from git_theta.merges.parameters import Params, resolve
 from git_theta.merges.plugged import guarded
+
+_NO_NUMBERS: Final = "OSUMm"
+"""The kinds of NumPy's dtypes that are none: objects, texts, and times."""
 
 
 def merge_arrays(
@@ -45,12 +48,13 @@ def merge_arrays(
         of them is. Computed in float64, and rounded once.
 
     Raises:
-        MergeError: the parameters or the arrays do not suit the method, or have no meaningful result.
+        MergeError: the parameters or the arrays do not suit the method, are no arrays of numbers, or have no meaningful
+            result.
         PluginError: the method is unknown, or a plug-in and broken.
     """
     chosen = merge_methods().get(method)
-    sides = [np.asarray(side) for side in inputs]
-    return merge_with(chosen, sides, None if base is None else np.asarray(base), params, draw=draw, key=key)
+    sides = [_array(side, f"input {number}") for number, side in enumerate(_listed(inputs), 1)]
+    return merge_with(chosen, sides, None if base is None else _array(base, "the base"), params, draw=draw, key=key)
 
 
 def merge_with(
@@ -86,6 +90,27 @@ def merge_with(
     draws = [draw or _seeded(checked, key, number) for number in range(len(inputs))]
     made = _call(method, wide[: len(inputs)], None if base is None else wide[-1], checked, draws)
     return _rounded(made, dtype)
+
+
+def _listed(inputs: Iterable[object]) -> list[object]:
+    """The inputs, from anything that gives them one by one in an order that means something."""
+    try:
+        if not isinstance(inputs, str | bytes | Mapping | Set):
+            return list(inputs)
+    except TypeError:
+        pass
+    raise MergeError(f"the inputs must be a list of arrays, one for each side, not {type(inputs).__name__}")
+
+
+def _array(given: object, what: str) -> Array:
+    """What was given as an array of numbers, in the order of bytes of this machine."""
+    try:
+        array: Array = np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise MergeError(f"{what} cannot be read as an array of NumPy: {' '.join(str(error).split())}") from error
+    if array.dtype.kind in _NO_NUMBERS or array.dtype.type is np.void:
+        raise MergeError(f"{what} is no array of numbers, but of {array.dtype.name}")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def check_count(method: MergeMethod, count: int, *, has_base: bool) -> None:

@@ -27,6 +27,8 @@ def karcher() -> MergeMethod:
 
 def _merge(inputs: Sequence[Array], base: Array | None, params: Params, _draw: Sequence[Draw]) -> Array:
     arrays = [*inputs, *([base] if base is not None and params.flag("with_base") else [])]
+    if len(arrays) == 1:
+        return inputs[0].copy()
     if inputs[0].size == 1:
         # A single number has no direction but its sign, so the numbers themselves are averaged.
         return combine([(1.0 / len(arrays), array) for array in arrays], inputs[0])

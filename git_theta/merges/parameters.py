@@ -60,6 +60,7 @@ class Parameter:
         Raises:
             MergeError: it is of another kind, or out of range.
         """
+        given = _plain(given)
         if given is None and self.default is None and not self.required:
             return None
         match self.kind:
@@ -193,8 +194,7 @@ def check_names(method: str, table: Sequence[Parameter], given: Iterable[str]) -
 
 
 def _values(parameter: Parameter, given: object, inputs: int) -> Value | tuple[Value, ...]:
-    if isinstance(given, np.ndarray):
-        given = given.tolist()
+    given = _plain(given)
     if not parameter.per_input:
         return parameter.check(given)
     if not isinstance(given, Sequence) or isinstance(given, str | bytes):
@@ -205,6 +205,12 @@ def _values(parameter: Parameter, given: object, inputs: int) -> Value | tuple[V
     return values
 
 
+def _plain(given: object) -> object:
+    """Arrays and numbers of NumPy, torch and their like as those of Python."""
+    plain = getattr(given, "tolist", None)
+    return plain() if callable(plain) else given
+
+
 def _shown(given: object) -> str:
-    text = repr(given)
+    text = " ".join(repr(given).split())
     return text if len(text) <= 40 else f"{text[:40]}..."

@@ -110,6 +110,35 @@ def test_bytes_in_the_other_order_are_understood() -> None:
     assert set(merged.ravel()) == {1.5}
 
 
+def test_whole_numbers_are_the_same_in_both_orders_of_bytes() -> None:
+    merged = merge_arrays("average", [np.array([1, 2], ">i4"), np.array([1, 2], "<i4")])
+    assert (merged.dtype, merged.tolist()) == (np.dtype("=i4"), [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([ONE, None], "input 2 is no array of numbers, but of object"),
+        (["a", "b"], "input 1 is no array of numbers, but of str32"),
+        ([np.zeros(2, [("x", "f4")])], "input 1 is no array of numbers, but of void32"),
+        ([[[1.0, 2.0], [3.0]]], "input 1 cannot be read as an array of NumPy: setting an array element"),
+        ({"ours": ONE, "theirs": ONE}, "the inputs must be a list of arrays, one for each side, not dict"),
+        (np.float32(1), "the inputs must be a list of arrays, one for each side, not float32"),
+        (None, "not NoneType"),
+    ],
+)
+@pytest.mark.parametrize("method", ["ours", "average"])
+def test_what_is_no_list_of_arrays_is_an_error_of_one_line(method: str, inputs: Any, message: str) -> None:
+    with pytest.raises(MergeError, match=message) as caught:
+        merge_arrays(method, inputs)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_base_is_an_error() -> None:
+    with pytest.raises(MergeError, match="the base is no array of numbers, but of str"):
+        merge_arrays("ties", [ONE], "base")
+
+
 def test_half_types_are_rounded_once() -> None:
     # Just above the middle between two neighbours: a rounding to float32 on the way would lose what is above.
     above = [np.array([1.0], BF16), np.array([1.0], BF16)]

@@ -145,6 +145,10 @@ def test_karcher_leaves_zeros_out_of_the_direction_but_not_of_the_length() -> No
     close(merge_arrays("karcher", [X, 0 * X]), [1, 0])
 
 
+def test_karcher_of_one_input_is_that_however_short_it_is() -> None:
+    close(merge_arrays("karcher", [1e-6 * X]), 1e-6 * X)
+
+
 def test_karcher_without_tolerance_ends() -> None:
     for tol in (0, 1e-300):
         close(merge_arrays("karcher", [X, Y], tol=tol), [2 * HALF, 2 * HALF])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from git_theta.merges.parameters import SHARE, Kind, Parameter, resolve
 if TYPE_CHECKING:
     from git_theta.merges.parameters import Params
 
+BF16 = ml_dtypes.bfloat16
 DENSITY = Parameter("density", Kind.NUMBER, 1.0, "share", per_input=True, range=SHARE)
 SCALE = Parameter("scale", Kind.NUMBER, None, "factor", per_input=True)
 STEPS = Parameter("steps", Kind.COUNT, 10, "steps", range=(1, math.inf))
@@ -25,6 +27,11 @@ T = Parameter("t", Kind.NUMBER, None, "where", required=True)
 
 def resolved(given: dict[str, Any], *table: Parameter, inputs: int = 2) -> Params:
     return resolve("example", table, given, inputs)
+
+
+class Lines:
+    def __repr__(self) -> str:
+        return "one\n    two"
 
 
 def test_what_is_not_given_has_its_default() -> None:
@@ -47,6 +54,13 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert (params.numbers("density"), params.count("steps"), params.flag("rescale")) == ((0.5, 0.5), 3, False)
     assert type(params.values["steps"]) is int
     assert resolved({"density": np.array(0.5), "steps": np.array(3)}, DENSITY, STEPS).numbers("density") == (0.5, 0.5)
+    assert resolved({"density": BF16(0.5)}, DENSITY).numbers("density") == (0.5, 0.5)
+    assert resolved({"density": [BF16(0.5), 0.25]}, DENSITY).numbers("density") == (0.5, 0.25)
+
+
+def test_a_tensor_of_torch_is_a_list() -> None:
+    torch = pytest.importorskip("torch")
+    assert resolved({"density": torch.tensor([0.5, 0.25])}, DENSITY).numbers("density") == (0.5, 0.25)
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -65,6 +79,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "table": ({"density": np.eye(2)}, r"not \[1\.0, 0\.0\]"),
     "word": ({"election": "all"}, "election must be one of sum, count, not 'all'"),
     "none": ({"density": None}, "not None"),
+    "several lines": ({"density": Lines()}, "not one two$"),
     "long": ({"election": "x" * 1000}, r"not 'x{39}\.\.\.$"),
 }
 
