@@ -189,6 +189,20 @@ def test_tab_completes_and_up_repeats(forked: Repo) -> None:
     assert merged(forked)["h.1.attn.weight"].tobytes() == expected("ties", "h.1.attn.weight", density=0.5)
 
 
+def test_lines_that_are_pasted_at_once_are_taken_one_by_one(forked: Repo) -> None:
+    terminal = merging(forked)
+    terminal.wait_for_prompt()
+    terminal.press("\x1b[200~t ids\rslerp =\r2x\r0.25\ra *\r\x1b[201~")
+    terminal.press(ENTER)
+    terminal.wait_for("All 8 are settled")
+    terminal.type("")
+    assert terminal.end() == 0
+    found = merged(forked)
+    assert found["ids"].tobytes() == values(2)["ids"].tobytes()
+    assert found["h.1.attn.bias"].tobytes() == expected("slerp", "h.1.attn.bias", t=0.25)
+    assert found["wte.weight"].tobytes() == expected("average", "wte.weight")
+
+
 def test_another_size_of_the_terminal_is_respected_at_once(forked: Repo) -> None:
     terminal = merging(forked, size=(24, 80))
     terminal.type("o")

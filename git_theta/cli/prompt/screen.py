@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, TextIO
 
+from git_theta.cli.boundary import printable
 from git_theta.cli.prompt.dialogue import Complete, Left, Screen
 from git_theta.cli.prompt.text import STYLES, Text, for_encoding, plain
 
@@ -111,6 +112,7 @@ class EditingScreen:
             writing, self._size, term=environment.get("TERM"), enable_bell=False, enable_cpr=False
         )
         self._session = self._begin(reading)
+        self._pasted: list[str] = []
 
     @property
     def width(self) -> int:
@@ -129,11 +131,18 @@ class EditingScreen:
             raise Left from error
 
     def ask(self, question: str, complete: Complete) -> str:
-        """A line that the user types; see `dialogue.Screen`."""
+        """A line that the user types; see `dialogue.Screen`. Lines that were pasted at once are taken in turn."""
+        if self._pasted:
+            typed = self._pasted.pop(0)
+            self.say((("", f"{question}{printable(typed)}\n"),))
+            return typed
         try:
-            return self._session.prompt(question, completer=_completer(complete))
+            typed = self._session.prompt(question, completer=_completer(complete))
         except (KeyboardInterrupt, EOFError, OSError) as error:
             raise Left from error
+        # The key that ended the paste is the end of its last line.
+        first, *self._pasted = typed.removesuffix("\n").split("\n")
+        return first
 
     def _size(self) -> Size:
         from prompt_toolkit.data_structures import Size
