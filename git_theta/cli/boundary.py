@@ -11,10 +11,13 @@ from typing import Final
 from git_theta.errors import ThetaError
 from git_theta.printing import printable
 
-__all__ = ["BUG", "INTERRUPTED", "NOBODY_READS", "complain", "printable", "report_bug", "run", "silence"]
+__all__ = ["BUG", "INTERRUPTED", "NOBODY_READS", "complain", "printable", "report_bug", "run", "shortage", "silence"]
 
 BUG: Final = 3
 INTERRUPTED: Final = 130
+_NO_THREAD: Final = "can't start new thread"
+"""What Python says, which has no class of its own for this error."""
+
 NOBODY_READS: Final = 141
 """What a shell says of a program that SIGPIPE ended, as it ends git where the pager was left early."""
 
@@ -56,9 +59,23 @@ def _code(error: BaseException, environment: Mapping[str, str]) -> int:
         case SystemExit(code=1):
             # Click's way to end where the reader has gone away.
             return NOBODY_READS
+    lacking = shortage(error)
+    if lacking is not None:
+        complain(lacking)
+        return ThetaError.exit_code
     # A plug-in's exit with 0 would tell git that all went well.
     report_bug(error, environment)
     return BUG
+
+
+def shortage(error: BaseException) -> str | None:
+    """What the machine has too little of, if it is that which ended us; None if it is not."""
+    match error:
+        case MemoryError():
+            return "there is not enough memory: end other programs, or raise the limit (ulimit -v)"
+        case RuntimeError(args=(text,)) if text == _NO_THREAD:
+            return "no thread can be started: end other programs, or raise the limits (ulimit -u, ulimit -v)"
+    return None
 
 
 def silence() -> None:

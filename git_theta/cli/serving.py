@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from git_theta.cli import filtering
-from git_theta.cli.boundary import complain, report_bug
+from git_theta.cli.boundary import complain, report_bug, shortage
 from git_theta.cli.filtering import Kept
 from git_theta.cli.waiting import Waiting
 from git_theta.cli.workspace import Workspace
@@ -126,7 +126,11 @@ class _Server:
         except (BrokenPipeError, EndOfInput):
             raise
         except Exception as error:
-            report_bug(error, os.environ)
+            lacking = shortage(error)
+            if lacking is None:
+                report_bug(error, os.environ)
+            else:
+                complain(f"{request.path}: {lacking}")
         for _ in request.content:
             pass
 

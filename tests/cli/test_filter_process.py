@@ -258,6 +258,26 @@ def test_unknown_command_is_refused_and_the_next_one_is_served(tracked: Repo) ->
     assert said.count("\n") == 1
 
 
+def test_file_that_needs_too_much_memory_is_named_and_the_next_one_is_served(tracked: Repo) -> None:
+    code = (
+        "import sys, git_theta.cli.filtering as verb; from git_theta.cli.main import main\n"
+        "real = verb.cleaned\n"
+        "def cleaned(content, path, workspace):\n"
+        "    if path == 'large':\n"
+        "        raise MemoryError\n"
+        "    return real(content, path, workspace)\n"
+        "verb.cleaned = cleaned; sys.argv[1:] = ['filter-process']; main()"
+    )
+    child = Filter(tracked, command=[sys.executable, "-c", code])
+    child.greet()
+    assert not child.ask("clean", "large", tracked.read(FILE)).succeeded
+    assert child.ask("clean", FILE, tracked.read(FILE)).content == stored(tracked)
+    status, said = child.end()
+    assert status == 0
+    assert said.startswith("git-theta: large: there is not enough memory")
+    assert said.count("\n") == 1
+
+
 def test_bug_with_one_file_is_logged_and_the_next_one_is_served(tracked: Repo) -> None:
     code = (
         "import sys, git_theta.cli.filtering as verb; from git_theta.cli.main import main\n"

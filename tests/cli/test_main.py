@@ -145,6 +145,19 @@ class TestExpectedErrors:
         assert "a bug" not in done.stderr
         assert done.stderr.count("\n") == 1
 
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [(MemoryError("Unable to allocate 1 GiB"), "memory"), (RuntimeError("can't start new thread"), "thread")],
+    )
+    def test_machine_that_has_too_little_is_no_bug(
+        self, capsys: pytest.CaptureFixture[str], error: Exception, said: str
+    ) -> None:
+        assert fail_with(error) == 1
+        shown = capsys.readouterr().err
+        assert shown.startswith("git-theta: ")
+        assert f" {said} " in shown.replace(":", " ")
+        assert shown.count("\n") == 1
+
     def test_git_that_is_missing_is_named(self, repo: Repo, tmp_path: Path) -> None:
         program = repo.run("which", "git-theta", cwd=repo.path).stdout.strip()
         done = repo.run(program, "ls-files", cwd=repo.path, env={"PATH": str(tmp_path)}, check=False)
