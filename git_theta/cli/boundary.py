@@ -11,7 +11,7 @@ from typing import Final
 from git_theta.errors import ThetaError
 from git_theta.printing import printable
 
-__all__ = ["BUG", "INTERRUPTED", "NOBODY_READS", "complain", "printable", "report_bug", "run", "shortage", "silence"]
+__all__ = ["BUG", "INTERRUPTED", "NOBODY_READS", "complain", "printable", "report_bug", "run", "silence", "trouble_of"]
 
 BUG: Final = 3
 INTERRUPTED: Final = 130
@@ -53,24 +53,23 @@ def _code(error: BaseException, environment: Mapping[str, str]) -> int:
         case ThetaError():
             complain(str(error))
             return error.exit_code
-        case OSError():
-            complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
-            return 1
         case SystemExit(code=1):
             # Click's way to end where the reader has gone away.
             return NOBODY_READS
-    lacking = shortage(error)
-    if lacking is not None:
-        complain(lacking)
+    trouble = trouble_of(error)
+    if trouble is not None:
+        complain(trouble)
         return ThetaError.exit_code
     # A plug-in's exit with 0 would tell git that all went well.
     report_bug(error, environment)
     return BUG
 
 
-def shortage(error: BaseException) -> str | None:
-    """What the machine has too little of, if it is that which ended us; None if it is not."""
+def trouble_of(error: BaseException) -> str | None:
+    """What is wrong with the machine (its disks, memory, limits), if that is what ended us; None if it is not."""
     match error:
+        case OSError():
+            return f"{error.filename or 'input or output'}: {error.strerror or error}"
         case MemoryError():
             return "there is not enough memory: end other programs, or raise the limit (ulimit -v)"
         case RuntimeError(args=(text,)) if text == _NO_THREAD:

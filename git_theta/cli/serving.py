@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from git_theta.cli import filtering
-from git_theta.cli.boundary import complain, report_bug, shortage
+from git_theta.cli.boundary import complain, report_bug, trouble_of
 from git_theta.cli.filtering import Kept
 from git_theta.cli.waiting import Waiting
 from git_theta.cli.workspace import Workspace
@@ -126,11 +126,11 @@ class _Server:
         except (BrokenPipeError, EndOfInput):
             raise
         except Exception as error:
-            lacking = shortage(error)
-            if lacking is None:
+            trouble = trouble_of(error)
+            if trouble is None:
                 report_bug(error, os.environ)
             else:
-                complain(f"{request.path}: {lacking}")
+                complain(f"{request.path}: {trouble}")
         for _ in request.content:
             pass
 

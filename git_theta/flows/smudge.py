@@ -99,7 +99,7 @@ class Smudger:
             if entry is None:
                 yield part.literal
                 continue
-            with naming(path, entry.name, entry.update):
+            with naming(path, entry.name, entry.update, self.store):
                 block = part.block.result().data.cast("B") if part.block is not None else memoryview(b"")
                 hasher.update(block)
                 done += len(block)
@@ -143,7 +143,7 @@ class Smudger:
                 position += entry.lead
             mine, group = reader.begin(), Group(entry.dtype, entry.shape)
             given = self._handed_over(entry, group)
-            with naming(path, entry.name, entry.update):
+            with naming(path, entry.name, entry.update, self.store):
                 for block in mine.values(entry.update, group) if given is None else given:
                     is_large = block.nbytes >= _WORTH_A_THREAD and given is None
                     made = pool.submit(block.result) if is_large else block
@@ -173,7 +173,7 @@ def read_skeleton(kept: Skeleton, reader: Reader, store: ObjectStore, path: str)
     if kept.inline is not None:
         return kept.inline
     assert kept.update is not None
-    with naming(path, SKELETON, kept.update):
+    with naming(path, SKELETON, kept.update, store):
         blocks = reader.values(kept.update, Group("uint8", (kept.size,)))
         skeleton = b"".join(bytes(block.result()) for block in blocks)
         _check(store, kept.update, kept.digest, tensors.digest(skeleton))
@@ -209,7 +209,7 @@ def provide(updates: Iterable[tuple[str, Update]], store: ObjectStore, fetch: Fe
     for name, update in named:
         for part in update.nested():
             if part.object is not None:
-                with naming(path, name, part), store.open(part.object):
+                with naming(path, name, part, store), store.open(part.object):
                     pass
 
 
@@ -221,13 +221,14 @@ def named_updates(metadata: Metadata) -> Iterator[tuple[str, Update]]:
 
 
 @contextmanager
-def naming(path: str, name: str, update: Update) -> Iterator[None]:
+def naming(path: str, name: str, update: Update, store: ObjectStore) -> Iterator[None]:
     """Say of what is wrong with an object where it was needed, and what may help.
 
     Args:
         path: of the checkpoint.
         name: of the group.
-        update: whose object is read.
+        update: whose object is read, or one of those that it builds on.
+        store: where they are.
 
     Raises:
         StoreError: the same, with the place.
@@ -235,7 +236,8 @@ def naming(path: str, name: str, update: Update) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        oid = update.object.oid if update.object else "(none)"
+        ref = store.suspect(update.objects())
+        oid = ref.oid if ref else "(none)"
         raise type(error)(
             f"{path}: group {name!r}: object {oid} cannot be used: {error}; 'git theta fetch --verify' may bring it"
         ) from error

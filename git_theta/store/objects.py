@@ -19,6 +19,9 @@ from git_theta.metadata import ObjectRef
 
 _STALE_SECONDS: Final = 24 * 3600
 
+_DAMAGED: Final = frozenset({errno.EIO, errno.EISDIR})
+"""What the system says of files that will not be read tomorrow either."""
+
 
 class ObjectStore:
     """Objects under a directory, which is made when it is first written to.
@@ -52,20 +55,19 @@ class ObjectStore:
 
         Raises:
             MissingObjectError: it is not here.
-            CorruptObjectError: it has another size.
-            StoreError: it cannot be read.
+            CorruptObjectError: it has another size, or the disk does not give it back.
+            StoreError: it cannot be read, now or within the context.
         """
-        try:
-            file = self.path(ref.oid).open("rb")
-        except FileNotFoundError:
-            raise MissingObjectError("it is not in the local store") from None
-        except OSError as error:
-            raise StoreError(f"object {ref.oid} cannot be read: {error.strerror}") from error
-        with file:
-            size = os.fstat(file.fileno()).st_size
-            if size != ref.size:
-                raise CorruptObjectError(f"it has {size} bytes instead of {ref.size}")
-            yield file
+        with _as_unreadable(ref):
+            try:
+                file = self.path(ref.oid).open("rb")
+            except FileNotFoundError:
+                raise MissingObjectError("it is not in the local store") from None
+            with file:
+                size = os.fstat(file.fileno()).st_size
+                if size != ref.size:
+                    raise CorruptObjectError(f"it has {size} bytes instead of {ref.size}")
+                yield file
 
     def verify(self, ref: ObjectRef) -> None:
         """Read the object and compare it with its name.
@@ -79,6 +81,20 @@ class ObjectStore:
                 hasher.update(block)
         if hasher.hexdigest() != ref.oid:
             raise CorruptObjectError("its SHA-256 is not its name")
+
+    def suspect(self, refs: Iterable[ObjectRef]) -> ObjectRef | None:
+        """The first of some objects, one of which is to blame, that is not as it should be; else the very first.
+
+        None if there are none.
+        """
+        first = None
+        for ref in refs:
+            first = first or ref
+            try:
+                self.verify(ref)
+            except StoreError:
+                return ref
+        return first
 
     def set_aside(self, ref: ObjectRef) -> None:
         """Move a damaged object to root/bad, where nothing reads it but a person still can.
@@ -216,3 +232,13 @@ def _as_store_error(root: Path) -> Iterator[None]:
     except OSError as error:
         hint = ": free some space and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StoreError(f"the object store {root} cannot be written: {error.strerror}{hint}") from error
+
+
+@contextmanager
+def _as_unreadable(ref: ObjectRef) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DAMAGED:
+            raise CorruptObjectError(f"it cannot be read: {error.strerror}") from error
+        raise StoreError(f"object {ref.oid} cannot be read: {error.strerror}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -249,6 +249,10 @@ class Readers:
         if reader is None:
             reader = self._local.reader = Reader(Arrays(self._store), self.types)
         return reader
+
+    def suspect(self, refs: Iterable[ObjectRef]) -> ObjectRef | None:
+        """The object that is to blame where values cannot be read; see `ObjectStore.suspect`."""
+        return self._store.suspect(refs)
 
     def share(self, ref: ObjectRef, nbytes: int) -> int:
         """The bytes of an object that so many of those in its array take, if all in it take as many.

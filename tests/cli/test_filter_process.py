@@ -258,13 +258,17 @@ def test_unknown_command_is_refused_and_the_next_one_is_served(tracked: Repo) ->
     assert said.count("\n") == 1
 
 
-def test_file_that_needs_too_much_memory_is_named_and_the_next_one_is_served(tracked: Repo) -> None:
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [("MemoryError", "there is not enough memory"), ("OSError(5, 'I/O error')", "input or output: I/O error")],
+)
+def test_file_that_the_machine_fails_is_named_and_the_next_one_is_served(tracked: Repo, error: str, words: str) -> None:
     code = (
         "import sys, git_theta.cli.filtering as verb; from git_theta.cli.main import main\n"
         "real = verb.cleaned\n"
         "def cleaned(content, path, workspace):\n"
         "    if path == 'large':\n"
-        "        raise MemoryError\n"
+        f"        raise {error}\n"
         "    return real(content, path, workspace)\n"
         "verb.cleaned = cleaned; sys.argv[1:] = ['filter-process']; main()"
     )
@@ -274,7 +278,7 @@ def test_file_that_needs_too_much_memory_is_named_and_the_next_one_is_served(tra
     assert child.ask("clean", FILE, tracked.read(FILE)).content == stored(tracked)
     status, said = child.end()
     assert status == 0
-    assert said.startswith("git-theta: large: there is not enough memory")
+    assert said.startswith(f"git-theta: large: {words}")
     assert said.count("\n") == 1
 
 

@@ -245,6 +245,32 @@ def test_damaged_object_of_a_base_keeps_new_versions_whole(history: History) -> 
     assert types(found["mlp"]) == types(found["attn"]) == ["dense"]
 
 
+@pytest.mark.parametrize("damage", ["flip", "cut short"])
+def test_damaged_object_of_a_base_is_named_and_fetched_anew(history: History, tmp_path: Path, damage: str) -> None:
+    """Not the one of the update on top of it, which is fine."""
+    base = entries(history.repo)["mlp"].update.object
+    history.commit(edited(base_groups()))
+    top = entries(history.repo)["mlp"].update
+    assert base is not None
+    assert base in [update.object for update in top.bases]
+    history.repo.theta("install", "--global")
+    remote = Repo.init(tmp_path / "remote.git", "--bare")
+    history.repo.git("push", "-q", str(remote.path), "HEAD:refs/heads/main")
+    clone = Repo.clone(remote.path, tmp_path / "clone", "--branch", "main")
+    path = clone.objects()[base.oid]
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data if damage == "flip" else data[:-100].ljust(len(data), b"\0"))
+    (clone.path / FILE).unlink()
+    done = clone.git("checkout", "--", FILE, check=False)
+    assert done.returncode
+    assert f"git-theta: {FILE}: group 'mlp': object {base.oid} cannot be used: " in done.stderr
+    assert clone.theta("fetch", "--verify").stdout == "1 object fetched\n"
+    clone.git("checkout", "--", FILE)
+    assert clone.read(FILE) == history.repo.read(FILE)
+
+
 def test_attribute_dense_is_obeyed(history: History) -> None:
     with (history.repo.path / ".gitattributes").open("a") as stream:
         stream.write("*.safetensors theta-update=dense\n")

@@ -257,8 +257,29 @@ def test_directory_in_the_place_of_an_object_is_an_error(store: ObjectStore) -> 
     ref = put(store)
     store.path(ref.oid).unlink()
     store.path(ref.oid).mkdir()
-    with pytest.raises(StoreError), store.open(ref):
+    with pytest.raises(CorruptObjectError, match="it cannot be read: Is a directory"), store.open(ref):
         pass
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, CorruptObjectError), (errno.ENOMEM, StoreError)])
+def test_object_that_the_disk_does_not_give_back_is_damaged(
+    store: ObjectStore, number: int, kind: type[StoreError]
+) -> None:
+    """And one that cannot be read for want of something else is not, and is not to be set aside."""
+    ref = put(store)
+    with pytest.raises(StoreError, match=f"cannot be read: {os.strerror(number)}") as failed, store.open(ref):
+        raise OSError(number, os.strerror(number))
+    assert type(failed.value) is kind
+
+
+def test_suspect_is_the_first_object_that_is_not_right_or_the_first_of_all(store: ObjectStore) -> None:
+    refs = [put(store, data) for data in (DATA, b"second", b"third")]
+    assert store.suspect([]) is None
+    assert store.suspect(refs) == refs[0]
+    damage(store, refs[2], b"dritt")
+    assert store.suspect(refs) == refs[2]
+    store.path(refs[1].oid).unlink()
+    assert store.suspect(refs) == refs[1]
 
 
 def test_object_that_is_set_aside_is_gone_but_not_lost(store: ObjectStore) -> None:

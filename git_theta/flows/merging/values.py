@@ -47,7 +47,7 @@ class Inputs:
         try:
             yield from stored.rows(self.readers.mine())
         except UnusableBaseError as error:
-            raise self._unreadable(entry, error) from error
+            raise self._unreadable([entry], error) from error
 
     def side_by_side(self, entries: Sequence[Entry]) -> Iterator[tuple[Rows, ...]]:
         """The values of several versions of a group, block by block; what they build on together is read once.
@@ -66,7 +66,7 @@ class Inputs:
         try:
             yield from Versions(Group(first.dtype, first.shape), bases, reader).rows(reader, *range(len(bases)))
         except UnusableBaseError as error:
-            raise self._unreadable(first, error) from error
+            raise self._unreadable(entries, error) from error
 
     def raw(self, entry: Entry) -> Rows:
         """All values as rows of bytes: shape (elements, itemsize).
@@ -92,9 +92,12 @@ class Inputs:
             _join(self.side_by_side(entries), whole)
             yield whole
 
-    def _unreadable(self, entry: Entry, error: UnusableBaseError) -> CorruptObjectError:
+    def _unreadable(self, entries: Sequence[Entry], error: UnusableBaseError) -> CorruptObjectError:
+        """The error to raise where one of some versions of a group cannot be read."""
+        ref = self.readers.suspect(ref for entry in entries for ref in entry.update.objects())
+        what = f": object {ref.oid} cannot be used" if ref else " cannot be read"
         return CorruptObjectError(
-            f"{self.path}: group {entry.name!r} cannot be read: {error}; 'git theta fetch --verify' may help"
+            f"{self.path}: group {entries[0].name!r}{what}: {error}; 'git theta fetch --verify' may help"
         )
 
 
