@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from git_theta import tensors
 from git_theta.sources import BLOCK, HollowSource, Source, blocks
+
+MAX_SKELETON: Final = 1 << 28
+"""Bytes that may lie outside of the groups. They are in memory at once, and an object of a megabyte can claim to hold
+many gigabytes of zeros. Our own formats keep a file whole that has more than a third of this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,11 @@ class Layout:
             raise ValueError(f"group {self.spans[-1].name!r} reaches past the end of the file")
         if len({span.name for span in self.spans}) != len(self.spans):
             raise ValueError("two groups have the same name")
+
+    @property
+    def skeleton_nbytes(self) -> int:
+        """Bytes outside of the groups."""
+        return self.size - sum(span.nbytes for span in self.spans)
 
     def leads(self) -> Iterator[int]:
         """For each span, the number of skeleton bytes that stand right before it."""

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from git_theta import signatures, tensors
 from git_theta.errors import MetadataError
+from git_theta.layout import MAX_SKELETON
 from git_theta.metadata import Entry, MergeRecord, Metadata, ObjectRef, Parameter, Skeleton, Update
 
 VERSION: Final = 1
@@ -196,6 +197,8 @@ def _read_skeleton(members: Mapping[str, Any]) -> tuple[Skeleton, str]:
     """The skeleton, and the layout that it is made for."""
     value = _object(members["skeleton"])
     size, digest = _integer(value["size"]), _string(value["digest"], _HEX, "a digest")
+    if size > MAX_SKELETON:
+        raise ValueError("the skeleton is absurdly large")
     layout = _string(value["layout"], _HEX, "a digest")
     values = _string(value["values"], _HEX, "a digest") if "values" in value else None
     undecided = _names(value.get("undecided", []))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from git_theta import metadata_file, tensors
 from git_theta.errors import MetadataError
+from git_theta.layout import MAX_SKELETON
 from git_theta.metadata import Entry, MergeRecord, Metadata, ObjectRef, Skeleton, Update, values_digest
 from git_theta.metadata_file import MAX_BYTES, PREFIX, is_metadata, parse, serialize
 
@@ -83,13 +84,13 @@ def checkpoints(draw: st.DrawFn) -> Metadata:
     names = draw(st.lists(st.text(), unique=True, max_size=6))
     inline, values = draw(st.booleans()), draw(st.none() | hexes)
     undecided = tuple(draw(st.lists(st.text(), max_size=2)))
-    leads = [draw(st.integers(0, 20) if inline else sizes) for _ in names]
+    leads = [draw(st.integers(0, 20 if inline else 2**20)) for _ in names]
     groups = tuple(draw(entries(name, lead)) for name, lead in zip(names, leads, strict=True))
     if inline:
         text = bytes(sum(leads)) + draw(st.binary(max_size=50))
         skeleton = Skeleton(len(text), tensors.digest(text), text, None, values, undecided)
     else:
-        size = sum(leads) + draw(st.integers(1, 2**40))
+        size = sum(leads) + draw(st.integers(1, 2**27))
         skeleton = Skeleton(size, draw(hexes), None, Update(draw(words), draw(refs)), values, undecided)
     size = skeleton.size + sum(group.nbytes for group in groups)
     return Metadata(draw(words), size, skeleton, groups)
@@ -570,6 +571,17 @@ def test_file_that_could_not_be_read_again_is_not_written(monkeypatch: pytest.Mo
     monkeypatch.setattr(metadata_file, "MAX_BYTES", size - 1)
     with pytest.raises(MetadataError, match=r"theta\.maxchain"):
         serialize(EXAMPLE)
+
+
+def test_skeleton_that_no_memory_could_hold_is_refused() -> None:
+    """Its object may be small all the same: zeros compress well."""
+
+    def of(size: int) -> Metadata:
+        skeleton = replace(BEHIND_AN_UPDATE.skeleton, size=size)
+        return replace(BEHIND_AN_UPDATE, skeleton=skeleton, size=EXAMPLE.size - len(TEXT) + size)
+
+    assert parse(serialize(of(MAX_SKELETON))) == of(MAX_SKELETON)
+    refused(serialize(of(MAX_SKELETON + 1)), "line 3", "skeleton is absurdly large")
 
 
 def test_file_that_is_too_large_is_refused_unread() -> None:

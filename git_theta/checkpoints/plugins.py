@@ -10,7 +10,7 @@ from typing import Final
 
 from git_theta.checkpoints import Checkpoint, Format
 from git_theta.errors import ChangedWhileReadingError, NotThisFormatError, PluginError
-from git_theta.layout import Layout
+from git_theta.layout import MAX_SKELETON, Layout
 from git_theta.registry import Family, check_name
 from git_theta.sources import Source
 
@@ -52,7 +52,10 @@ def scan(name: str, member: Format, source: Source) -> Layout:
         if not isinstance(layout, Layout) or layout.size != source.size:
             raise PluginError("it did not return the layout of the file")
         # Nothing of it is believed: this looks at every span once more.
-        return Layout(name, source.size, tuple(layout.spans))
+        checked = Layout(name, source.size, tuple(layout.spans))
+    if checked.skeleton_nbytes > MAX_SKELETON:
+        raise NotThisFormatError(f"it has {checked.skeleton_nbytes} bytes beside its groups, more than {MAX_SKELETON}")
+    return checked
 
 
 @contextmanager

@@ -92,6 +92,17 @@ def test_its_layout_gets_the_name_that_the_package_announced() -> None:
     assert scan(BytesSource(DATA), "x", family(mine=Spans(lambda: layout))).layout.format == "mine"
 
 
+def test_file_with_more_beside_its_groups_than_a_checkout_has_in_memory_is_kept_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layout = Layout("mine", len(DATA), (Span("a", "uint8", (3,), 1),))
+    monkeypatch.setattr(plugins, "MAX_SKELETON", len(DATA) - 3)
+    assert scan(BytesSource(DATA), "x", family(mine=Spans(lambda: layout))).why_opaque is None
+    monkeypatch.setattr(plugins, "MAX_SKELETON", len(DATA) - 4)
+    found = scan(BytesSource(DATA), "x.mine", family(mine=Spans(lambda: layout)))
+    assert found.why_opaque == f"not mine: it has {len(DATA) - 3} bytes beside its groups, more than {len(DATA) - 4}"
+
+
 BROKEN: dict[str, Callable[[], Any]] = {
     "raises": fail(RuntimeError("one\ntwo")),
     "exits": fail(SystemExit(3)),
