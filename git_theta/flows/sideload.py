@@ -87,12 +87,13 @@ class SideLoader:
             if new is None:
                 return Decided(self.cleaner.decide_anew(intake, path, [base], wish), state)
             written = self._rewrite(path, new, intake, state)
-        if written is None:
-            return self.decide(path, [base], wish)
-        with (self.cleaner.top / path).open("rb") as stream:
-            source = FileSource(stream.fileno(), written.file[2])
-            rewritten = replace(intake, source=source, digests=_digests(intake, new))
-            return Decided(self.cleaner.decide_anew(rewritten, path, [base], wish), written)
+        with _saying_that_rewritten(path):
+            if written is None:
+                return self.decide(path, [base], wish)
+            with (self.cleaner.top / path).open("rb") as stream:
+                source = FileSource(stream.fileno(), written.file[2])
+                rewritten = replace(intake, source=source, digests=_digests(intake, new))
+                return Decided(self.cleaner.decide_anew(rewritten, path, [base], wish), written)
 
     def decide(self, path: str, before: Sequence[Metadata], wish: Wish) -> Decided:
         """Keep the worktree file, decided anew whatever is in the index; see `Cleaner.decide_anew`.
@@ -212,6 +213,15 @@ class SideLoader:
         """Whether new values change nothing else in the file: there are no checksums, and no program has to save it."""
         name = intake.scan.layout.format
         return plugin_of(name) is None and not has_checksums(self.formats, name)
+
+
+@contextmanager
+def _saying_that_rewritten(path: str) -> Iterator[None]:
+    """Say of what fails from now on that it does not leave everything as it was. The same command then goes on."""
+    try:
+        yield
+    except StoreError as error:
+        raise StoreError(f"{error} ({path} has its new values, but they are not staged)") from error
 
 
 def _age(stream: BinaryIO) -> int:

@@ -114,7 +114,7 @@ def _starting(cwd: Path | None) -> Iterator[None]:
     except OSError as error:
         if cwd is not None and not cwd.is_dir():
             raise GitError(f"there is no directory {cwd} to run git in") from error
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError):
             raise GitError("git is not on the PATH: install it") from error
         raise GitError(f"git cannot be started: {error.strerror}") from error
 

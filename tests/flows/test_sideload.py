@@ -17,6 +17,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+from git_theta import tensors
 from git_theta.flows.clean import Cleaner
 from git_theta.flows.sideload import SideLoader
 from git_theta.metadata_file import parse
@@ -381,6 +382,29 @@ def test_interrupted_rewrite_leaves_the_old_file(tracked: Repo, monkeypatch: pyt
     assert tracked.read(CHECKPOINT) == old
     assert tracked.git("ls-files", "--stage").stdout == index
     assert not list(tracked.path.glob(".*.theta"))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.npz"])
+def test_store_that_is_full_is_said_to_leave_the_new_values_and_the_next_try_stages_them(repo: Repo, name: str) -> None:
+    base = {"w": model(0)["embed_weight"]}
+    start(repo, name, safetensors_bytes(base) if name == CHECKPOINT else npz(base))
+    data, product = lora(12, "w", 160, 128)
+    repo.write("data.safetensors", safetensors_bytes(data))
+    blocked = repo.path / ".git/theta/tmp"
+    shutil.rmtree(blocked)
+    blocked.touch()
+    done = repo.verb("add", name, "--update-data", "data.safetensors", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("git-theta: the object store ")
+    assert done.stderr.endswith(f" ({name} has its new values, but they are not staged)\n")
+    assert repo.git("diff", "--cached", "--name-only").stdout == ""
+    content = repo.read(name)
+    blocked.unlink()
+    repo.verb("add", name, "--update-data", "data.safetensors")
+    assert repo.read(name) == content
+    assert types(entries(repo, name)["w"])[-2] == "low-rank"
+    assert entries(repo, name)["w"].digest == tensors.digest((base["w"] + product).tobytes())
+    check_committed(repo, name, content)
 
 
 def test_same_data_twice_changes_nothing_more(tracked: Repo) -> None:
