@@ -7,9 +7,10 @@ swaps the bytes when it writes them on a big-endian one. Read without torch; wri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.pickle_objects import Dict, Persistent
@@ -17,10 +18,13 @@ from git_theta.checkpoints.pickle_reader import Fuel
 from git_theta.checkpoints.pickle_values import plain_values
 from git_theta.checkpoints.pickles import Walker
 from git_theta.checkpoints.torch_spans import Names, Storages, item_size, layout_of
-from git_theta.checkpoints.torch_tree import key_text
-from git_theta.errors import NotThisFormatError
+from git_theta.checkpoints.torch_tree import key_text, storage_id
+from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
 from git_theta.sources import BytesSource, Source
+
+if TYPE_CHECKING:
+    from git_theta.checkpoints.torch_writer import Old
 
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _MAGIC_ROOM: Final = 64
@@ -69,23 +73,77 @@ class TorchLegacy:
         return plain_values(_read(source).root)
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
-        """The bytes of a new file, in the zip format, which has succeeded this one. See `checkpoints.Format`."""
-        from git_theta.checkpoints.torch_writer import Old, write_archive
+        """The bytes of a new file; keeps the structure and the plain values of the old. See `checkpoints.Format`."""
+        return _written(groups, None if skeleton is None else _old(skeleton), skeleton)
 
-        if skeleton is None:
-            return write_archive(groups, None)
-        source = BytesSource(skeleton)
-        stream = _read(source)
-        storages = _storages(stream)
-        # The values are not at hand, but the pickle tells their sizes, and any offsets will do.
-        spans = []
-        position = 0
-        for key in stream.keys:
-            use = storages.uses[key]
-            spans.append(storages.span(key, position, use.id.numel * (item_size(use.id.kind) or 1)))
-            position = spans[-1].stop + 1
-        keys = {span.start: key for span, key in zip(spans, stream.keys, strict=True)}
-        return write_archive(groups, Old(stream.root, stream.persistents, spans, keys, stream.protocol))
+    def write_mixed(
+        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
+    ) -> Iterator[bytes]:
+        """The bytes of a new file with plain values from several old ones; see `checkpoints.Mixing`."""
+        from git_theta.checkpoints.torch_mixing import mix
+
+        old = _old(skeleton)
+        roots = {donor: _old(donor).root for donor in set(donors.values())}
+        mix(old.root, {name: roots[donor] for name, donor in donors.items()})
+        return _written(groups, old, skeleton)
+
+    def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, models: Sequence[bytes]) -> Iterator[bytes]:
+        """The bytes of a new file with its dictionaries in the order of others; see `checkpoints.Ordered`."""
+        from git_theta.checkpoints.torch_order import arranged
+
+        old = arranged(_old(skeleton), (_old(model).root for model in models))
+        return _written(groups, old, skeleton)
+
+
+def _old(skeleton: bytes) -> Old:
+    """What a new file is made from."""
+    from git_theta.checkpoints.torch_writer import Old
+
+    stream = _read(BytesSource(skeleton))
+    storages = _storages(stream)
+    # The values are not at hand, but the pickle tells their sizes, and any offsets will do.
+    spans = []
+    position = 0
+    for key in stream.keys:
+        use = storages.uses[key]
+        spans.append(storages.span(key, position, use.id.numel * (item_size(use.id.kind) or 1)))
+        position = spans[-1].stop + 1
+    keys = {span.start: key for span, key in zip(spans, stream.keys, strict=True)}
+    return Old(stream.root, stream.persistents, spans, keys, stream.protocol)
+
+
+def _written(groups: Mapping[str, Values], old: Old | None, skeleton: bytes | None) -> Iterator[bytes]:
+    """The bytes of a file: what is before the object as in the old one, then what `torch.save` writes.
+
+    Raises:
+        PluginError: the structure has no room for a group, or cannot lose one, or this format has no such dtype.
+    """
+    from git_theta.checkpoints.torch_writer import pickled
+
+    made = pickled(groups, old, is_stream=True)
+    if skeleton is None:
+        head = b"".join(_dumped(part) for part in (_MAGIC, _VERSION, _machine()))
+    else:
+        head = skeleton[: _read(BytesSource(skeleton)).begin]
+    counts = {found.key: found.numel for persistent in made.persistents if (found := storage_id(persistent))}
+    if lost := [name for name, key in made.keys.items() if key not in counts]:
+        raise PluginError(f"the group {lost[0][:80]!r} has no place in the file's structure")
+    sizes = (counts[made.keys[name]].to_bytes(_COUNT, "little") for name in groups)
+    values = (bytes(each.data) for each in groups.values())
+    storages = itertools.chain.from_iterable(zip(sizes, values, strict=True))
+    return itertools.chain((head, made.data, _dumped(list(made.keys.values()))), storages)
+
+
+def _dumped(value: object) -> bytes:
+    from git_theta.checkpoints.pickle_writer import PickleWriter
+
+    return PickleWriter(lambda part: part).dump(value)
+
+
+def _machine() -> Dict:
+    """What torch says of the machine that it runs on, the same for all that it runs on now."""
+    sizes = Dict(["short", 2, "int", 4, "long", 4])
+    return Dict(["protocol_version", _VERSION, "little_endian", True, "type_sizes", sizes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +155,15 @@ class _Stream:
         persistents: its persistent objects.
         protocol: of its pickle.
         keys: of the storages.
-        stop: where these begin.
+        begin: where the pickle of the object begins.
+        stop: where the storages begin.
     """
 
     root: object
     persistents: list[Persistent]
     protocol: int
     keys: list[str]
+    begin: int
     stop: int
 
 
@@ -127,7 +187,8 @@ def _read(source: Source) -> _Stream:
     keys = last.walk()
     if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
         raise NotThisFormatError("it has no list of storages")
-    return _Stream(root, content.persistents, content.protocol, [key_text(key) for key in keys], last.position)
+    names = [key_text(key) for key in keys]
+    return _Stream(root, content.persistents, content.protocol, names, machine.position, last.position)
 
 
 def _storages(stream: _Stream) -> Storages:

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+from git_theta.checkpoints.torch_spans import Names, Storages
 from git_theta.checkpoints.torch_tree import dictionaries, key_text, members
+from git_theta.checkpoints.torch_writer import Old
+
+
+def arranged(old: Old, models: Iterable[object]) -> Old:
+    """An old file with its dictionaries in the order of others.
+
+    Args:
+        old: whose pickle is changed.
+        models: what the pickles of the others hold, one after the other: the last counts most.
+    """
+    for model in models:
+        arrange(old.root, model)
+    # A tied group is called by the first of its places, which may be another one now.
+    uses = Storages(old.root, old.persistents, Names()).uses
+    names = {key: use.name for key, use in uses.items()}
+    spans = [replace(span, name=names.get(old.keys[span.start]) or span.name) for span in old.spans]
+    return replace(old, spans=spans)
 
 
 def arrange(root: object, like: object) -> None:

@@ -57,6 +57,21 @@ class Old:
     others: Sequence[tuple[str, bytes]] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """The structure of a new file.
+
+    Attributes:
+        data: the pickle.
+        keys: of the storage for each group, by its name.
+        persistents: those in the pickle.
+    """
+
+    data: bytes
+    keys: Mapping[str, str]
+    persistents: Sequence[Persistent]
+
+
 def write_archive(groups: Mapping[str, Values], old: Old | None) -> Iterator[bytes]:
     """The bytes of a new file with these groups, in their order.
 
@@ -68,17 +83,32 @@ def write_archive(groups: Mapping[str, Values], old: Old | None) -> Iterator[byt
     Raises:
         PluginError: torch has no such dtype, or the structure has no room for a group, or cannot lose one.
     """
-    plan = _Plan(groups, old)
-    writer = PickleWriter(plan.replacement, old.protocol if old else 2)
-    data = writer.dump(plan.root)
-    plan.check(writer.persistents)
-    members: list[tuple[str, bytes | memoryview]] = [("data.pkl", data), ("byteorder", b"little")]
-    members += ((f"data/{plan.keys[name]}", values.data) for name, values in groups.items())
+    made = pickled(groups, old)
+    members: list[tuple[str, bytes | memoryview]] = [("data.pkl", made.data), ("byteorder", b"little")]
+    members += ((f"data/{made.keys[name]}", values.data) for name, values in groups.items())
     # Torch tells files apart by it, and takes any forty digits.
-    identity = int(blake3(data).hexdigest(), 16) % 10**40
+    identity = int(blake3(made.data).hexdigest(), 16) % 10**40
     members += old.others if old else ()
     members += [("version", b"3\n"), (".data/serialization_id", b"%040d" % identity)]
     return write_stored(((f"{_TOP}/{name}", content) for name, content in members), _ALIGNMENT)
+
+
+def pickled(groups: Mapping[str, Values], old: Old | None, *, is_stream: bool = False) -> Pickled:
+    """The pickle of a new file; see `write_archive`.
+
+    Args:
+        groups: by name.
+        old: whose structure is kept.
+        is_stream: whether the file is one of the legacy format, whose pickle has more to say of storages and modules.
+
+    Raises:
+        PluginError: as in `write_archive`.
+    """
+    plan = _Plan(groups, old, is_stream=is_stream)
+    writer = PickleWriter(plan.replacement, old.protocol if old else 2)
+    data = writer.dump(plan.root)
+    plan.check(writer.persistents)
+    return Pickled(data, plan.keys, writer.persistents)
 
 
 class _Plan:
@@ -89,7 +119,8 @@ class _Plan:
         keys: of the storage for each group.
     """
 
-    def __init__(self, groups: Mapping[str, Values], old: Old | None) -> None:
+    def __init__(self, groups: Mapping[str, Values], old: Old | None, *, is_stream: bool) -> None:
+        self._is_stream = is_stream
         # As torch numbers them, and not as in the old file: of two files with the same groups and values, it does not
         # show what other groups they had before.
         self.keys = {name: str(number) for number, name in enumerate(groups)}
@@ -115,7 +146,7 @@ class _Plan:
         }
         for name, keys in split.items():
             if name not in known:
-                self._insert(keys, _tensor(groups[name], self.keys[name]))
+                self._insert(keys, _tensor(groups[name], self.keys[name], is_stream=is_stream))
             self._last |= {keys[:depth]: key for depth, key in enumerate(keys)}
         if in_order:
             for entries, behind in self._arrivals.values():
@@ -161,10 +192,10 @@ class _Plan:
         everything = [value for _, value in walk(old.root)]
         for value in everything:
             if isinstance(value, Record):
-                _reshape(value, changed)
-                value.maker = _class(value.maker)
+                _reshape(value, changed, is_stream=self._is_stream)
+                value.maker = value.maker if self._is_stream else _class(value.maker)
         for persistent in old.persistents:
-            persistent.id = _new_id(persistent, changed)
+            persistent.id = _new_id(persistent, changed, is_stream=self._is_stream)
             storage = storage_id(persistent)
             if storage is not None:
                 self._used.add(storage.key)
@@ -300,16 +331,17 @@ def _put_behind(entries: list[object], behind: Mapping[str, str | None]) -> None
     entries[:] = [part for place in order for part in entries[2 * place : 2 * place + 2]]
 
 
-def _storage_id(values: Values, key: str, location: object = "cpu") -> tuple[object, ...]:
+def _storage_id(values: Values, key: str, location: object = "cpu", *, is_stream: bool) -> tuple[object, ...]:
     name = _CLASSES.get(values.dtype)
     if name is not None:
-        return ("storage", Global("torch", name), key, location, math.prod(values.shape))
-    if values.dtype not in _UNTYPED:
-        raise PluginError(f"torch has no dtype {values.dtype}")
+        known = ("storage", Global("torch", name), key, location, math.prod(values.shape))
+        return (*known, None) if is_stream else known  # None: it is not a view of another one
+    if values.dtype not in _UNTYPED or is_stream:
+        raise PluginError(f"torch has no dtype {values.dtype}{' in its legacy format' if is_stream else ''}")
     return ("storage", Global("torch.storage", "UntypedStorage"), key, location, len(values.data))
 
 
-def _tensor(values: Values, key: str, location: object = "cpu", *, has_gradient: bool = False) -> Record:
+def _tensor(values: Values, key: str, *, is_stream: bool, has_gradient: bool = False) -> Record:
     shape = values.shape
     if values.dtype == "float4_e2m1fn":
         if not shape or shape[-1] % 2:
@@ -317,14 +349,14 @@ def _tensor(values: Values, key: str, location: object = "cpu", *, has_gradient:
         shape = (*shape[:-1], shape[-1] // 2)
     strides = tuple(math.prod(shape[index + 1 :]) for index in range(len(shape)))
     hooks = Record(Global("collections", "OrderedDict"), (), b"R")
-    args = (Persistent(_storage_id(values, key, location)), 0, shape, strides, has_gradient, hooks)
+    args = (Persistent(_storage_id(values, key, is_stream=is_stream)), 0, shape, strides, has_gradient, hooks)
     if values.dtype in _CLASSES:
         return Record(Global("torch._utils", "_rebuild_tensor_v2"), args, b"R")
     dtype = Global("torch", _UNTYPED[values.dtype])
     return Record(Global("torch._utils", "_rebuild_tensor_v3"), (*args, dtype), b"R")
 
 
-def _reshape(record: Record, changed: Mapping[str, Values]) -> None:
+def _reshape(record: Record, changed: Mapping[str, Values], *, is_stream: bool) -> None:
     """Make a tensor whose storage has another size or dtype now a plain tensor of all of its values."""
     is_subclass = maker_of(record) == "torch._tensor._rebuild_from_type_v2" and len(record.args) == 4
     inside = (inner(record) or [(None, None)])[0][1] if is_subclass else record
@@ -334,7 +366,7 @@ def _reshape(record: Record, changed: Mapping[str, Values]) -> None:
     values = changed[tensor.storage.key]
     asked = isinstance(inside, Record) and len(inside.args) > 4 and inside.args[4] is True
     can_have = "float" in values.dtype or "complex" in values.dtype
-    plain = _tensor(values, tensor.storage.key, has_gradient=asked and can_have)
+    plain = _tensor(values, tensor.storage.key, is_stream=is_stream, has_gradient=asked and can_have)
     if is_subclass:
         record.args = (plain.maker, record.args[1], plain.args, record.args[3])
     else:
@@ -358,13 +390,15 @@ def _rename(persistents: Sequence[Persistent], keys: Mapping[str, str]) -> None:
             persistent.id = (*persistent.id[:2], keys[storage.key], *persistent.id[3:])
 
 
-def _new_id(persistent: Persistent, changed: Mapping[str, Values]) -> object:
+def _new_id(persistent: Persistent, changed: Mapping[str, Values], *, is_stream: bool) -> object:
     """How the new file names what the old one named so; the legacy format has more to say of a storage."""
     storage = storage_id(persistent)
     if not isinstance(persistent.id, tuple) or storage is None:
         return persistent.id
-    if storage.is_view:
+    if storage.is_view and not is_stream:
         raise PluginError("the file has views of storages, which newer files cannot have")
+    if storage.is_view and storage.key in changed:
+        raise PluginError("a storage that the file has views of cannot get another size or dtype")
     if storage.key in changed:
-        return _storage_id(changed[storage.key], storage.key, persistent.id[3])
-    return persistent.id[:5]
+        return _storage_id(changed[storage.key], storage.key, persistent.id[3], is_stream=is_stream)
+    return persistent.id if is_stream else persistent.id[:5]

@@ -6,7 +6,6 @@ Read without torch. Written after what torch 2.13 writes, and checked against it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from git_theta.checkpoints import Values
@@ -111,17 +110,10 @@ class TorchZip:
 
     def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, models: Sequence[bytes]) -> Iterator[bytes]:
         """The bytes of a new file with its dictionaries in the order of others; see `checkpoints.Ordered`."""
-        from git_theta.checkpoints.torch_order import arrange
+        from git_theta.checkpoints.torch_order import arranged
         from git_theta.checkpoints.torch_writer import write_archive
 
-        old = self._old(skeleton)
-        for model in models:
-            arrange(old.root, self._old(model).root)
-        # A tied group is called by the first of its places, which may be another one now.
-        uses = Storages(old.root, old.persistents, Names()).uses
-        names = {key: use.name for key, use in uses.items()}
-        spans = [replace(span, name=names[old.keys[span.start]] or span.name) for span in old.spans]
-        return write_archive(groups, replace(old, spans=spans))
+        return write_archive(groups, arranged(self._old(skeleton), (self._old(model).root for model in models)))
 
     def _old(self, skeleton: bytes) -> Old:
         """What a new file is made from.

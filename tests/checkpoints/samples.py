@@ -69,13 +69,11 @@ class Kit:
         samples: by what is special about them.
         load: what the real library finds in a file, by the name that the group should have.
         files: random valid files.
-        written_as: the format that new files have, if not this one.
     """
 
     samples: Callable[[], Mapping[str, Sample]]
     load: Callable[[bytes], dict[str, Values]]
     files: st.SearchStrategy[bytes]
-    written_as: str | None = None
 
 
 def values_of(array: Array) -> Values:
@@ -440,7 +438,6 @@ KITS: dict[str, Kit] = {
         functools.cache(lambda: _torch_samples(is_zip=False)),
         _load_torch,
         st.builds(functools.partial(torch_save, is_zip=False), _torch_trees(_LEGACY), protocol=st.integers(2, 5)),
-        written_as="torch",
     ),
     "flax": Kit(functools.cache(_flax_samples), _load_flax, _FLAX_FILES),
     "npy": Kit(

@@ -24,7 +24,7 @@ SHAPES = {
     "b": ("int8", (5000,)),
     "c": ("float32", ()),
 }
-FORMATS = [name for name in formats().builtins if name not in ("npy", "torch-legacy")]
+FORMATS = [name for name in formats().builtins if name != "npy"]
 
 
 def skeleton_of(format_name: str, data: bytes) -> bytes:

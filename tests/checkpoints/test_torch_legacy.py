@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
 from typing import TYPE_CHECKING, Any
@@ -81,8 +82,12 @@ def test_a_view_of_a_storage_is_no_group_of_its_own() -> None:
     part = with_view("0", 4, b"(X\x01\0\0\0vK\x01K\x02t")
     data = stream(tensor(part, 0, (2,), (1,)) + b".", {"0": (4, bytes(16))})
     assert shapes(data, "legacy") == {"tensor": ("float32", (4,))}
-    with pytest.raises(PluginError, match="views of storages"):
-        TorchLegacy().write(groups_of(data, "legacy"), skeleton_of(data, "legacy"))
+    groups = groups_of(data, "legacy")
+    new = written(groups, skeleton_of(data, "legacy"), "legacy")
+    assert load(new).shape == load(data, weights_only=False).shape == (2,)
+    groups["tensor"] = Values("float32", (5,), bytes(20))
+    with pytest.raises(PluginError, match="has views of"):
+        TorchLegacy().write(groups, skeleton_of(data, "legacy"))
     odd = with_view("0", 4, b"K\x07")
     refuse(stream(tensor(odd, 0, (2,), (1,)) + b".", {"0": (4, bytes(16))}), "not known")
 
@@ -127,17 +132,45 @@ def test_what_is_behind_the_pickles_does_not_matter() -> None:
     assert layout.spans[0].shape == (4,)
 
 
-def test_a_new_file_is_a_zip_file() -> None:
-    groups = {"a": Values("float32", (2,), bytes(8))}
-    data = written(groups, None, "legacy")
-    assert data[:2] == b"PK"
-    assert load(data)["a"].tolist() == [0, 0]
+def test_a_new_file_is_what_torch_writes() -> None:
+    value = torch.arange(2.0)
+    data = written({"a": Values("float32", (2,), raw(value))}, None, "legacy")
+    (key,) = load(data)
+    assert torch.equal(load(data)[key], value)
+    file = io.BytesIO(data)
+    assert [pickle.load(file) for _ in range(3)] == [0x1950A86A20F9469CFC6C, 1001, MACHINE]
 
 
-def test_whole_modules_are_written_without_their_source() -> None:
+def test_a_dtype_that_torch_cannot_read_there_is_refused() -> None:
+    with pytest.raises(PluginError, match="no dtype float8_e5m2 in its legacy format"):
+        TorchLegacy().write({"a": Values("float8_e5m2", (2,), bytes(2))}, None)
+
+
+def test_a_storage_that_nothing_holds_has_no_place_in_a_new_file() -> None:
+    data = stream(ONE + b"0N.", {"0": (4, bytes(16))})
+    with pytest.raises(PluginError, match="'storage/0' has no place"):
+        TorchLegacy().write(groups_of(data, "legacy"), skeleton_of(data, "legacy"))
+
+
+def test_whole_modules_keep_their_source() -> None:
     data = save(torch.nn.Linear(2, 3), "legacy")
     new = written(groups_of(data, "legacy"), skeleton_of(data, "legacy"), "legacy")
     assert isinstance(load(new, weights_only=False), torch.nn.Linear)
+    assert b"Applies an affine linear transformation" in data
+    assert b"Applies an affine linear transformation" in new
+
+
+def test_the_addresses_that_a_run_gave_storages_do_not_show_in_a_new_file() -> None:
+    def made(*keys: str) -> bytes:
+        first, second = (tensor(with_view(key, 1, b"N"), 0, (1,), (1,)) for key in keys)
+        return stream(b"(" + first + second + b"t.", {key: (1, bytes(4)) for key in sorted(keys)})
+
+    files = [made("94299855096480", "1234"), made("7", "94299855096481")]
+    groups = groups_of(files[0], "legacy")
+    assert list(groups) == ["1", "0"]
+    assert list(groups_of(files[1], "legacy")) == ["0", "1"]
+    new = {written(groups, skeleton_of(data, "legacy"), "legacy") for data in files}
+    assert len(new) == 1
 
 
 def test_storage_spans_follow_their_counts() -> None:

@@ -537,6 +537,9 @@ def skeleton_of(data: bytes, kind: str = "zip") -> bytes:
 def written(groups: dict[str, Values], skeleton: bytes | None, kind: str = "zip") -> bytes:
     """A new file, checked for everything that holds for all of them."""
     data = b"".join(FORMATS[kind].write(groups, skeleton))
+    if kind == "legacy":
+        scan(data, kind)
+        return data
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
         assert archive.read("archive/version") == b"3\n"
@@ -609,7 +612,7 @@ def test_the_same_groups_give_the_same_content(kind: str) -> None:
     data = save(value, kind)
     groups = groups_of(data, kind)
     new = written(groups, skeleton_of(data, kind), kind)
-    assert same(groups_of(new), groups)
+    assert same(groups_of(new, kind), groups)
     again = load(new, weights_only=False)
     assert again["args"] == value["args"]
     assert again["epoch"] == 3
@@ -619,7 +622,7 @@ def test_the_same_groups_give_the_same_content(kind: str) -> None:
     assert list(again["optimizer"]["state"]) == [0, 1, 2, 3, 4, 5]
     assert type(again["model"]) is OrderedDict
     assert again["model"]._metadata == value["model"]._metadata
-    assert FORMATS[kind].values(BytesSource(data)) == TorchZip().values(BytesSource(new))
+    assert FORMATS[kind].values(BytesSource(data)) == FORMATS[kind].values(BytesSource(new))
     for name, tensor in value["model"].items():
         assert torch.equal(again["model"][name], tensor)
 
@@ -634,8 +637,9 @@ def test_structures_are_kept(kind: str) -> None:
         "sparse": torch.eye(3).to_sparse(),
         "parameter": torch.nn.Parameter(torch.ones(2)),
         "quantized": torch.quantize_per_tensor(torch.ones(2, 3), 0.1, 0, torch.qint8),
-        "float8": torch.ones(3, dtype=torch.float8_e4m3fn),
-        "storage": torch.arange(3, dtype=torch.uint8).untyped_storage(),
+        # Torch writes these in its legacy format, too, but cannot read what it wrote.
+        **({"float8": torch.ones(3, dtype=torch.float8_e4m3fn)} if kind == "zip" else {}),
+        **({"storage": torch.arange(3, dtype=torch.uint8).untyped_storage()} if kind == "zip" else {}),
         "set": {1, 2},
         "bytes": b"abc",
         "long": "x" * 50_000,
@@ -650,14 +654,16 @@ def test_structures_are_kept(kind: str) -> None:
     assert torch.equal(again["sparse"].to_dense(), torch.eye(3))
     assert isinstance(again["parameter"], torch.nn.Parameter)
     assert again["quantized"].is_quantized
-    assert again["float8"].dtype == torch.float8_e4m3fn
-    assert bytes(again["storage"]) == b"\0\1\2"
+    if kind == "zip":
+        assert again["float8"].dtype == torch.float8_e4m3fn
+        assert bytes(again["storage"]) == b"\0\1\2"
     assert (again["set"], again["bytes"], again["long"]) == ({1, 2}, b"abc", "x" * 50_000)
 
 
 @every_format
 def test_groups_are_added_changed_and_taken_out(kind: str) -> None:
     shared = torch.ones(2)
+    dtype = torch.float8_e5m2 if kind == "zip" else torch.bfloat16
     value = {
         "model": OrderedDict(a=torch.ones(2), b=torch.nn.Parameter(torch.ones(3)), tied=shared),
         "tied": shared,
@@ -670,7 +676,7 @@ def test_groups_are_added_changed_and_taken_out(kind: str) -> None:
     groups = groups_of(data, kind)
     del groups["model/a"], groups["list/0"], groups["sparse/indices"], groups["sparse/values"]
     groups["model/b"] = values_of(torch.zeros(2, 2, dtype=torch.float16))
-    groups["model/tied"] = values_of(torch.full((4,), 7.0, dtype=torch.float8_e5m2))
+    groups["model/tied"] = values_of(torch.full((4,), 7.0, dtype=dtype))
     groups["model/new"] = values_of(torch.full((2,), 5.0))
     groups["state/2/x"] = values_of(torch.full((1,), 6.0))
     groups["deep/er/still"] = values_of(torch.ones(1))
@@ -679,7 +685,7 @@ def test_groups_are_added_changed_and_taken_out(kind: str) -> None:
     assert again["model"]["b"].dtype == torch.float16
     assert isinstance(again["model"]["b"], torch.nn.Parameter)
     assert again["model"]["tied"].shape == again["tied"].shape == (4,)
-    assert again["tied"].dtype == torch.float8_e5m2
+    assert again["tied"].dtype == dtype
     assert again["tied"].data_ptr() == again["model"]["tied"].data_ptr()
     assert set(again["state"]) == {0, 1, 2}
     assert again["state"][2]["x"].tolist() == [6]
@@ -687,7 +693,7 @@ def test_groups_are_added_changed_and_taken_out(kind: str) -> None:
     assert "sparse" not in again
     assert again["deep"]["er"]["still"].tolist() == [1]
     assert again["epoch"] == 4
-    assert set(groups_of(written(groups, skeleton_of(data, kind), kind))) == set(groups)
+    assert set(groups_of(written(groups, skeleton_of(data, kind), kind), kind)) == set(groups)
 
 
 def test_a_lone_tensor_has_no_room_for_another() -> None:

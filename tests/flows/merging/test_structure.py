@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -328,6 +329,64 @@ def test_other_order_on_all_sides_hides_nothing_that_has_no_name(torch_world: Wo
     base = world.clean(torch_bytes({"model": {name: tensor(7, seed=ord(name)) for name in "abc"}, "kinds": {"1": "x"}}))
     found = loaded(world.smudge(world.merged(base, ours, theirs)))
     assert found["kinds"] == {True: "x"}
+
+
+def test_other_order_beside_a_storage_that_the_pickle_does_not_name_is_settled_by_a_side(torch_world: World) -> None:
+    def made(names: str, **other: int) -> Metadata:
+        file = io.BytesIO(torch_bytes({"model": {name: tensor(7, seed=ord(name)) for name in names}} | other))
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr("archive/data/99", bytes(8))
+        return torch_world.clean(file.getvalue())
+
+    versions = made("abc"), made("bac"), made("acb", epoch=1)
+    assert torch_world.merge(*versions).metadata is None
+    assert {conflict.clash for conflict in torch_world.asked} == {Clash.STRUCTURE}
+    merged = torch_world.merged(*versions, by="theirs")
+    assert "storage/99" in {entry.name for entry in merged.entries}
+    found = loaded(torch_world.smudge(merged))
+    assert (list(found["model"]), found["epoch"]) == (["a", "c", "b"], 1)
+
+
+def legacy_bytes(content: object, *keys: str) -> bytes:
+    """What torch wrote before 1.6, with these keys for storages: they are addresses of memory."""
+    file = io.BytesIO()
+    torch.save(content, file, _use_new_zipfile_serialization=False)
+    data = file.getvalue()
+    known = sorted(set(re.findall(rb"X(.)\0\0\0([0-9]{8,20})", data)), key=lambda found: data.index(found[1]))
+    for (_, old), new in zip(known, keys, strict=True):
+        data = data.replace(bytes([len(old)]) + bytes(3) + old, bytes([len(new)]) + bytes(3) + new.encode())
+    return data
+
+
+def test_legacy_torch_files_of_other_layers_merge_whatever_addresses_they_have(torch_world: World) -> None:
+    def made(a: int, b: int, *keys: str, **other: Any) -> Metadata:
+        content = {"a": tensor(7, seed=a), "b": tensor(3, seed=b)} | other
+        return torch_world.clean(legacy_bytes(content, *keys))
+
+    base = made(1, 2, "10000001", "10000002")
+    assert base.format == "torch-legacy"
+    for more in ({}, {"epoch": 5}):
+        # Storages are in the order of their keys as texts.
+        ours, theirs = made(3, 2, "20000001", "30000002"), made(1, 4, "30000001", "40000002", **more)
+        merged = torch_world.merged(base, ours, theirs)
+        assert torch_world.asked == ()
+        assert merged.format == "torch-legacy"
+        data = torch_world.smudge(merged)
+        found = torch.load(io.BytesIO(data), weights_only=True)
+        assert torch.equal(found["a"], tensor(7, seed=3))
+        assert torch.equal(found["b"], tensor(3, seed=4))
+        assert {key: found[key] for key in more} == more
+
+
+def test_groups_and_values_of_both_sides_come_into_one_legacy_torch_file(torch_world: World) -> None:
+    a, b, c = tensor(4, seed=1), tensor(5, seed=2), tensor(6, seed=3)
+    base = torch_world.clean(legacy_bytes({"m": {"a": a}, "epoch": 1, "lr": 0.5}, "20000001"))
+    ours = torch_world.clean(legacy_bytes({"m": {"a": a, "b": b}, "epoch": 2, "lr": 0.5}, "90000001", "10000001"))
+    theirs = torch_world.clean(legacy_bytes({"m": {"a": a, "c": c}, "epoch": 1, "lr": 0.25}, "50000001", "70000001"))
+    found = torch.load(io.BytesIO(torch_world.smudge(torch_world.merged(base, ours, theirs))), weights_only=True)
+    assert torch_world.asked == ()
+    assert (found["epoch"], found["lr"], set(found["m"])) == (2, 0.25, {"a", "b", "c"})
+    assert all(torch.equal(found["m"][key], value) for key, value in {"a": a, "b": b, "c": c}.items())
 
 
 def test_tie_that_one_side_made_stays_beside_a_group_that_the_other_added(torch_world: World) -> None:
