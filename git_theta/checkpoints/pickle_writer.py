@@ -43,7 +43,7 @@ class PickleWriter:
         """
         self.persistents: list[Persistent] = []
         self._replace = replace
-        self._memo: dict[int | tuple[str, str], int] = {}
+        self._memo: dict[int | str | tuple[str, str], int] = {}
         self._protocol = 2 if protocol < 3 else 4
         self._open: set[int] = set()
         self._kept: list[object] = []
@@ -150,9 +150,14 @@ class PickleWriter:
     }
 
 
-def _key(value: object) -> int | tuple[str, str]:
-    """What tells a value apart: a name by what it says, anything else by which it is."""
-    return (value.module, value.name) if isinstance(value, Global) else id(value)
+def _key(value: object) -> int | str | tuple[str, str]:
+    """What tells a value apart: a name and a text by what they say, anything else by which it is.
+
+    Which equal texts are one in memory differs from run to run of the program that saved the file, and means nothing.
+    """
+    if isinstance(value, Global):
+        return value.module, value.name
+    return value if type(value) is str else id(value)
 
 
 def _scalar(value: object) -> bytes:

@@ -347,6 +347,21 @@ def test_other_order_beside_a_storage_that_the_pickle_does_not_name_is_settled_b
     assert (list(found["model"]), found["epoch"]) == (["a", "c", "b"], 1)
 
 
+def test_texts_that_are_one_in_memory_in_one_version_alone_are_the_same_texts(torch_world: World) -> None:
+    def made(a: int, b: int, *, is_one: bool) -> bytes:
+        names = ["weight", "weight" if is_one else "".join(["wei", "ght"])]
+        tensors = {"a": tensor(7, seed=a), "b": tensor(7, seed=b)}
+        return torch_bytes(tensors | {"names": names, "more": [{names[1]: 1}]})
+
+    files = [made(1, 2, is_one=True), made(3, 2, is_one=False), made(1, 4, is_one=True)]
+    assert [data.count(b"weight") for data in files] == [1, 2, 1]
+    base, ours, theirs = map(torch_world.clean, files)
+    found = loaded(torch_world.smudge(torch_world.merged(base, ours, theirs)))
+    assert torch_world.asked == ()
+    assert torch.equal(found["a"], tensor(7, seed=3))
+    assert torch.equal(found["b"], tensor(7, seed=4))
+
+
 def legacy_bytes(content: object, *keys: str) -> bytes:
     """What torch wrote before 1.6, with these keys for storages: they are addresses of memory."""
     file = io.BytesIO()
