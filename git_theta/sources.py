@@ -32,7 +32,7 @@ class Source(Protocol):
         """Number of bytes."""
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes from start up to stop, all of them.
+        """The bytes from start up to stop, all that there are: what would lie beyond the end is left out.
 
         Raises:
             ChangedWhileReadingError: the file has become shorter than its size was.
@@ -69,7 +69,8 @@ class HollowSource:
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from start up to stop."""
-        data = bytearray(stop - start)
+        stop = min(stop, self.size)
+        data = bytearray(max(0, stop - start))
         index = bisect.bisect_right(self._starts, start) - 1
         while index < len(self._starts) and self._starts[index] < stop:
             begin = self._starts[index]
@@ -94,6 +95,9 @@ class FileSource:
         Raises:
             ChangedWhileReadingError: the file has become shorter than its size was.
         """
+        stop = min(stop, self.size)
+        if start >= stop:
+            return b""
         data = os.pread(self.descriptor, stop - start, start)
         while len(data) < stop - start:
             more = os.pread(self.descriptor, stop - start - len(data), start + len(data))

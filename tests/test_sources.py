@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from git_theta.errors import ChangedWhileReadingError
-from git_theta.sources import BLOCK, BytesSource, FileSource, FileState, Source, blocks
+from git_theta.sources import BLOCK, BytesSource, FileSource, FileState, HollowSource, Source, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,15 +30,22 @@ def source(file: Path) -> Iterator[FileSource]:
         yield FileSource(stream.fileno(), len(DATA))
 
 
-@pytest.fixture(params=["bytes", "file"])
+@pytest.fixture(params=["bytes", "file", "hollow"])
 def any_source(request: pytest.FixtureRequest, source: FileSource) -> Source:
-    return BytesSource(DATA) if request.param == "bytes" else source
+    hollow = HollowSource(DATA[:256] + DATA[257:], [(256, 1)])
+    return {"bytes": BytesSource(DATA), "file": source, "hollow": hollow}[request.param]
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 0), (0, 1), (0, len(DATA)), (100, 3000), (len(DATA), len(DATA))])
 def test_any_part_is_read(any_source: Source, start: int, stop: int) -> None:
     assert any_source.size == len(DATA)
     assert any_source.read(start, stop) == DATA[start:stop]
+
+
+@pytest.mark.parametrize("start", [0, 100, len(DATA) - 1, len(DATA), len(DATA) + 7])
+def test_what_lies_beyond_the_end_is_left_out(any_source: Source, start: int) -> None:
+    # As of any file: a plug-in that asks for the mark in front has not to look at the size before.
+    assert any_source.read(start, len(DATA) + 100) == DATA[start:]
 
 
 def test_reading_does_not_move_the_place_where_others_read(source: FileSource) -> None:
