@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from git_theta.checkpoints import Format, opaque, plugins
 from git_theta.errors import NotThisFormatError, PluginError
@@ -46,14 +46,35 @@ def scan(source: Source, path: str, formats: Family[Format], wanted: str | None 
     if wanted is not None:
         return _scan_as(source, wanted, formats)
     members = sorted(formats.builtin_members(), key=lambda member: not path.endswith(member.extensions))
-    reasons = []
+    reasons = _Reasons()
     for member in members:
         try:
             return Scan(member.scan(source), None)
         except NotThisFormatError as error:
-            reasons.append(f"not {member.name}: {error}")
+            if path.endswith(member.extensions):
+                reasons.likely.append(f"not {member.name}: {error}")
     found = _scan_by_plugins(source, path, formats, reasons)
-    return found or Scan(opaque.layout(source.size), reasons[0] if reasons else "no format is installed")
+    return found or Scan(opaque.layout(source.size), reasons.best())
+
+
+@dataclass(frozen=True, slots=True)
+class _Reasons:
+    """Why nobody claims a file.
+
+    Attributes:
+        likely: what the formats say whose files end so, the likeliest first. What others say is of no help.
+        missing: why plug-ins, of which one may be meant, could not be asked.
+    """
+
+    likely: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def best(self) -> str:
+        """The one to tell."""
+        if self.likely:
+            return self.likely[0]
+        more = f", and a plug-in could not be asked: {self.missing[0]}" if self.missing else ""
+        return f"no format that is known here claims it{more}"
 
 
 def _scan_as(source: Source, name: str, formats: Family[Format]) -> Scan:
@@ -70,21 +91,22 @@ def _scan_as(source: Source, name: str, formats: Family[Format]) -> Scan:
         return Scan(opaque.layout(source.size), f"not {name}, as .gitattributes says: {error}")
 
 
-def _scan_by_plugins(source: Source, path: str, formats: Family[Format], reasons: list[str]) -> Scan | None:
+def _scan_by_plugins(source: Source, path: str, formats: Family[Format], reasons: _Reasons) -> Scan | None:
     """What the plug-ins say, the likeliest asked first; those that can only load and save come last."""
     members: dict[str, Format] = {}
     for name in plugins.names(formats):
         try:
             members[name] = formats.get(name)
         except PluginError as error:
-            reasons.append(str(error))
+            reasons.missing.append(str(error))
     fits = {name: path.endswith(plugins.extensions(name, member)) for name, member in members.items()}
     for name in sorted(members, key=lambda name: not fits[name]):
         try:
             if not plugins.by_value(members[name]):
                 return Scan(plugins.scan(name, members[name], source), None)
         except NotThisFormatError as error:
-            reasons.insert(0 if fits[name] else len(reasons), f"not {name}: {error}")
+            if fits[name]:
+                reasons.likely.insert(0, f"not {name}: {error}")
     for name, member in members.items():
         if fits[name] and plugins.by_value(member):
             check_name(name)

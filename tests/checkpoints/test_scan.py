@@ -91,10 +91,15 @@ def test_what_no_format_claims_is_one_group_of_bytes_and_the_likeliest_says_why(
     assert scene.asked == ["beta", "alpha", "gamma"]
 
 
+def test_what_a_format_says_of_files_that_do_not_end_as_its_own_is_not_told() -> None:
+    found = scan(BytesSource(b'{"a": 1}'), "model.json", formats())
+    assert found.why_opaque == "no format that is known here claims it"
+
+
 def test_without_formats_everything_is_kept_whole() -> None:
     found = scan(BytesSource(b"12345"), "model.bin", Family("fake", "no.such.group", {}))
     assert found.layout == opaque.layout(5)
-    assert found.why_opaque == "no format is installed"
+    assert found.why_opaque == "no format that is known here claims it"
 
 
 def test_file_that_changes_is_an_error_and_not_another_format() -> None:

@@ -340,7 +340,7 @@ def test_call_that_makes_no_sense_is_told_with_the_exit_code_of_git(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["old.safetensors", "noise"], "noise is no checkpoint that can be compared: not safetensors"),
+        (["old.safetensors", "noise"], "noise is no checkpoint that can be compared: no format that is known here"),
         (["old.safetensors", "cut"], "cut: the metadata file is incomplete"),
         (["old.safetensors", "pipe"], "pipe is no plain file"),
         ([".", "folder"], ". and folder are directories"),
