@@ -54,7 +54,7 @@ def scan(source: Source, path: str, formats: Family[Format], wanted: str | None 
             if path.endswith(member.extensions):
                 reasons.likely.append(f"not {member.name}: {error}")
     found = _scan_by_plugins(source, path, formats, reasons)
-    return found or Scan(opaque.layout(source.size), reasons.best())
+    return found or Scan(opaque.layout(source.size), reasons.told())
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,10 @@ class _Reasons:
     likely: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
-    def best(self) -> str:
-        """The one to tell."""
+    def told(self) -> str:
+        """What to tell; of several likely ones all, as of torch's two formats: a cut-off legacy file is no zip file."""
         if self.likely:
-            return self.likely[0]
+            return "; ".join(self.likely)
         more = f", and a plug-in could not be asked: {self.missing[0]}" if self.missing else ""
         return f"no format that is known here claims it{more}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import random
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgpack
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,6 +91,15 @@ def test_what_no_format_claims_is_one_group_of_bytes_and_the_likeliest_says_why(
     assert found.layout == Layout("opaque", 5, (Span("file", "uint8", (5,), 0),))
     assert found.why_opaque == "not beta: no b in front"
     assert scene.asked == ["beta", "alpha", "gamma"]
+
+
+def test_what_all_formats_of_an_ending_say_is_told() -> None:
+    file = io.BytesIO()
+    torch.save({"a": torch.ones(3)}, file, _use_new_zipfile_serialization=False)
+    found = scan(BytesSource(file.getvalue()[:-1]), "model.pth", formats())
+    assert found.why_opaque is not None
+    assert found.why_opaque.startswith("not torch: not a zip file; not torch-legacy: ")
+    assert "storages end at" in found.why_opaque
 
 
 def test_what_a_format_says_of_files_that_do_not_end_as_its_own_is_not_told() -> None:
