@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from git_theta.checkpoints.pickle_objects import Bag, Dict, Escaped, Global, Persistent, Record, Unread
+from git_theta.checkpoints.torch_tree import SET_MAKERS, maker_of
 from git_theta.errors import PluginError
 
 _FULL_32: Final = 1 << 32
@@ -93,7 +94,7 @@ class PickleWriter:
 
     def _bag(self, value: Bag) -> list[object]:
         kind = Global("__builtin__" if self._protocol == 2 else "builtins", "frozenset" if value.frozen else "set")
-        return [kind, value.elements, _Raw(b"\x85R"), _Memo(value)]
+        return [kind, _in_order(value.elements), _Raw(b"\x85R"), _Memo(value)]
 
     def _persistent(self, value: Persistent) -> list[object]:
         self.persistents.append(value)
@@ -113,6 +114,8 @@ class PickleWriter:
 
     def _record(self, record: Record) -> list[object]:
         args = record.args if record.how == b"\x92" else (record.args,)
+        if maker_of(record) in SET_MAKERS and len(record.args) == 1 and isinstance(record.args[0], list):
+            args = ((_in_order(record.args[0]),),)
         steps = [record.maker, *args, _Raw(record.how), _Memo(record)]
         steps += self._batch(record.elements, b"e") + self._batch(record.entries, b"u")
         return steps if record.state is None else [*steps, self._replace(record.state), _Raw(b"b")]
@@ -158,6 +161,15 @@ def _key(value: object) -> int | str | tuple[str, str]:
     if isinstance(value, Global):
         return value.module, value.name
     return value if type(value) is str else id(value)
+
+
+def _in_order(elements: list[object]) -> list[object]:
+    """The elements of a set of texts or numbers, sorted: Python orders texts by hashes that differ from run to run."""
+    texts = sorted(element for element in elements if type(element) is str)
+    numbers = sorted(element for element in elements if type(element) is int)
+    if len(elements) in (len(texts), len(numbers)):
+        return [*texts, *numbers]
+    return elements
 
 
 def _scalar(value: object) -> bytes:

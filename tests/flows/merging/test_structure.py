@@ -348,16 +348,30 @@ def test_other_order_beside_a_storage_that_the_pickle_does_not_name_is_settled_b
 
 
 def test_texts_that_are_one_in_memory_in_one_version_alone_are_the_same_texts(torch_world: World) -> None:
-    def made(a: int, b: int, *, is_one: bool) -> bytes:
-        names = ["weight", "weight" if is_one else "".join(["wei", "ght"])]
+    def made(a: int, b: int, *which: int) -> bytes:
+        texts = ["".join(["wei", "ght"]) for _ in range(3)]
         tensors = {"a": tensor(7, seed=a), "b": tensor(7, seed=b)}
-        return torch_bytes(tensors | {"names": names, "more": [{names[1]: 1}]})
+        return torch_bytes(tensors | {"names": [texts[number] for number in which]})
 
-    files = [made(1, 2, is_one=True), made(3, 2, is_one=False), made(1, 4, is_one=True)]
-    assert [data.count(b"weight") for data in files] == [1, 2, 1]
+    files = [made(1, 2, 0, 0, 0), made(3, 2, 0, 1, 1), made(1, 4, 0, 1, 2)]
+    assert [data.count(b"weight") for data in files] == [1, 2, 3]
     base, ours, theirs = map(torch_world.clean, files)
     found = loaded(torch_world.smudge(torch_world.merged(base, ours, theirs)))
     assert torch_world.asked == ()
+    assert torch.equal(found["a"], tensor(7, seed=3))
+    assert torch.equal(found["b"], tensor(7, seed=4))
+
+
+def test_sets_that_python_orders_differently_are_the_same_sets(torch_world: World) -> None:
+    def made(a: int, b: int, *numbers: int) -> bytes:
+        return torch_bytes({"a": tensor(7, seed=a), "b": tensor(7, seed=b), "set": set(numbers)})
+
+    # Numbers that fall on one place in the table of a set are in the order in which they came.
+    files = [made(1, 2, 0, 8, 16), made(3, 2, 8, 0, 16), made(1, 4, 16, 8, 0)]
+    assert all(order in data for order, data in zip((b"K\0K\x08K\x10", b"K\x08K\0", b"K\x10K\x08"), files, strict=True))
+    found = loaded(torch_world.smudge(torch_world.merged(*map(torch_world.clean, files))))
+    assert torch_world.asked == ()
+    assert found["set"] == {0, 8, 16}
     assert torch.equal(found["a"], tensor(7, seed=3))
     assert torch.equal(found["b"], tensor(7, seed=4))
 
