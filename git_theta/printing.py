@@ -17,6 +17,12 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def group_name(name: str) -> str:
+    """The name of a group in print; in quotes where nobody would see it, as the empty one of a lone array of Flax."""
+    shown = printable(name)
+    return shown if shown and shown == shown.strip() else f'"{shown}"'
+
+
 def width(text: str) -> int:
     """The columns that printable text takes: two for wide characters, none for marks on the one before."""
     if text.isascii():

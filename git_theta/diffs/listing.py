@@ -13,7 +13,7 @@ from git_theta.diffs.spread import Spread
 from git_theta.diffs.statistics import Histogram
 from git_theta.diffs.words import size_text
 from git_theta.metadata import Entry, Metadata, Update
-from git_theta.printing import printable, width
+from git_theta.printing import group_name, printable, width
 
 _DIGEST: Final = 12
 _NOT_KEPT: Final = "(not kept yet)"
@@ -31,7 +31,7 @@ def table(metadata: Metadata, entries: Sequence[Entry]) -> list[str]:
     titles = ("group", "dtype", "shape", "size", "kept", "as", "digest")
     rows = [
         (
-            printable(entry.name),
+            group_name(entry.name),
             entry.dtype,
             shape_text(entry.shape),
             size_text(entry.nbytes),

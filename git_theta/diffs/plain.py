@@ -7,7 +7,7 @@ from typing import Final
 
 from git_theta.diffs.words import group_text
 from git_theta.metadata import Metadata
-from git_theta.printing import printable
+from git_theta.printing import group_name, printable
 
 PREFIX: Final = "git-theta textconv: "
 """The text begins so: `git blame` gives what it made of a worktree file to the clean filter, which has to know it."""
@@ -29,5 +29,5 @@ def lines(metadata: Metadata, values: Mapping[str, str] | None) -> Iterator[str]
     for name, value in (values or {}).items():
         yield f"{printable(name)}: {printable(value)}"
     for entry in metadata.entries:
-        yield f"{printable(entry.name)}  {group_text(entry)}  {entry.digest[:_DIGITS]}"
+        yield f"{group_name(entry.name)}  {group_text(entry)}  {entry.digest[:_DIGITS]}"
     yield f"(bytes outside of the groups)  [{metadata.skeleton.size}]  {metadata.skeleton.digest[:_DIGITS]}"

@@ -14,7 +14,7 @@ from git_theta.diffs.folding import Fold, pattern
 from git_theta.diffs.look import Look
 from git_theta.diffs.words import ARROW, capped_percent, cosine_text, group_text, number, percent, size_text, span
 from git_theta.metadata import Entry, Metadata
-from git_theta.printing import printable
+from git_theta.printing import group_name, printable
 
 _BAR: Final = 20
 """Cells of the bar that shows where in the checkpoint a change is."""
@@ -54,7 +54,7 @@ def rows(folds: Iterable[Fold], diff: CheckpointDiff, look: Look) -> Iterator[Ro
             "where": _bar(places, look),
         }
         word = {Kind.ADDED: "new", Kind.REMOVED: "old"}.get(item.kind, "changed")
-        yield Row(printable(item.name), word, cells, _details(item))
+        yield Row(group_name(item.name), word, cells, _details(item))
 
 
 def _measured(found: Sequence[Statistics], look: Look) -> dict[str, str]:

@@ -54,6 +54,12 @@ def test_names_cannot_control_the_terminal_and_stand_in_line() -> None:
     assert listing.texts({"a\x07": "\x1b"}) == ["a\\x07: \\x1b"]
 
 
+def test_names_that_nobody_would_see_are_in_quotes() -> None:
+    metadata = checkpoint(entry("", "a"), entry(" x", "b"), entry("a b", "c"))
+    lines = listing.table(metadata, metadata.entries)
+    assert [line.split("  float32")[0].rstrip() for line in lines[1:]] == ['""', '" x"', "a b"]
+
+
 def test_what_is_kept_in_shares_is_told_in_shares() -> None:
     shared = dense("shared", 1000)
     metadata = checkpoint(entry("a", "a", (1,), update=shared), entry("b", "b", (3,), update=shared))
