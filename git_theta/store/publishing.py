@@ -32,11 +32,17 @@ class Publisher:
 
         Returns:
             What it will be known by. It can be relied on once `publishing` is over.
+
+        Raises:
+            RuntimeError: it is over already, and the object is whose it was.
         """
         self._room.acquire()
-        ref = writer.pass_on()
-        self._begun.append(self._pool.submit(self._published, writer))
-        return ref
+        try:
+            self._begun.append(self._pool.submit(self._published, writer))
+        except RuntimeError:
+            self._room.release()
+            raise
+        return writer.pass_on()
 
     def _published(self, writer: ObjectWriter) -> ObjectRef:
         try:

@@ -110,3 +110,13 @@ def test_error_of_others_is_theirs_and_what_was_given_is_published(store: Object
         give_and_fail()
     store.verify(given[0])
     assert not leftovers(store)
+
+
+def test_what_comes_when_all_is_over_is_refused_and_leaves_nothing(store: ObjectStore) -> None:
+    """Threads may go on for a moment after another one has failed."""
+    with publishing() as publisher:
+        put(b"in time", store, publisher)
+    for number in range(2 * publishing_module._PENDING):
+        with pytest.raises(RuntimeError):
+            put(bytes([number]), store, publisher)
+    assert not leftovers(store)
