@@ -12,7 +12,7 @@ from git_theta.cli.boundary import printable
 from git_theta.cli.paths import from_top
 from git_theta.cli.workspace import Workspace
 from git_theta.diffs.compare import update_text
-from git_theta.errors import StoreError, UsageError
+from git_theta.errors import PluginError, StoreError, UsageError
 from git_theta.flows import known
 from git_theta.flows.fetch import fetch
 from git_theta.git.staging import stage_as_cleaned
@@ -45,7 +45,10 @@ def command(paths: tuple[Path, ...], update_type: str | None, update_data: Path 
     """
     workspace = Workspace.here()
     if update_type not in (None, AUTO):
-        update_types().get(str(update_type))
+        try:
+            update_types().get(str(update_type))
+        except PluginError as error:
+            raise UsageError(str(error)) from error
     if update_data is not None and (len(paths) != 1 or (update_type or AUTO) not in _WITH_DATA):
         raise UsageError(f"--update-data is for one checkpoint, and for a type of {', '.join(_WITH_DATA)}")
     is_decided_here = update_type is not None or update_data is not None

@@ -5,9 +5,7 @@ from __future__ import annotations
 import click
 
 from git_theta.cli.boundary import printable
-from git_theta.cli.scopes import chosen, scope_options
-from git_theta.cli.workspace import Workspace
-from git_theta.errors import GitError
+from git_theta.cli.scopes import chosen, repository_for, scope_options
 from git_theta.git import drivers, hooks
 
 
@@ -22,12 +20,7 @@ def command(scopes: tuple[str, ...], named: str | None, skip_smudge: bool, skip_
     In a repository, also set up its pre-push hook.
     """
     scope = chosen(scopes, named)
-    repository = None
-    try:
-        repository = Workspace.here().repository
-    except GitError:
-        if scope in ("local", "worktree"):
-            raise
+    repository = repository_for(scope)
     drivers.install(scope, skip_smudge=skip_smudge, force=force)
     if repository is not None and not skip_repo:
         moved = hooks.install(repository)

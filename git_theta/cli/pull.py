@@ -34,7 +34,8 @@ def command(remote: str | None) -> int:
     repository.refresh_index(filled)
     for path in filled:
         click.echo(printable(path))
-    click.echo(f"{len(filled)} of {len(found)} checkpoints put into the worktree")
+    why = "" if filled or problems.exit_code else ": no metadata file lies in the place of one"
+    click.echo(f"{len(filled)} of {len(found)} checkpoints put into the worktree{why}")
     return problems.exit_code
 
 

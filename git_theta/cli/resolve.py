@@ -29,6 +29,8 @@ _SIDES: Final = {
     "--ancestor": "Take them from the common ancestor.",
 }
 
+_HOW: Final = "--ours, --theirs, --method or --recipe, and --otherwise for what no method merges"
+
 
 def _sides(command: F) -> F:
     for flag, text in reversed(_SIDES.items()):
@@ -63,7 +65,7 @@ def command(paths: tuple[Path, ...], sides: tuple[str, ...], force: bool, **opti
     left = {path: result.unsettled for path, result in settled.items() if result.unsettled}
     for path, names in left.items():
         why = f" ({reasons[path]})" if path in reasons else ""
-        complain(f"{path}: {listed(names)} still in conflict{why}: say how with --ours, --theirs, --method or --recipe")
+        complain(f"{path}: {listed(names)} still in conflict{why}: say how with {_HOW}")
     if left:
         return 1
     _provide(workspace, settled)

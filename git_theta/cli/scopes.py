@@ -7,7 +7,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from git_theta.errors import UsageError
+from git_theta.cli.workspace import Workspace
+from git_theta.errors import GitError, UsageError
+from git_theta.git.repository import Repository
 
 _SYNONYMS: Final = {"repository": "local", "user": "global"}
 _SCOPES: Final = ("local", "worktree", "global", "system")
@@ -25,6 +27,20 @@ def scope_options(command: F) -> F:
     return click.option("--scope", "named", type=choice, help="The same by name; repository is local, user is global.")(
         command
     )
+
+
+def repository_for(scope: str) -> Repository | None:
+    """The repository that we are in; None outside of one, where the scope needs none.
+
+    Raises:
+        GitError: there is none, and the scope is a configuration of one.
+    """
+    try:
+        return Workspace.here().repository
+    except GitError:
+        if scope in ("local", "worktree"):
+            raise
+        return None
 
 
 def chosen(scopes: tuple[str, ...], named: str | None) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import click
 
-from git_theta.cli.scopes import chosen, scope_options
-from git_theta.cli.workspace import Workspace
-from git_theta.errors import GitError
+from git_theta.cli.scopes import chosen, repository_for, scope_options
 from git_theta.git import drivers, hooks
 
 
@@ -19,12 +17,7 @@ def command(scopes: tuple[str, ...], named: str | None, skip_repo: bool) -> None
     In a repository, also remove its pre-push hook; one that was there before is put back. Objects and commits stay.
     """
     scope = chosen(scopes, named)
-    repository = None
-    try:
-        repository = Workspace.here().repository
-    except GitError:
-        if scope in ("local", "worktree"):
-            raise
+    repository = repository_for(scope)
     found = drivers.uninstall(scope)
     if repository is not None and not skip_repo:
         found = hooks.uninstall(repository) or found

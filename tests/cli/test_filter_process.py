@@ -258,45 +258,38 @@ def test_unknown_command_is_refused_and_the_next_one_is_served(tracked: Repo) ->
     assert said.count("\n") == 1
 
 
+def said_of_one_that_fails(repo: Repo, failing: str) -> str:
+    """What the filter says, in one line, when a statement runs as it cleans a file, and serves the next one."""
+    code = (
+        "import sys, git_theta.cli.filtering as verb; from git_theta.cli.main import main\n"
+        "real = verb.cleaned\n"
+        "def cleaned(content, path, workspace):\n"
+        f"    if path == 'odd': {failing}\n"
+        "    return real(content, path, workspace)\n"
+        "verb.cleaned = cleaned; sys.argv[1:] = ['filter-process']; main()"
+    )
+    child = Filter(repo, command=[sys.executable, "-c", code])
+    child.greet()
+    assert not child.ask("clean", "odd", repo.read(FILE)).succeeded
+    assert child.ask("clean", FILE, repo.read(FILE)).content == stored(repo)
+    status, said = child.end()
+    assert status == 0
+    assert said.count("\n") == 1
+    return said
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [("MemoryError", "there is not enough memory"), ("OSError(5, 'I/O error')", "input or output: I/O error")],
 )
 def test_file_that_the_machine_fails_is_named_and_the_next_one_is_served(tracked: Repo, error: str, words: str) -> None:
-    code = (
-        "import sys, git_theta.cli.filtering as verb; from git_theta.cli.main import main\n"
-        "real = verb.cleaned\n"
-        "def cleaned(content, path, workspace):\n"
-        "    if path == 'large':\n"
-        f"        raise {error}\n"
-        "    return real(content, path, workspace)\n"
-        "verb.cleaned = cleaned; sys.argv[1:] = ['filter-process']; main()"
-    )
-    child = Filter(tracked, command=[sys.executable, "-c", code])
-    child.greet()
-    assert not child.ask("clean", "large", tracked.read(FILE)).succeeded
-    assert child.ask("clean", FILE, tracked.read(FILE)).content == stored(tracked)
-    status, said = child.end()
-    assert status == 0
-    assert said.startswith(f"git-theta: large: {words}")
-    assert said.count("\n") == 1
+    said = said_of_one_that_fails(tracked, f"raise {error}")
+    assert said.startswith(f"git-theta: odd: {words}")
 
 
 def test_bug_with_one_file_is_logged_and_the_next_one_is_served(tracked: Repo) -> None:
-    code = (
-        "import sys, git_theta.cli.filtering as verb; from git_theta.cli.main import main\n"
-        "real = verb.cleaned\n"
-        "verb.cleaned = lambda content, path, workspace: real(content, None if path == 'bug' else path, workspace)\n"
-        "sys.argv[1:] = ['filter-process']; main()"
-    )
-    child = Filter(tracked, command=[sys.executable, "-c", code])
-    child.greet()
-    assert not child.ask("clean", "bug", tracked.read(FILE)).succeeded
-    assert child.ask("clean", FILE, tracked.read(FILE)).content == stored(tracked)
-    status, said = child.end()
-    assert status == 0
+    said = said_of_one_that_fails(tracked, "path = None")
     assert said.startswith("git-theta: a bug in git-theta: TypeError: ")
-    assert said.count("\n") == 1
     assert b"Traceback" in tracked.read(".git/theta/log")
 
 

@@ -14,6 +14,7 @@ from tests.helpers import Repo, safetensors_bytes
 if TYPE_CHECKING:
     from pathlib import Path
 
+HOW = "--ours, --theirs, --method or --recipe, and --otherwise for what no method merges"
 ATTN = ["h.0.attn", "h.1.attn", "h.2.attn"]
 MERGED = {ending: seed for branch in ("b1", "b2") for ending, seed in BRANCHES[branch].items() if ending != "attn"}
 
@@ -83,8 +84,7 @@ def test_without_a_word_from_anybody_nothing_changes(repo: Repo) -> None:
     done = repo.verb("resolve", check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "git-theta: model.safetensors: h.0.attn, h.1.attn, h.2.attn still in conflict: "
-        "say how with --ours, --theirs, --method or --recipe\n"
+        f"git-theta: model.safetensors: h.0.attn, h.1.attn, h.2.attn still in conflict: say how with {HOW}\n"
     )
     assert state(repo) == before
 
@@ -94,7 +94,7 @@ def test_method_that_does_not_fit_is_said_in_the_same_line(repo: Repo) -> None:
     assert done.returncode == 1
     assert done.stderr == (
         "git-theta: model.safetensors: h.0.attn, h.1.attn, h.2.attn still in conflict (h.0.attn: the parameter weight "
-        "has 3 values for 2 inputs: give one each, and 2 more): say how with --ours, --theirs, --method or --recipe\n"
+        f"has 3 values for 2 inputs: give one each, and 2 more): say how with {HOW}\n"
     )
 
 

@@ -74,6 +74,13 @@ def clone(source: Path, target: Path, *options: str, check: bool = True) -> Repo
     return Repo(target)
 
 
+def push_to(server: Server, author: Repo) -> None:
+    """Push the branch, its objects to an LFS server that the branch names."""
+    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
+    author.commit("where objects are")
+    author.git("push", "-q", "origin", "main")
+
+
 def object_names(directory: Path) -> set[str]:
     return {path.name for path in (directory / "theta/objects").rglob("*") if path.is_file()}
 
@@ -102,9 +109,7 @@ def test_path_remote_that_is_a_worktree_is_relative_or_a_file_url(author: Repo, 
 
 
 def test_http_server_round_trip(author: Repo, bare: Path, server: Server, tmp_path: Path) -> None:
-    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
-    author.commit("where objects are")
-    author.git("push", "-q", "origin", "main")
+    push_to(server, author)
     assert set(server.objects()) == object_names(author.path / ".git")
     assert object_names(bare) == set()
     other = clone(bare, tmp_path / "clone")
@@ -115,9 +120,7 @@ def test_http_server_round_trip(author: Repo, bare: Path, server: Server, tmp_pa
 def test_what_skips_the_files_of_git_lfs_does_not_skip_ours(
     author: Repo, bare: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
-    author.commit("where objects are")
-    author.git("push", "-q", "origin", "main")
+    push_to(server, author)
     monkeypatch.setenv("GIT_LFS_SKIP_SMUDGE", "1")
     assert clone(bare, tmp_path / "clone").read(FILE) == author.read(FILE)
 
@@ -349,9 +352,7 @@ def test_damaged_object_does_not_travel(author: Repo, bare: Path) -> None:
 
 
 def test_missing_object_names_file_group_and_command(author: Repo, bare: Path, server: Server, tmp_path: Path) -> None:
-    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
-    author.commit("where objects are")
-    author.git("push", "-q", "origin", "main")
+    push_to(server, author)
     name, path = max(server.objects().items(), key=lambda item: item[1].stat().st_size)
     hidden = path.rename(tmp_path / "hidden")
     other = clone(bare, tmp_path / "clone", check=False)
@@ -407,9 +408,7 @@ def test_server_is_not_asked_again_for_what_it_failed_to_send(
     author: Repo, bare: Path, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Git-lfs is patient by itself: it takes half a minute before it ends."""
-    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
-    author.commit("where objects are")
-    author.git("push", "-q", "origin", "main")
+    push_to(server, author)
     monkeypatch.setattr(LFSRequestHandler, "handle_download", lambda request: request.send_error(403, "Forbidden"))
     author.git("config", "--global", "lfs.transfer.maxretries", "1")
     done = Repo.run("git", "clone", "-q", str(bare), "clone", cwd=tmp_path, check=False)
@@ -438,9 +437,7 @@ def test_checkout_that_waits_in_vain_puts_all_files_back(
 
 
 def test_damaged_object_is_fetched_anew(author: Repo, bare: Path, server: Server, tmp_path: Path) -> None:
-    author.git("config", "-f", ".lfsconfig", "lfs.url", server.url)
-    author.commit("where objects are")
-    author.git("push", "-q", "origin", "main")
+    push_to(server, author)
     other = clone(bare, tmp_path / "clone")
     victim = max((other.path / ".git/theta/objects").rglob("*"), key=lambda path: path.stat().st_size)
     victim.chmod(0o644)

@@ -190,5 +190,5 @@ def test_installed_plugin_is_asked_by_attribute_and_by_option(tracked: Repo, mon
     assert (tracked.path / "model.safetensors").read_bytes() == safetensors_bytes(turned)
     assert tracked.git("status", "--short").stdout == ""
     found = tracked.theta("add", "model.safetensors", "--update-type", "nonsense", check=False)
-    assert found.returncode == 1
+    assert found.returncode == 2
     assert "known are: dense, delta" in found.stderr
