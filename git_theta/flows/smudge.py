@@ -174,8 +174,9 @@ def read_skeleton(kept: Skeleton, reader: Reader, store: ObjectStore, path: str)
         return kept.inline
     assert kept.update is not None
     with naming(path, SKELETON, kept.update, store):
-        blocks = reader.values(kept.update, Group("uint8", (kept.size,)))
-        skeleton = b"".join(bytes(block.result()) for block in blocks)
+        with reader.reading() as mine:
+            blocks = mine.values(kept.update, Group("uint8", (kept.size,)))
+            skeleton = b"".join(bytes(block.result()) for block in blocks)
         _check(store, kept.update, kept.digest, tensors.digest(skeleton))
     return skeleton
 

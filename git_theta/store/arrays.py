@@ -20,6 +20,12 @@ SHARED_BYTES: Final = 1 << 22
 AHEAD: Final = 4
 """Blocks that may be asked for before the first of them is used; a block's rows are lost when more are."""
 
+_RING: Final = AHEAD + 2
+"""Buffers for a sequence of blocks: those that are ahead, the one that is used, and the one that is asked for."""
+
+READING_BYTES: Final = 1 << 30
+"""Memory that one reading of a group may take: kilobytes can hold a chain of updates that would take any amount."""
+
 _KEPT_BYTES: Final = 12 * SHARED_BYTES
 """Such objects that stay in memory: each group of a chain of updates is read from as many as the chain is long."""
 
@@ -58,21 +64,48 @@ class Lease:
     A sequence ends before its last blocks have been used, so none of its buffers is free before the reading is over.
     """
 
-    def __init__(self, idle: list[Buffers]) -> None:
-        """Args: idle: buffers that nobody uses."""
+    def __init__(self, idle: list[Buffers], limit: int) -> None:
+        """Args: idle: buffers that nobody uses; limit: bytes of memory that the reading may take."""
         self._idle = idle
+        self._limit = limit
         self._taken: list[Buffers] = []
+        self._nbytes = 0
 
-    def buffers(self) -> Buffers:
-        """Buffers for one sequence of blocks."""
-        taken = self._idle.pop() if self._idle else Buffers(AHEAD + 2)
+    def buffers(self, nbytes: int, block_nbytes: int) -> Buffers:
+        """Buffers for one sequence of blocks.
+
+        Args:
+            nbytes: of the whole sequence.
+            block_nbytes: bytes of its largest block.
+
+        Raises:
+            CorruptObjectError: the reading would take too much memory.
+        """
+        self.take(ring_nbytes(nbytes, block_nbytes))
+        taken = self._idle.pop() if self._idle else Buffers(_RING)
         self._taken.append(taken)
         return taken
+
+    def take(self, nbytes: int) -> None:
+        """Count memory that is needed as long as the group is read.
+
+        Raises:
+            CorruptObjectError: the reading would take too much.
+        """
+        self._nbytes += nbytes
+        if self._nbytes > self._limit:
+            raise CorruptObjectError(f"what it builds on takes more than {self._limit >> 20} MiB of memory")
 
     def end(self) -> None:
         """Let others have the buffers. No block is used any more, and none is being written to."""
         self._idle += self._taken
         self._taken = []
+        self._nbytes = 0
+
+
+def ring_nbytes(nbytes: int, block_nbytes: int) -> int:
+    """Bytes of the buffers for a sequence of so many bytes, in blocks of a size."""
+    return min(nbytes, _RING * block_nbytes)
 
 
 class Arrays:
@@ -84,9 +117,9 @@ class Arrays:
         self._shared: OrderedDict[str, Rows] = OrderedDict()
         self._shared_nbytes = 0
 
-    def lease(self) -> Lease:
-        """Buffers for one reading of a group."""
-        return Lease(self._idle)
+    def lease(self, count: int = 1) -> Lease:
+        """Buffers for one reading of a group, or of so many versions of it side by side."""
+        return Lease(self._idle, count * READING_BYTES)
 
     def blocks(self, ref: ObjectRef, nbytes: int, lease: Lease) -> Iterator[Block]:
         """So many bytes of an object's array from the row `ref.start` on, block by block, each decoded when it is used.
@@ -99,7 +132,7 @@ class Arrays:
             lease: where they are decoded to.
 
         Raises:
-            ObjectError: the object is missing or damaged.
+            ObjectError: the object is missing or damaged, or the reading would take too much memory.
         """
         if ref.oid in self._shared:
             yield Ready(_rows(self._shared[ref.oid], ref.start, nbytes))
@@ -138,7 +171,7 @@ def _one_by_one(reader: Reader, start: int, nbytes: int, lease: Lease) -> Iterat
     count, rest = divmod(nbytes, reader.itemsize)
     if rest:
         raise CorruptObjectError(f"its elements have {reader.itemsize} bytes, which do not divide {nbytes}")
-    return reader.blocks(start, start + count, lease.buffers())
+    return reader.blocks(start, start + count, lease.buffers(nbytes, BLOCK_ROWS * reader.itemsize))
 
 
 def _whole(reader: Reader) -> Rows:

@@ -21,6 +21,7 @@ from blake3 import blake3
 from git_theta.errors import ChangedWhileReadingError, StoreError
 from git_theta.metadata import CORRECTING, ObjectRef, Update
 from git_theta.metadata_file import MAX_NESTED
+from git_theta.store.arrays import READING_BYTES
 from git_theta.store.objects import ObjectStore
 from git_theta.store.publishing import Publisher, publishing
 from git_theta.updates import averages, factors, plans, scales
@@ -35,7 +36,7 @@ from git_theta.updates.payloads import (
 )
 from git_theta.updates.plans import Change, Plan, Prediction
 from git_theta.updates.plugged import Plugged
-from git_theta.updates.reading import WHOLE_BYTES, Group, Readers, results
+from git_theta.updates.reading import Group, Readers, memory_nbytes, results
 from git_theta.updates.residual import Residual, fit_residual
 from git_theta.updates.versions import Version, Versions
 
@@ -54,6 +55,9 @@ _MANY: Final = 500
 
 GAIN: Final = 0.92
 """An update must be smaller than dense by this factor to be worth a chain."""
+
+_MEMORY_BYTES: Final = READING_BYTES // 2
+"""What reading an update may need. A reader takes more: what is kept can be read, also where objects are shared."""
 
 _TINY: Final = 1 / 16
 """An update this small, in parts of dense, is taken without looking for a smaller one."""
@@ -326,10 +330,15 @@ class _Choice:
 
     def _is_allowed(self, option: _Option) -> bool:
         """Whether the chain stays within its bounds, and is smaller than dense by what makes it worth having."""
-        if any(isinstance(payload, Array) and payload.nbytes > WHOLE_BYTES for payload in option.plan.payloads()):
+        if not is_light(option.plan.outline(), self._change.group, self._readers):
             return False
         chain = chain_nbytes(option.bases, self._change.group, self._readers, self._limits)
         return chain is not None and option.nbytes + chain < self._dense_nbytes * GAIN
+
+
+def is_light(update: Update, group: Group, readers: Readers) -> bool:
+    """Whether an update can be read in little memory, and may be kept."""
+    return memory_nbytes(update, group, readers.types) <= _MEMORY_BYTES
 
 
 def chain_nbytes(bases: Sequence[Update], group: Group, readers: Readers, limits: Limits) -> int | None:

@@ -9,7 +9,7 @@ from git_theta import tensors
 from git_theta.metadata import Update
 from git_theta.store.arrays import Block
 from git_theta.store.planes import Rows
-from git_theta.updates.reading import Group, Reader, block_nbytes
+from git_theta.updates.reading import Group, Reader, block_nbytes, sequence_nbytes
 from git_theta.updates.single import base_of
 from git_theta.updates.words import Words, add, words_of
 
@@ -25,13 +25,17 @@ class Delta:
         words, itemsize = words_of(group.dtype), tensors.itemsize(group.dtype)
         bases = reader.values(base_of(update), group)
         codes = reader.payload(update.object, group.nbytes, block_nbytes(group))
-        compute = reader.computing()
+        compute = reader.computing(group)
         for base, code in zip(bases, codes, strict=True):
             yield compute(partial(_add, base, code, words), base.nbytes, itemsize)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - the group alone says it
         """Bytes of the differences."""
         return group.nbytes
+
+    def memory_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - the group alone says it
+        """Bytes of the differences and the values that are in use at once."""
+        return 2 * sequence_nbytes(group)
 
 
 def _add(base: Block, code: Block, words: Words, out: Rows) -> None:

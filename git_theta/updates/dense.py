@@ -18,7 +18,7 @@ from git_theta.store.objects import ObjectStore
 from git_theta.store.planes import Rows
 from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates.payloads import Payload, encode_batch, keep_payloads, starts
-from git_theta.updates.reading import Group, Reader, block_nbytes
+from git_theta.updates.reading import Group, Reader, block_nbytes, sequence_nbytes
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -72,6 +72,10 @@ class Dense:
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - the group alone says it
         """Bytes of the values."""
         return group.nbytes
+
+    def memory_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - the group alone says it
+        """Bytes of the values that are in use at once."""
+        return sequence_nbytes(group)
 
 
 def keep(values: Iterable[Wanted], store: ObjectStore) -> Mapping[str, Update]:

@@ -16,7 +16,7 @@ from git_theta.metadata import Update
 from git_theta.store.arrays import Block
 from git_theta.store.planes import Rows
 from git_theta.updates.floats import WORKING, Floats, narrow, widen
-from git_theta.updates.reading import Group, Reader
+from git_theta.updates.reading import Group, Reader, sequence_nbytes, whole_nbytes
 from git_theta.updates.single import base_of
 
 _STEP: Final = 1 << 18
@@ -32,10 +32,11 @@ class Ia3:
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block; see `updates.UpdateType`."""
         shape, kept = _settings(update, group)
-        data = reader.whole(update.object, self.payload_nbytes(update, group))
-        scaling = Scaling.of(widen(np.frombuffer(data, np.uint8), kept).reshape(shape), group)
+        vector = widen(reader.whole(update.object, self.payload_nbytes(update, group)), kept)
+        scaling = Scaling.of(vector.reshape(shape), group)
+        del vector  # It may be twice as large as what is made of it.
         start = 0
-        compute = reader.computing()
+        compute = reader.computing(group)
         for base in reader.values(base_of(update), group):
             yield compute(partial(_apply, scaling, base, start), base.nbytes, tensors.itemsize(group.dtype))
             start += base.nbytes // tensors.itemsize(group.dtype)
@@ -44,6 +45,10 @@ class Ia3:
         """Bytes of the vector."""
         shape, kept = _settings(update, group)
         return math.prod(shape) * tensors.itemsize(kept)
+
+    def memory_nbytes(self, update: Update, group: Group) -> int:
+        """Bytes of the vector, and of the values that are in use at once."""
+        return whole_nbytes(self.payload_nbytes(update, group)) + sequence_nbytes(group)
 
 
 @dataclass(frozen=True, slots=True)

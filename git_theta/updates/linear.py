@@ -16,7 +16,7 @@ from git_theta.metadata import Update
 from git_theta.store.arrays import Block
 from git_theta.store.planes import Rows
 from git_theta.updates.floats import WORKING, Floats, narrow, widen
-from git_theta.updates.reading import Group, Reader
+from git_theta.updates.reading import Group, Reader, sequence_nbytes
 
 _STEP: Final = 1 << 18
 """Elements that are computed at once. With fewer, threads would wait for each other."""
@@ -36,7 +36,7 @@ class Linear:
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block; see `updates.UpdateType`."""
         weights = _weights(update, group)
-        compute = reader.computing()
+        compute = reader.computing(group)
         for parts in reader.side_by_side(update.bases, group):
             work = partial(_apply, parts, weights, group.dtype)
             yield compute(work, parts[0].nbytes, tensors.itemsize(group.dtype))
@@ -44,6 +44,10 @@ class Linear:
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - there is no payload
         """No bytes."""
         return 0
+
+    def memory_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - the group alone says it
+        """Bytes of the sums that are in use at once."""
+        return sequence_nbytes(group)
 
 
 def weighted_sum(parts: Sequence[Rows], weights: Sequence[float], dtype: str, out: Rows) -> None:

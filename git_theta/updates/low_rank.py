@@ -21,7 +21,7 @@ from git_theta.metadata import Update
 from git_theta.store.arrays import Block
 from git_theta.store.planes import Rows
 from git_theta.updates.floats import WORKING, Floats, narrow, widen
-from git_theta.updates.reading import Group, Reader
+from git_theta.updates.reading import Group, Reader, sequence_nbytes, whole_nbytes
 from git_theta.updates.single import base_of, count_parameter
 
 _STEP: Final = 1 << 19
@@ -41,10 +41,11 @@ class LowRank:
         rank, kept = _settings(update, group)
         rows, columns = matrix_shape(group.shape)
         nbytes = rank * (rows + columns) * tensors.itemsize(kept)
-        flat = widen(np.frombuffer(reader.whole(update.object, nbytes), np.uint8).reshape(-1, 1), kept)
+        flat = widen(reader.whole(update.object, nbytes), kept)
         product = Product.of(flat, rank, group)
+        del flat  # It may be twice as large as what is made of it.
         start = 0
-        compute = reader.computing()
+        compute = reader.computing(group)
         for base in reader.values(base_of(update), group):
             yield compute(partial(_apply, product, base, start), base.nbytes, tensors.itemsize(group.dtype))
             start += base.nbytes // tensors.itemsize(group.dtype)
@@ -53,6 +54,10 @@ class LowRank:
         """Bytes of both factors."""
         rank, kept = _settings(update, group)
         return rank * sum(matrix_shape(group.shape)) * tensors.itemsize(kept)
+
+    def memory_nbytes(self, update: Update, group: Group) -> int:
+        """Bytes of both factors, and of the values that are in use at once."""
+        return whole_nbytes(self.payload_nbytes(update, group)) + sequence_nbytes(group)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,11 @@ class Plan:
             if isinstance(base, Plan):
                 yield from base.payloads()
 
+    def outline(self) -> Update:
+        """The update as it will be, but for its objects, which are not written yet."""
+        bases = tuple(base.outline() if isinstance(base, Plan) else base for base in self.bases)
+        return Update(self.type, None if self.payload is None else _TO_BE, bases, self.parameters)
+
     def update(self, refs: Mapping[Payload, ObjectRef | None]) -> Update | None:
         """The update, when its payloads have been written; None if one of them could not be."""
         bases = [base.update(refs) if isinstance(base, Plan) else base for base in self.bases]
@@ -80,6 +85,10 @@ class Plan:
         if (ref is None and self.payload is not None and self.payload.nbytes) or None in bases:
             return None
         return Update(self.type, ref, tuple(base for base in bases if base is not None), self.parameters)
+
+
+_TO_BE: Final = ObjectRef("", 0)
+"""Stands for an object that is not written yet."""
 
 
 class Prediction(Protocol):

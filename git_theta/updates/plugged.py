@@ -12,7 +12,7 @@ import numpy as np
 from git_theta.errors import CorruptObjectError, PluginError
 from git_theta.metadata import Parameter, Update
 from git_theta.store.arrays import Block, Ready
-from git_theta.updates.reading import Group, Reader
+from git_theta.updates.reading import Group, Reader, whole_nbytes
 from git_theta.updates.single import base_of, count_parameter
 
 MAX_PAYLOAD: Final = 1 << 30
@@ -56,7 +56,7 @@ class Plugged:
         """The group's values, in one block; see `updates.UpdateType`."""
         base = b"".join(block.result().tobytes() for block in reader.values(base_of(update), group))
         size = self.payload_nbytes(update, group)
-        payload = reader.whole(update.object, size) if size else b""
+        payload = reader.whole(update.object, size).tobytes() if size else b""
         settings = {name: value for name, value in update.parameters if name != _PAYLOAD}
         values = self.applied(base, settings, payload, group)
         if len(values) != group.nbytes:
@@ -66,6 +66,10 @@ class Plugged:
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - the update alone says it
         """Bytes that the plug-in keeps."""
         return count_parameter(update, _PAYLOAD, MAX_PAYLOAD) if update.object is not None else 0
+
+    def memory_nbytes(self, update: Update, group: Group) -> int:
+        """Bytes that the plug-in keeps, as often as they are in memory at once."""
+        return whole_nbytes(self.payload_nbytes(update, group))
 
     def applied(self, base: bytes, settings: Mapping[str, Parameter], payload: bytes, group: Group) -> bytes:
         """What the plug-in makes of a base.

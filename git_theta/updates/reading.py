@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -21,13 +21,10 @@ from git_theta import tensors
 from git_theta.errors import CorruptObjectError, StoreError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.registry import Family
-from git_theta.store.arrays import AHEAD, Arrays, Block, Ready, array_nbytes
+from git_theta.store.arrays import AHEAD, Arrays, Block, Ready, array_nbytes, ring_nbytes
 from git_theta.store.objects import ObjectStore
 from git_theta.store.planes import Rows
 from git_theta.store.serialize import BLOCK_ROWS, Lazy
-
-WHOLE_BYTES: Final = 1 << 30
-"""What an update reads at once is no larger: an object of a megabyte can claim to hold many gigabytes of zeros."""
 
 T = TypeVar("T")
 
@@ -71,6 +68,9 @@ class UpdateType(Protocol):
     def payload_nbytes(self, update: Update, group: Group) -> int:
         """Bytes of values that the update's own object holds for it, before compression."""
 
+    def memory_nbytes(self, update: Update, group: Group) -> int:
+        """Bytes that it needs in memory while the group is read, without what its bases need."""
+
 
 class Reader:
     """Reads values. Not for several threads at once; each can have its own."""
@@ -93,18 +93,24 @@ class Reader:
         self._lease = arrays.lease()
         self._shared = {} if shared is None else shared
 
-    def begin(self) -> Reader:
-        """A reader for one reading of a group: its blocks have their buffers to themselves until it is ended."""
-        return Reader(self._arrays, self._types)
+    def begin(self, count: int = 1) -> Reader:
+        """A reader for one reading of a group: its blocks have their buffers to themselves until it is ended.
+
+        Args:
+            count: versions of the group that are read side by side.
+        """
+        reader = Reader(self._arrays, self._types)
+        reader._lease = self._arrays.lease(count)
+        return reader
 
     def end(self) -> None:
         """Let other readings have the buffers of this one, of which no block is used any more, by no thread."""
         self._lease.end()
 
     @contextmanager
-    def reading(self) -> Iterator[Reader]:
+    def reading(self, count: int = 1) -> Iterator[Reader]:
         """The same, ended with the context. All blocks are to be used by this thread, within it."""
-        reader = self.begin()
+        reader = self.begin(count)
         try:
             yield reader
         finally:
@@ -116,7 +122,7 @@ class Reader:
         A block's rows are lost when more than AHEAD further blocks have been asked for.
 
         Raises:
-            ObjectError: an object is missing or damaged, or an update does not fit the group.
+            ObjectError: an object is missing or damaged, or an update does not fit the group, or takes too much memory.
         """
         shared = self._shared.get(repr(update)) if self._shared else None
         return self._begun(update, group) if shared is None else shared.branch()
@@ -159,20 +165,28 @@ class Reader:
         """
         return aligned(self._arrays.blocks(required(ref), nbytes, self._lease), nbytes, size)
 
-    def whole(self, ref: ObjectRef | None, nbytes: int) -> bytes:
-        """The same all at once, for what is small.
+    def whole(self, ref: ObjectRef | None, nbytes: int) -> Rows:
+        """The same all at once, as a flat array, for what is small.
 
         Raises:
-            ObjectError: the object is missing or damaged, or there is none; or it is too large for this.
+            ObjectError: the object is missing or damaged, or there is none; or it would take too much memory.
         """
-        if nbytes > WHOLE_BYTES:
-            raise CorruptObjectError(f"{nbytes} bytes are too many for what an update reads at once")
-        blocks = self._arrays.blocks(required(ref), nbytes, self._lease)
-        return b"".join(block.result().tobytes() for block in blocks)
+        self._lease.take(whole_nbytes(nbytes))
+        data, done = np.empty(nbytes, np.uint8), 0
+        with self.reading() as mine:
+            for block in mine._arrays.blocks(required(ref), nbytes, mine._lease):
+                rows = block.result().reshape(-1)
+                data[done : done + len(rows)] = rows
+                done += len(rows)
+        return data
 
-    def computing(self) -> Computing:
-        """For a sequence of blocks that are computed."""
-        buffers = self._lease.buffers()
+    def computing(self, group: Group) -> Computing:
+        """For a sequence of blocks that are computed, of a group's values.
+
+        Raises:
+            CorruptObjectError: the reading would take too much memory.
+        """
+        buffers = self._lease.buffers(group.nbytes, block_nbytes(group))
         return lambda work, nbytes, itemsize: Lazy(work, buffers.next(nbytes // itemsize, itemsize))
 
 
@@ -265,6 +279,26 @@ class Readers:
             except StoreError:
                 return min(ref.size, nbytes)
         return min(ref.size, math.ceil(nbytes * self._shares[ref.oid]))
+
+
+def memory_nbytes(update: Update, group: Group, types: Family[UpdateType]) -> int:
+    """Bytes of memory that reading a group takes, as its update tells without being read.
+
+    Raises:
+        CorruptObjectError: an update does not fit the group.
+        PluginError: a type of update is unknown.
+    """
+    return sum(types.get(part.type).memory_nbytes(part, group) for part in update.nested())
+
+
+def sequence_nbytes(group: Group) -> int:
+    """Bytes of memory for the blocks of a group's values that are in use at once."""
+    return ring_nbytes(group.nbytes, block_nbytes(group))
+
+
+def whole_nbytes(nbytes: int) -> int:
+    """Bytes of memory for what `Reader.whole` gives, and for what is made of it."""
+    return 2 * nbytes
 
 
 def block_nbytes(group: Group) -> int:

@@ -165,7 +165,7 @@ def _sparse(places: Places, codes: Numbers, prediction: Prediction, words: Words
         rows = pack(places, codes, words)
     except ValueError as error:
         raise UnusableBaseError(str(error)) from error
-    read = unpack(rows.tobytes(), words)
+    read = unpack(rows, words)
     if not (np.array_equal(read[0], places) and np.array_equal(read[1], codes)):
         raise UnusableBaseError("the places of the changes cannot be told again")
     parameters = (("count", len(places)),)

@@ -18,7 +18,7 @@ from git_theta.errors import CorruptObjectError
 from git_theta.metadata import Update
 from git_theta.store.arrays import Block
 from git_theta.store.planes import Rows
-from git_theta.updates.reading import Group, Reader
+from git_theta.updates.reading import Group, Reader, sequence_nbytes, whole_nbytes
 from git_theta.updates.single import base_of, count_parameter
 from git_theta.updates.words import Numbers, Words, add, words_of
 
@@ -51,7 +51,7 @@ class Sparse:
             changes.append(_changes(below, group, words, reader))
             below = base_of(below)
         start = 0
-        compute = reader.computing()
+        compute = reader.computing(group)
         for base in reader.values(below, group):
             stop = start + base.nbytes // words.size
             here = [_between(places, codes, start, stop) for places, codes in reversed(changes)]
@@ -61,6 +61,11 @@ class Sparse:
     def payload_nbytes(self, update: Update, group: Group) -> int:
         """Bytes of places and differences."""
         return count_parameter(update, "count", MAX_COUNT) * row_nbytes(words_of(group.dtype))
+
+    def memory_nbytes(self, update: Update, group: Group) -> int:
+        """Bytes of places and differences, and once for a chain of them, of the values that are in use at once."""
+        is_last = base_of(update).type != self.name
+        return whole_nbytes(self.payload_nbytes(update, group)) + (sequence_nbytes(group) if is_last else 0)
 
 
 def row_nbytes(words: Words) -> int:
@@ -86,9 +91,9 @@ def pack(places: Places, codes: Numbers, words: Words) -> Rows:
     return rows
 
 
-def unpack(data: bytes, words: Words) -> tuple[Places, Numbers]:
-    """Undo `pack`."""
-    rows = np.frombuffer(data, np.uint8).reshape(-1, row_nbytes(words))
+def unpack(data: Rows, words: Words) -> tuple[Places, Numbers]:
+    """Undo `pack`; data is of any shape."""
+    rows = data.reshape(-1, row_nbytes(words))
     gaps: npt.NDArray[np.unsignedinteger[Any]] = np.ascontiguousarray(rows[:, :_GAP]).view("<u4").reshape(-1)
     places = np.cumsum(gaps.astype(np.int64) + 1) - 1
     return places, np.ascontiguousarray(rows[:, _GAP:]).view(words.dtype).reshape(-1)

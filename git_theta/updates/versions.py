@@ -108,7 +108,7 @@ def _side_by_side(group: Group, bases: Sequence[Base], reader: Reader) -> Genera
     wanted: Collection[int] = range(len(bases))
     updates, size = [base.update for base in bases], tensors.itemsize(group.dtype)
     try:
-        with reader.reading() as mine, closing(mine.side_by_side(updates, group)) as bundles:
+        with reader.reading(len(bases)) as mine, closing(mine.side_by_side(updates, group)) as bundles:
             for blocks in bundles:
                 rows = {number: blocks[number].result().reshape(-1, size) for number in wanted}
                 wanted = yield tuple(rows.values())

@@ -561,6 +561,9 @@ class Fake:
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002
         return group.nbytes
 
+    def memory_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002
+        return 0
+
 
 def with_fake(scene: Scene, data: bytes, *blocks: bytes) -> Metadata:
     """An opaque checkpoint whose values come from a fake type of update."""

@@ -77,12 +77,15 @@ class Slow:
     is_in_step: bool = True
 
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
-        compute = reader.computing()
+        compute = reader.computing(group)
         fails = update.parameter("fails")
         for number, block in enumerate(reader.values(base_of(update), group)):
             yield compute(partial(_slowly, block, number == fails), block.nbytes, 2)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002
+        return 0
+
+    def memory_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002
         return 0
 
 
@@ -104,6 +107,9 @@ class Passing:
         return reader.values(base_of(update), group)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002
+        return 0
+
+    def memory_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002
         return 0
 
 

@@ -15,7 +15,7 @@ from git_theta.store.objects import ObjectStore
 from git_theta.updates import Group, choose, update_types
 from git_theta.updates.choose import AUTO, MIN_BYTES, Limits
 from git_theta.updates.plans import Base, Change, chain_nbytes, length, nested_count
-from git_theta.updates.reading import Readers
+from git_theta.updates.reading import Readers, memory_nbytes
 from tests.updates.scene import Scene, Values, bits, cost, normal, types, update
 
 if TYPE_CHECKING:
@@ -249,6 +249,15 @@ def versions(scene: Scene, change: Any, count: int, limits: Limits) -> list[Base
 def test_chain_is_as_long_as_is_allowed_and_then_the_group_is_whole_again(scene: Scene, most: int) -> None:
     found = [length(base.update) for base in versions(scene, edited, 11, Limits(most))]
     assert found == [number % (most + 1) for number in range(12)]
+
+
+def test_chain_ends_where_reading_it_would_take_much_memory(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = Group("bfloat16", (60, 70))
+    unbounded = [base.update for base in versions(scene, edited, 8, Limits(8))]
+    told = [memory_nbytes(update, group, scene.types) for update in unbounded]
+    assert told == sorted(set(told))
+    monkeypatch.setattr(choose, "_MEMORY_BYTES", told[3])
+    assert [length(base.update) for base in versions(scene, edited, 8, Limits(8))] == [0, 1, 2, 3, 0, 1, 2, 3, 0]
 
 
 def test_chain_stays_smaller_than_dense(scene: Scene) -> None:

@@ -18,10 +18,13 @@ from git_theta.errors import CorruptObjectError, MissingObjectError, PluginError
 from git_theta.metadata import Entry, Metadata, Skeleton, Update
 from git_theta.metadata_file import serialize
 from git_theta.registry import Family
+from git_theta.store import arrays
 from git_theta.store.arrays import AHEAD, Arrays, Ready
 from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates import Group, update_types
-from git_theta.updates.reading import Reader, ahead, aligned, block_nbytes, results
+from git_theta.updates.reading import Reader, ahead, aligned, block_nbytes, memory_nbytes, results
+from git_theta.updates.sparse import pack
+from git_theta.updates.words import words_of
 from tests.updates.scene import LARGE, Scene, Values, normal, types, update
 
 if TYPE_CHECKING:
@@ -121,6 +124,73 @@ def test_values_come_in_blocks_of_the_documented_size(scene: Scene, dtype: str) 
     assert block_nbytes(group) == BLOCK_ROWS * tensors.itemsize(dtype)
 
 
+GROUP = Group("float64", (300, 200))
+"""Of 480,000 bytes, which is what its memory is counted as."""
+
+
+def over_and_over(scene: Scene, kind: str, count: int) -> Update:
+    """So many updates of a kind, each of as many values as the group has."""
+    rows = pack(np.arange(60_000), np.zeros(60_000, np.uint64), words_of("float64"))
+    ref, parameters = {
+        "delta": (scene.put(np.zeros(60_000)), {}),
+        "sparse": (scene.put(rows), {"count": 60_000}),
+        "ia3": (scene.put(np.ones(60_000)), {"dtype": "float64", "shape": (300, 200)}),
+        "low-rank": (scene.put(np.ones(500 * 100)), {"dtype": "float64", "rank": 100}),
+        "linear": (None, {"weights": (1,)}),
+    }[kind]
+    made = scene.base(normal(GROUP.shape, GROUP.dtype)).update
+    for _ in range(count):
+        made = update(kind, ref, made, **parameters)
+    return made
+
+
+KINDS = ("delta", "sparse", "ia3", "low-rank", "linear")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chain_that_would_take_too_much_memory_is_refused(
+    scene: Scene, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its objects may have next to no bytes."""
+    monkeypatch.setattr(arrays, "READING_BYTES", 3 << 20)
+    assert len(scene.read(over_and_over(scene, kind, 1), GROUP)) == GROUP.nbytes
+    with pytest.raises(CorruptObjectError, match="takes more than 3 MiB of memory"):
+        scene.read(over_and_over(scene, kind, 20), GROUP)
+
+
+def test_memory_of_one_reading_is_free_for_the_next(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "READING_BYTES", 3 << 20)
+    made, reader = over_and_over(scene, "delta", 2), Reader(Arrays(scene.store), scene.types)
+    for _ in range(5):
+        with reader.reading() as mine:
+            assert len(list(mine.values(made, GROUP))) == 1
+
+
+def test_versions_side_by_side_have_memory_for_each(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "READING_BYTES", 3 << 20)
+    made = [over_and_over(scene, kind, 2) for kind in ("delta", "ia3", "linear")]
+    with Reader(Arrays(scene.store), scene.types).reading(3) as mine:
+        assert len(list(mine.side_by_side(made, GROUP))) == 1
+    with pytest.raises(CorruptObjectError), Reader(Arrays(scene.store), scene.types).reading() as mine:
+        list(mine.side_by_side(made, GROUP))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_reading_takes_no_more_memory_than_an_update_tells(
+    scene: Scene, kind: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept by what it tells must never be refused when it is read."""
+    made = over_and_over(scene, kind, count)
+    told = memory_nbytes(made, GROUP, scene.types)
+    monkeypatch.setattr(arrays, "SHARED_BYTES", 0)
+    monkeypatch.setattr(arrays, "READING_BYTES", told)
+    scene.read(made, GROUP)
+    monkeypatch.setattr(arrays, "READING_BYTES", told - 1)
+    with pytest.raises(CorruptObjectError, match="of memory"):
+        scene.read(made, GROUP)
+
+
 def test_one_reader_reads_many_groups_after_one_another(scene: Scene) -> None:
     kept = [chain(scene, (30 + number, 40), "float32") for number in range(12)]
     alone = [scene.read(made, group) for made, group in kept]
@@ -160,6 +230,9 @@ class Liar:
         return blocks_of(bytes(100_000), self.sizes)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002
+        return 0
+
+    def memory_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002
         return 0
 
 

@@ -83,8 +83,9 @@ class Applier:
                 return None
             group = Group(job.dtype, job.shape)
             bases = tuple(entry.update for _, entry in terms)
+            update = Update("linear", None, bases, (("weights", tuple(weight for weight, _ in terms)),))
             chain = choose.chain_nbytes(bases, group, self.inputs.readers, self.limits)
-            if chain is None:
+            if chain is None or not choose.is_light(update, group, self.inputs.readers):
                 return None
             with self._giving(job.nbytes) as gift:
                 signed = self._signed(job, terms, chain, gift)
@@ -94,7 +95,6 @@ class Applier:
                 version = _version(job, group, digest)
                 if version is None and gift is not None:
                     gift.complete(digest)
-            update = Update("linear", None, bases, (("weights", tuple(weight for weight, _ in terms)),))
             return version or _entry(job, group, digest, update, signature)
 
     def _signed(

@@ -19,6 +19,7 @@ from git_theta.merges.decisions import Decision
 from git_theta.metadata import MergeRecord
 from git_theta.metadata_file import MAX_NESTED
 from git_theta.registry import Family
+from git_theta.updates import choose
 from git_theta.updates.choose import Limits
 from git_theta.updates.plans import length, nested_count
 from tests.flows.merging.world import World, decision, near, normal
@@ -83,6 +84,16 @@ def test_weighted_sums_are_kept_as_their_weights(world: World, name: str, dtype:
     assert entry.update.type == "linear"
     assert world.values(entry).tobytes() == expected(arrays, how).tobytes()
     assert world.objects() == before
+
+
+def test_sum_that_would_take_much_memory_to_read_is_kept_in_another_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = three()
+    monkeypatch.setattr(choose, "_MEMORY_BYTES", 2 * arrays[0].nbytes)
+    merged = world.merged(*versions(world, arrays), by=decision("average"))
+    assert merged.entries[0].update.type == "dense"
+    assert world.values(merged.entries[0]).tobytes() == expected(arrays, decision("average")).tobytes()
 
 
 @pytest.mark.parametrize("name", [name for name in merge_methods().builtins if name not in (*SIDES, "passthrough")])
