@@ -196,10 +196,10 @@ def test_blocks_stay_as_they_are_until_their_lease_ends(store: Counting) -> None
 def test_buffers_are_used_again_when_their_lease_has_ended(store: Counting) -> None:
     arrays = Arrays(store)
     lease = arrays.lease()
-    first = lease.buffers()
-    assert arrays.lease().buffers() is not first
+    first = lease.buffers(8, 8)
+    assert arrays.lease().buffers(8, 8) is not first
     lease.end()
-    assert arrays.lease().buffers() is first
+    assert arrays.lease().buffers(8, 8) is first
 
 
 def test_missing_object_is_said_to_be_missing(store: Counting) -> None:
