@@ -26,8 +26,9 @@ _BLOCK: Final = 1 << 18
 def is_result(changes: Sequence[Change], old: Array, new: Array, dtype: str, shape: tuple[int, ...]) -> bool:
     """Whether values are what changes give, as other programs merge: in float32, summed in any order.
 
-    The product may have been scaled after it was computed, and rounded to the group's dtype, or to that of the data,
-    before it was added: PEFT computes the product in the adapter's dtype.
+    The factors may have been rounded to the group's dtype, as a whole model with its adapter is. The product may have
+    been scaled after it was computed, and rounded to the group's dtype, or to that of the data, before it was added:
+    PEFT computes the product in the adapter's dtype.
     Values that a change replaces or leaves alone must be the same.
 
     Args:
@@ -87,9 +88,12 @@ def _low_rank(change: LowRank, old: Array, new: Array, dtype: str) -> Iterator[t
         product = r @ factors
         wide_before = widen(before[block], dtype)
         # A sum of the old value and k products, each of them and of the sums rounded; twice, since both sides are.
-        terms = np.abs(r) @ np.abs(factors) + np.abs(wide_before)
-        rounded = 2 * roundoff * np.abs(product) + 2 * _LEAST[change.given]
-        slack = 2 * (r.shape[1] + 3) * 2.0**-24 * terms + rounded
+        products = np.abs(r) @ np.abs(factors)
+        computing = 2 * (r.shape[1] + 3) * 2.0**-24 * (products + np.abs(wide_before))
+        sums = np.abs(r).sum(axis=1, keepdims=True) + np.abs(factors).sum(axis=0)
+        rounded_factors = 2 * ROUNDOFF[dtype] * products + _LEAST[dtype] * sums
+        rounded_product = 2 * roundoff * np.abs(product) + 2 * _LEAST[change.given]
+        slack = computing + rounded_factors + rounded_product
         yield widen(after[block], dtype), wide_before + product, slack
 
 

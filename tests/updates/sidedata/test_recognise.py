@@ -81,6 +81,22 @@ def test_products_rounded_to_the_dtype_of_the_data_are_recognised_and_other_valu
     assert not is_result([change], old, old + np.float32(1.02) * (r @ c), "float32", (40, 60))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_products_of_factors_rounded_to_the_dtype_of_the_group_are_recognised(dtype: str) -> None:
+    """As PEFT merges an adapter of 32 bits if the model and its adapter were made 16 bits wide first."""
+    kept = DTYPES[dtype]
+    r, c = random((40, 8), seed=1), random((8, 60), seed=2)
+    r[:, 0] *= np.float32(2.0**-16)  # Subnormal in float16, times what makes that count.
+    c[0] *= np.float32(2.0**9)
+    old = (random((40, 60)) / np.float32(1024)).astype(kept)
+    product = r.astype(kept).astype(np.float32) @ c.astype(kept).astype(np.float32)
+    new = (old.astype(np.float32) + product.astype(kept).astype(np.float32)).astype(kept)
+    change = LowRank("g", r, c)
+    assert is_result([change], old, new, dtype, (40, 60))
+    assert not is_result([change], old, old, dtype, (40, 60))
+    assert not is_result([change], old, (old.astype(np.float32) + 1.5 * product).astype(kept), dtype, (40, 60))
+
+
 @pytest.mark.parametrize("given", ["bfloat16", "float16"])
 def test_a_bias_scaled_in_the_dtype_of_the_data_is_recognised(given: str) -> None:
     bias = random((60,), DTYPES[given]).astype(np.float32)
