@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 from git_theta.errors import UsageError
 from git_theta.updates.sidedata.naming import listed
+from git_theta.updates.sidedata.patterns import PatternError, Patterns
 
 _PLAIN_STARTS: Final = (None, True, False, "gaussian", "orthogonal", "eva")
 """How LoRA weights may begin; all other ways change the weights of the model as well, or how the adapter is merged."""
@@ -52,6 +52,7 @@ class Settings:
         rank_stabilized: the scale is alpha / sqrt(rank), not alpha / rank.
         transposed: weights are kept as (in, out), as far as their shape does not say it.
         feedforward: modules whose input is scaled instead of their output: endings of names, or one pattern.
+        patterns: matches the patterns.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class Settings:
     rank_stabilized: bool
     transposed: bool
     feedforward: tuple[str, ...] | str
+    patterns: Patterns = field(default_factory=Patterns, compare=False, repr=False)
 
     @classmethod
     def of(cls, config: Mapping[str, object]) -> Settings:
@@ -98,10 +100,10 @@ class Settings:
         Raises:
             UsageError: the configuration says another rank, or has a bad pattern.
         """
-        wanted = _by_pattern(self.ranks, module, self.rank)
+        wanted = self._number_of(module, self.ranks, "rank_pattern", self.rank)
         if rank != wanted:
             raise UsageError(f"the adapter's weights of {module!r} have rank {rank}, its configuration says {wanted:g}")
-        alpha = _by_pattern(self.alphas, module, self.alpha)
+        alpha = self._number_of(module, self.alphas, "alpha_pattern", self.alpha)
         return alpha / (math.sqrt(rank) if self.rank_stabilized else rank)
 
     def scales_input(self, module: str) -> bool:
@@ -111,8 +113,29 @@ class Settings:
             UsageError: the configuration has a bad pattern.
         """
         if isinstance(self.feedforward, str):
-            return _matches(self.feedforward, module, "feedforward_modules")
+            with _naming_pattern("feedforward_modules", self.feedforward):
+                return self.patterns.match_whole(self.feedforward, module)
         return module.endswith(self.feedforward)
+
+    def _number_of(self, module: str, table: Mapping[str, float], name: str, otherwise: float) -> float:
+        """The number of the first pattern that the module's name, or its end from a dot on, matches as a whole."""
+        for pattern, value in table.items():
+            with _naming_pattern(name, pattern):
+                if self.patterns.match_ending(pattern, module):
+                    return value
+        return otherwise
+
+
+@contextmanager
+def _naming_pattern(name: str, pattern: str) -> Iterator[None]:
+    """Say of which pattern an error is."""
+    try:
+        yield
+    except PatternError as error:
+        raise UsageError(
+            f"adapter_config.json has a pattern in {name!r} that {error}: {pattern[:80]!r}; if PEFT can read it, merge "
+            "the adapter with PEFT and add the merged checkpoint"
+        ) from None
 
 
 def _refuse_variants(config: Mapping[str, object]) -> None:
@@ -155,20 +178,3 @@ def _names(value: object) -> tuple[str, ...] | str:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UsageError("adapter_config.json has 'feedforward_modules' that are no names")
     return tuple(names)
-
-
-def _by_pattern(table: Mapping[str, float], module: str, otherwise: float) -> float:
-    """The number of the first pattern that the module's name, or its end from a dot on, matches as a whole."""
-    for pattern, value in table.items():
-        if _matches(pattern, module, pattern, before=r"(?:.*\.)?"):
-            return value
-    return otherwise
-
-
-def _matches(pattern: str, module: str, name: str, before: str = "") -> bool:
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            re.compile(pattern)  # By itself: brackets that are not balanced may be when others surround them.
-            return re.fullmatch(f"{before}(?:{pattern})", module) is not None
-    except (re.error, RecursionError, OverflowError):
-        raise UsageError(f"adapter_config.json has a bad pattern in {name!r}") from None

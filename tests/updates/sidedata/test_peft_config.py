@@ -119,8 +119,15 @@ def test_bad_patterns_are_refused(pattern: str) -> None:
         lambda: lora(alpha_pattern={pattern: 2}).scaling("m", 4),
         lambda: lora(feedforward_modules=pattern).scales_input("m"),
     ):
-        with pytest.raises(UsageError, match="bad pattern"):
+        with pytest.raises(UsageError, match=r"has a pattern in .* that is no regular expression: "):
             reading()
+
+
+def test_a_pattern_that_would_take_re_for_ever_is_quick() -> None:
+    """Adapters are files of others."""
+    module = "model." + "a" * 60
+    assert lora(alpha_pattern={"(a+)+b": 9, "(a|a)+": 8}).scaling(module, 4) == 2
+    assert not Settings.of({"peft_type": "IA3", "feedforward_modules": r"model\.(a+)+b"}).scales_input(module)
 
 
 JSON = st.recursive(
