@@ -54,7 +54,9 @@ def command(paths: tuple[Path, ...], update_type: str | None, update_data: Path 
     is_decided_here = update_type is not None or update_data is not None
     if is_decided_here:
         # All are looked at before the first is staged: an error changes nothing.
-        for path in [_checkpoint(workspace, path) for path in paths]:
+        checkpoints = [_checkpoint(workspace, path) for path in paths]
+        workspace.repository.check_addable(list(map(str, paths)))
+        for path in checkpoints:
             _stage(workspace, path, update_type or AUTO, update_data)
     # Then these are files, whatever their names mean to git, and not patterns.
     literally = ("--literal-pathspecs",) if is_decided_here else ()

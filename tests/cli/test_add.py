@@ -315,6 +315,38 @@ def test_symbolic_link_is_refused(tracked: Repo, options: tuple[str, str]) -> No
     assert tracked.read("real.safetensors") == safetensors_bytes(model(0))
 
 
+@pytest.mark.parametrize("options", [("--update-type", "dense"), ("--update-data", DATA)])
+def test_path_outside_of_a_sparse_checkout_is_refused_as_git_add_does_before_anything_is_staged(
+    tracked: Repo, options: tuple[str, str]
+) -> None:
+    tracked.verb("track", "far/*.safetensors")
+    tracked.write("far/model.safetensors", safetensors_bytes(model(0)))
+    tracked.commit("far")
+    tracked.git("sparse-checkout", "set", "near")
+    tracked.write("far/model.safetensors", safetensors_bytes(model(1)))
+    tracked.write(DATA, safetensors_bytes(lora()))
+    words = tracked.git("add", "far/model.safetensors", check=False).stderr.splitlines()[0]
+    assert words in refused(tracked, *options, "far/model.safetensors", code=1)
+    assert tracked.read("far/model.safetensors") == safetensors_bytes(model(1))
+
+
+def test_path_through_a_symbolic_link_is_refused_as_git_add_does_before_anything_is_staged(tracked: Repo) -> None:
+    (tracked.path / "link").symlink_to(".")
+    tracked.write(CHECKPOINT, changed())
+    assert "is beyond a symbolic link" in refused(tracked, "--update-type", "dense", f"link/{CHECKPOINT}", code=1)
+
+
+def test_checkpoint_in_conflict_is_staged_with_a_type(tracked: Repo) -> None:
+    for branch, seed in (("one", 1), ("two", 2)):
+        tracked.git("switch", "-q", "-C", branch, "main")
+        tracked.write(CHECKPOINT, safetensors_bytes(model(seed)))
+        tracked.commit(branch)
+    tracked.git("merge", "one", check=False)
+    assert len(index(tracked).splitlines()) > 3
+    tracked.verb("add", "--update-type", "delta", CHECKPOINT)
+    assert tracked.status() == ""
+
+
 def test_path_outside_of_the_repository_is_refused(tracked: Repo, tmp_path: Path) -> None:
     tracked.write(DATA, safetensors_bytes(lora()))
     (tmp_path / "outside.safetensors").write_bytes(changed())
