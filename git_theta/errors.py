@@ -65,6 +65,10 @@ class CorruptObjectError(ObjectError):
     """The object's bytes are not the ones that its name or its reader promise."""
 
 
+class UnreadableObjectError(ObjectError):
+    """The object is here, but the system does not let us read it, which is no reason to think it damaged."""
+
+
 class TransferError(ThetaError):
     """Objects could not be fetched from or pushed to a remote."""
 

@@ -6,7 +6,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from git_theta.errors import GitError, MetadataError, MissingObjectError, ObjectError, StoreError, TransferError
+from git_theta.errors import (
+    CorruptObjectError,
+    GitError,
+    MetadataError,
+    MissingObjectError,
+    StoreError,
+    TransferError,
+    UnreadableObjectError,
+)
 from git_theta.git.repository import Repository
 from git_theta.metadata import Metadata, ObjectRef
 from git_theta.metadata_file import is_metadata, parse
@@ -72,7 +80,7 @@ def bring(
         transfer: moves the objects.
         refs: the objects wanted.
         remote: the one to ask; by default any.
-        report: is told of remotes that could not be asked.
+        report: is told of remotes that could not be asked, and of objects that could not be verified.
         verify: also read what is here, and replace what is damaged.
 
     Raises:
@@ -81,7 +89,7 @@ def bring(
     wanted = _unique(refs)
     if verify:
         for ref in wanted:
-            _set_damaged_aside(ref, transfer.store)
+            _set_damaged_aside(ref, transfer.store, report)
     missing = transfer.store.missing(wanted)
     try:
         left = transfer.fetch(missing, remote)
@@ -124,13 +132,16 @@ def fill(repository: Repository, smudger: Smudger, path: str, data: bytes, metad
     return True
 
 
-def _set_damaged_aside(ref: ObjectRef, store: ObjectStore) -> None:
+def _set_damaged_aside(ref: ObjectRef, store: ObjectStore, report: Report) -> None:
     try:
         store.verify(ref)
     except MissingObjectError:
         return
-    except ObjectError:
+    except CorruptObjectError:
         store.set_aside(ref)
+    except UnreadableObjectError as error:
+        # It may be whole, and somebody else's.
+        report(f"object {ref.oid} cannot be verified: {error}")
 
 
 def _unique(refs: Iterable[ObjectRef]) -> list[ObjectRef]:

@@ -14,7 +14,7 @@ from blake3 import blake3
 from git_theta import tensors
 from git_theta.checkpoints import Format, formats
 from git_theta.checkpoints.stand_in import plugin_of
-from git_theta.errors import CorruptObjectError, StoreError
+from git_theta.errors import CorruptObjectError, StoreError, UnreadableObjectError
 from git_theta.flows import by_value
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update, content_key
 from git_theta.registry import Family
@@ -239,6 +239,5 @@ def naming(path: str, name: str, update: Update, store: ObjectStore) -> Iterator
     except StoreError as error:
         ref = store.suspect(update.objects())
         oid = ref.oid if ref else "(none)"
-        raise type(error)(
-            f"{path}: group {name!r}: object {oid} cannot be used: {error}; 'git theta fetch --verify' may bring it"
-        ) from error
+        hint = "" if isinstance(error, UnreadableObjectError) else "; 'git theta fetch --verify' may bring it"
+        raise type(error)(f"{path}: group {name!r}: object {oid} cannot be used: {error}{hint}") from error

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from git_theta.errors import CorruptObjectError, MissingObjectError, StoreError
+from git_theta.errors import CorruptObjectError, MissingObjectError, ObjectError, StoreError
 from git_theta.git import command
 from git_theta.git.repository import STORE
 from git_theta.metadata import ObjectRef
@@ -48,7 +48,7 @@ def copy(refs: Iterable[ObjectRef], source: ObjectStore, target: ObjectStore) ->
     """Copy the objects that the target lacks; returns those that the source does not have either.
 
     Raises:
-        CorruptObjectError: the source's bytes are not the ones that an object's name promises.
+        ObjectError: the source's bytes are not the ones that an object's name promises, or cannot be read.
         StoreError: a store cannot be read or written.
     """
     return [ref for ref in refs if not target.has(ref) and not _copy_one(ref, source, target)]
@@ -60,8 +60,10 @@ def _copy_one(ref: ObjectRef, source: ObjectStore, target: ObjectStore) -> bool:
             while block := file.read(1 << 20):
                 writer.write(block)
             if writer.oid != ref.oid:
-                raise CorruptObjectError(f"object {ref.oid} is damaged in {source.root}")
+                raise CorruptObjectError("its SHA-256 is not its name")
             writer.publish()
     except MissingObjectError:
         return False
+    except ObjectError as error:
+        raise type(error)(f"object {ref.oid} of {source.root} cannot be used: {error}") from error
     return True

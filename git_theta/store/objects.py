@@ -14,10 +14,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from git_theta.errors import CorruptObjectError, MissingObjectError, StoreError
+from git_theta.errors import CorruptObjectError, MissingObjectError, StoreError, UnreadableObjectError
 from git_theta.metadata import ObjectRef
 
 _STALE_SECONDS: Final = 24 * 3600
+
+_READABLE: Final = 0o444
 
 _DAMAGED: Final = frozenset({errno.EIO, errno.EISDIR})
 """What the system says of files that will not be read tomorrow either."""
@@ -56,9 +58,9 @@ class ObjectStore:
         Raises:
             MissingObjectError: it is not here.
             CorruptObjectError: it has another size, or the disk does not give it back.
-            StoreError: it cannot be read, now or within the context.
+            UnreadableObjectError: it cannot be read, now or within the context.
         """
-        with _as_unreadable(ref):
+        with self._as_unreadable():
             try:
                 file = self.path(ref.oid).open("rb")
             except FileNotFoundError:
@@ -73,7 +75,7 @@ class ObjectStore:
         """Read the object and compare it with its name.
 
         Raises:
-            ObjectError: it is missing, or its bytes are not the ones it was named for.
+            ObjectError: it is missing, cannot be read, or its bytes are not the ones it was named for.
         """
         with self.open(ref) as file:
             hasher = sha256()
@@ -116,14 +118,32 @@ class ObjectStore:
         with _as_store_error(self.root):
             directory = self.temporary_directory()
             temporary = directory / f"object-{secrets.token_hex(8)}"
-            # Not mkstemp: in a repository that a group shares, the umask decides who may read.
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+            # Not mkstemp: the umask decides who may read, or the repository.
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _READABLE)
+            self._share(descriptor)
         writer = ObjectWriter(self, descriptor, temporary)
         try:
             yield writer
         finally:
             if not writer.is_passed_on:
                 writer.discard()
+
+    @contextmanager
+    def _as_unreadable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = f"it cannot be read: {error.strerror}"
+            if error.errno in _DAMAGED:
+                raise CorruptObjectError(why) from error
+            hint = f": let yourself read the files in {self.root}" if isinstance(error, PermissionError) else ""
+            raise UnreadableObjectError(f"{why}{hint}") from error
+
+    def _share(self, descriptor: int) -> None:
+        """Let those read a new file whom git lets read its own, whatever the umask (core.sharedRepository)."""
+        mode = self.root.parent.stat().st_mode
+        if mode & stat.S_ISGID:
+            os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | mode & _READABLE)
 
     def temporary_directory(self) -> Path:
         """Where unfinished files lie; what a killed process left there a day ago is removed."""
@@ -232,13 +252,3 @@ def _as_store_error(root: Path) -> Iterator[None]:
     except OSError as error:
         hint = ": free some space and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise StoreError(f"the object store {root} cannot be written: {error.strerror}{hint}") from error
-
-
-@contextmanager
-def _as_unreadable(ref: ObjectRef) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _DAMAGED:
-            raise CorruptObjectError(f"it cannot be read: {error.strerror}") from error
-        raise StoreError(f"object {ref.oid} cannot be read: {error.strerror}") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from git_theta.errors import CorruptObjectError, GitError, ObjectError, StoreError, TransferError
+from git_theta.errors import GitError, ObjectError, StoreError, TransferError, UnreadableObjectError
 from git_theta.git import command
 from git_theta.git.remotes import shown
 from git_theta.git.repository import Repository
@@ -109,7 +109,8 @@ class Transfer:
             self._bring(lost, remote)
             copy(lost, self.store, target)
         except ObjectError as error:
-            raise TransferError(f"{error}: 'git theta fetch --verify' may replace it") from error
+            hint = "" if isinstance(error, UnreadableObjectError) else ": 'git theta fetch --verify' may replace it"
+            raise TransferError(f"{error}{hint}") from error
 
     def _bring(self, lost: list[ObjectRef], remote: str) -> None:
         left = self.fetch(lost) if lost else []
@@ -145,15 +146,15 @@ class Transfer:
             source = store_of(neighbour)
         except StoreError:
             return  # A remote that cannot be reached has nothing; others may.
-        damaged = []
+        bad = []
         for ref in missing:
             try:
                 copy([ref], source, self.store)
-            except CorruptObjectError as error:
-                damaged.append(error)
-        if damaged:
-            more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
-            raise TransferError(f"{damaged[0]}{more}")
+            except ObjectError as error:
+                bad.append(error)
+        if bad:
+            more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+            raise TransferError(f"{bad[0]}{more}")
 
 
 def _order(remotes: list[str]) -> list[str | None]:

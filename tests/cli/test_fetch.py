@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.helpers import Repo
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
 
 FILE = "model.safetensors"
 
@@ -83,6 +89,49 @@ def test_damaged_object_is_found_by_verify_and_replaced(clone: Repo) -> None:
     assert clone.verb("fetch", "--verify").stdout == "0 objects fetched\n"
 
 
+def as_anyone(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as somebody for whom the permissions of files count."""
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("there is no setpriv to put off root's rights with")
+        rights = "-dac_override,-dac_read_search"
+        command = ("setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", *command)
+    return Repo.run(*command, cwd=cwd, check=False)
+
+
+def test_object_that_may_not_be_read_is_named_once_and_the_others_are_verified(clone: Repo) -> None:
+    clone.verb("fetch")
+    (name, victim), (other, broken) = sorted(clone.objects().items())[:2]
+    victim.chmod(0)
+    broken.chmod(0o644)
+    broken.write_bytes(bytes(broken.stat().st_size))
+    done = as_anyone("git-theta", "fetch", "--verify", cwd=clone.path)
+    assert (done.returncode, done.stdout) == (1, "1 object fetched\n")
+    hint = f"let yourself read the files in {clone.path / '.git/theta'}"
+    why = f"it cannot be read: Permission denied: {hint}"
+    assert done.stderr == f"git-theta: object {name} cannot be verified: {why}\n"
+    assert victim.exists()
+    assert [file.name for file in (clone.path / ".git/theta/bad").iterdir()] == [other]
+    done = as_anyone("sh", "-c", f"git cat-file blob :{FILE} | git-theta smudge {FILE}", cwd=clone.path)
+    assert done.stderr.count(name) == 1
+    assert done.stderr.endswith(f" object {name} cannot be used: {why}\n")
+
+
+def test_object_that_may_not_be_read_at_one_remote_comes_from_another(
+    clone: Repo, remote: Repo, published: Repo
+) -> None:
+    victim = max(remote.objects().values(), key=lambda file: file.stat().st_size)
+    victim.chmod(0)
+    done = as_anyone("git-theta", "fetch", cwd=clone.path)
+    assert done.returncode == 1
+    assert f"object {victim.name} of {remote.path}/theta cannot be used: it cannot be read: " in done.stderr
+    assert remote.objects().keys() - clone.objects().keys() >= {victim.name}
+    assert len(clone.objects()) > 1
+    clone.git("remote", "add", "second", str(published.path))
+    done = as_anyone("git-theta", "fetch", cwd=clone.path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 object fetched\n", "")
+
+
 def test_object_cut_short_is_fetched_anew(clone: Repo) -> None:
     clone.verb("fetch")
     name, victim = max(clone.objects().items(), key=lambda item: item[1].stat().st_size)
@@ -104,7 +153,7 @@ def test_object_damaged_at_the_remote_does_not_come_and_the_others_do(clone: Rep
     name = damaged(remote)
     done = clone.verb("fetch", "origin", "main", "origin/side", check=False)
     assert done.returncode == 1
-    assert f"object {name} is damaged in {remote.path}" in done.stderr
+    assert f"object {name} of {remote.path}/theta cannot be used: its SHA-256 is not its name" in done.stderr
     assert clone.objects().keys() == remote.objects().keys() - {name}
 
 

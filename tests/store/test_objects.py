@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from git_theta.errors import CorruptObjectError, MissingObjectError, ObjectError, StoreError
+from git_theta.errors import CorruptObjectError, MissingObjectError, ObjectError, StoreError, UnreadableObjectError
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
 
@@ -148,6 +148,21 @@ def test_the_umask_decides_who_may_read(store: ObjectStore) -> None:
     assert stat.S_IMODE(store.path(ref.oid).stat().st_mode) == 0o440
 
 
+@pytest.mark.parametrize(("mode", "wanted"), [(0o2770, 0o440), (0o2775, 0o444), (0o755, 0o400)])
+def test_in_a_shared_repository_its_mode_decides_who_may_read(tmp_path: Path, mode: int, wanted: int) -> None:
+    """Git sets the bit that hands on the group where core.sharedRepository lets a group, or all, in."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    repository.chmod(mode)
+    store = ObjectStore(repository / "theta")
+    before = os.umask(0o077)
+    try:
+        ref = put(store)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(store.path(ref.oid).stat().st_mode) == wanted
+
+
 @pytest.mark.parametrize("mode", [0o2775, 0o700, 0o755])
 def test_directories_are_as_open_as_the_repository(tmp_path: Path, mode: int) -> None:
     repository = tmp_path / "repository"
@@ -261,7 +276,7 @@ def test_directory_in_the_place_of_an_object_is_an_error(store: ObjectStore) -> 
         pass
 
 
-@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, CorruptObjectError), (errno.ENOMEM, StoreError)])
+@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, CorruptObjectError), (errno.ENOMEM, UnreadableObjectError)])
 def test_object_that_the_disk_does_not_give_back_is_damaged(
     store: ObjectStore, number: int, kind: type[StoreError]
 ) -> None:
@@ -270,6 +285,13 @@ def test_object_that_the_disk_does_not_give_back_is_damaged(
     with pytest.raises(StoreError, match=f"cannot be read: {os.strerror(number)}") as failed, store.open(ref):
         raise OSError(number, os.strerror(number))
     assert type(failed.value) is kind
+
+
+def test_object_that_may_not_be_read_says_what_to_do(store: ObjectStore) -> None:
+    ref = put(store)
+    with pytest.raises(UnreadableObjectError) as failed, store.open(ref):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    assert str(failed.value) == f"it cannot be read: Permission denied: let yourself read the files in {store.root}"
 
 
 def test_suspect_is_the_first_object_that_is_not_right_or_the_first_of_all(store: ObjectStore) -> None:
