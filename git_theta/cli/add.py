@@ -15,7 +15,7 @@ from git_theta.diffs.compare import update_text
 from git_theta.errors import PluginError, StoreError, UsageError
 from git_theta.flows import known
 from git_theta.flows.fetch import fetch
-from git_theta.git.staging import stage_as_cleaned
+from git_theta.git.staging import check_addable, stage_as_cleaned
 from git_theta.metadata import Metadata
 from git_theta.metadata_file import parse
 from git_theta.updates import update_types
@@ -55,7 +55,7 @@ def command(paths: tuple[Path, ...], update_type: str | None, update_data: Path 
     if is_decided_here:
         # All are looked at before the first is staged: an error changes nothing.
         checkpoints = [_checkpoint(workspace, path) for path in paths]
-        workspace.repository.check_addable(list(map(str, paths)))
+        check_addable(workspace.repository, map(str, paths))
         for path in checkpoints:
             _stage(workspace, path, update_type or AUTO, update_data)
     # Then these are files, whatever their names mean to git, and not patterns.

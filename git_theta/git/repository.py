@@ -190,15 +190,6 @@ class Repository:
         """Whether git passes over the file at a path (from the top): it does not have it, and .gitignore names it."""
         return command.attempt(["check-ignore", "--quiet", "--", self.from_here(path)], cwd=self.cwd)[0] == 0
 
-    def check_addable(self, paths: Sequence[str]) -> None:
-        """Make sure that git would add the files at these paths (from here), which are not looked into for that.
-
-        Raises:
-            GitError: it would not, as one is outside of a sparse checkout, or beyond a symbolic link.
-        """
-        # With the intent alone to add, git calls no filter.
-        self.git("--literal-pathspecs", "add", "--dry-run", "--intent-to-add", "--", *paths)
-
     def tree_entries(self, revision: str, path: str | None = None) -> dict[str, FileEntry]:
         """What a commit holds, by path from the top; nothing if there is no such commit yet."""
         arguments = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--full-tree", revision]

@@ -1,16 +1,27 @@
-"""Let the index know a worktree file that was cleaned already."""
+"""Whether git would stage a file, and how the index gets to know one that was cleaned already."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from git_theta.errors import GitError
 from git_theta.git.repository import Repository
 from git_theta.sources import FileState
+
+
+def check_addable(repository: Repository, paths: Iterable[str]) -> None:
+    """Make sure that git would add the files at these paths (from here), which are not looked into for that.
+
+    Raises:
+        GitError: it would not, as one is outside of a sparse checkout, or beyond a symbolic link.
+    """
+    # With the intent alone to add, git calls no filter.
+    repository.git("--literal-pathspecs", "add", "--dry-run", "--intent-to-add", "--", *paths)
 
 
 def stage_as_cleaned(repository: Repository, path: str, content: bytes, state: FileState, scratch: Path) -> None:
