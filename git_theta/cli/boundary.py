@@ -33,18 +33,8 @@ def run(command: Callable[[], object], environment: Mapping[str, str]) -> int:
 
 def _code(error: BaseException, environment: Mapping[str, str]) -> int:
     """The exit code for an error, which is complained of."""
-    import click  # Not before it is needed: a filter has no options, and would start a tenth later with it.
-
     match error:
-        case click.exceptions.NoArgsIsHelpError():
-            error.show()
-            return error.exit_code
-        case click.exceptions.Exit():
-            return error.exit_code
-        case click.ClickException():
-            complain(f"{error.format_message()} Try 'git theta -h'.")
-            return error.exit_code
-        case KeyboardInterrupt() | click.Abort():
+        case KeyboardInterrupt():
             complain("interrupted")
             return INTERRUPTED
         case BrokenPipeError():
@@ -56,6 +46,21 @@ def _code(error: BaseException, environment: Mapping[str, str]) -> int:
         case SystemExit(code=1):
             # Click's way to end where the reader has gone away.
             return NOBODY_READS
+    # Not before it is needed: a filter has no options, and who interrupts its import leaves it unusable.
+    import click
+
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            return error.exit_code
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.ClickException():
+            complain(f"{error.format_message()} Try 'git theta -h'.")
+            return error.exit_code
+        case click.Abort():
+            complain("interrupted")
+            return INTERRUPTED
     trouble = trouble_of(error)
     if trouble is not None:
         complain(trouble)

@@ -1,18 +1,51 @@
-"""End soon after Ctrl-C, whatever the threads do: a merge method, maybe somebody's plug-in, can run for hours."""
+"""What Ctrl-C does: it raises KeyboardInterrupt once, and soon ends the process, whatever its threads do.
+
+A merge method, maybe somebody's plug-in, can run for hours.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
 from git_theta.cli.boundary import INTERRUPTED, complain
 
 _GRACE: Final = 1.0
 """Seconds that threads have to end of themselves."""
+
+_ECHO: Final = 0.5
+"""Seconds after an interruption in which another is the same one: git passes on what the terminal sends to all."""
+
+
+def heed() -> None:
+    """Have interruptions raise KeyboardInterrupt, unless they are ignored."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _Interrupt())
+
+
+def end_at_once() -> None:
+    """Have interruptions end the process without a word, as they end git, unless they are ignored."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class _Interrupt:
+    """Raises KeyboardInterrupt, but not for what comes right after: that would end the cleaning up."""
+
+    def __init__(self) -> None:
+        self._before = -_ECHO
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._before >= _ECHO:
+            self._before = now
+            raise KeyboardInterrupt
 
 
 @contextmanager
@@ -22,23 +55,24 @@ def ending_soon() -> Iterator[None]:
     Git ends at once, and whoever pressed the keys has no way left to reach its merge driver. Nothing half-written is
     taken for whole, whenever the process ends.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):
         yield
         return
     timer = threading.Timer(_GRACE, _end)
     timer.daemon = True
 
-    def interrupt(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
         timer.start()
-        raise KeyboardInterrupt
+        before(number, frame)
 
     signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
         timer.cancel()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
 
 
 def _end() -> None:

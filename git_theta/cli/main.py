@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from typing import Final
-
-from git_theta.cli.boundary import run
 
 _FILTER: Final = ["filter-process"]
 
@@ -19,8 +18,10 @@ def _call() -> object:
 
         serve()
         return None
+    from git_theta.cli.interrupting import heed
     from git_theta.cli.verbs import cli
 
+    heed()
     result: object = cli.main(prog_name="git-theta", standalone_mode=False)
     sys.stdout.flush()
     return result
@@ -28,6 +29,11 @@ def _call() -> object:
 
 def main() -> None:
     """Entry point of the console script."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # As any program ends that has not begun yet. Python would show where it was.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from git_theta.cli.boundary import run
+
     # Nothing here multiplies matrices; NumPy's pool of threads for that would only cost time at the start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # A process for one git command, with values that refer to nothing but older values: collecting finds no garbage.

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from git_theta.cli import filtering
+from git_theta.cli import filtering, interrupting
 from git_theta.cli.boundary import complain, report_bug, trouble_of
 from git_theta.cli.filtering import Kept
 from git_theta.cli.waiting import Waiting
@@ -27,13 +27,14 @@ _ONLY_CLEANING: Final = ("add", "commit", "diff", "status", "update-index", "has
 
 
 def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
-    """Answer what git asks for, until it closes the conversation.
+    """Answer what git asks for, until it closes the conversation. Whoever interrupts git is told nothing by us.
 
     Args:
         skip: leave metadata files in the worktree.
         cleaned: the answer to all that is asked, see `stage_as_cleaned`.
     """
     keep_freed()
+    interrupting.end_at_once()
     connection = Connection(sys.stdin.buffer, filtering.output_to_git())
     try:
         connection.welcome(("clean", "smudge", "delay"))
@@ -75,6 +76,7 @@ def _put_back(workspace: Workspace, replaced: _Replaced) -> None:
     """Git has taken these files away, and ends now, for they could not be written."""
     if not replaced.failed or "GIT_INDEX_FILE" in os.environ:
         return
+    interrupting.heed()  # In the worktree, we clean up.
     # Not needed by a filter that nothing fails in, and slow to import.
     from git_theta.flows.putting_back import MOVING, REPLACING, put_back
 

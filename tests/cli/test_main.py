@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import click
@@ -303,14 +304,59 @@ class TestOtherEnds:
     def test_exit_of_click_keeps_its_code(self) -> None:
         assert fail_with(click.exceptions.Exit(5)) == 5
 
-    def test_process_that_is_interrupted_exits_with_130(self, repo: Repo) -> None:
+    def test_interrupted_while_click_is_imported(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "click", ModuleType("click"))
+            assert fail_with(KeyboardInterrupt()) == 130
+        assert capsys.readouterr().err == "git-theta: interrupted\n"
+
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_process_that_is_interrupted_says_so_once_and_exits_with_130(self, repo: Repo, times: int) -> None:
+        """Below git, an interruption comes twice: from the terminal, and from git, which passes it on."""
         code = (
-            "import signal, sys; from git_theta.cli.main import main\n"
+            "import contextlib, os, signal, sys, time, git_theta.cli.ls_files as verb\n"
+            "from git_theta.cli.main import main\n"
+            "class Cleaning(contextlib.ExitStack):\n"
+            "    def __exit__(self, *_): os.write(2, b'0'); time.sleep(0.1); os.write(2, b'1')\n"
+            "def wait(*_):\n"
+            "    with Cleaning(): os.write(1, b'.'); time.sleep(60)\n"
             "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-            "sys.argv[1:] = ['filter-process']; main()"
+            "verb.checkpoints = wait; sys.argv[1:] = ['ls-files']; main()"
         )
         with subprocess.Popen(
-            [sys.executable, "-c", code],
+            [sys.executable, "-c", code], cwd=repo.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.read(1) == b"."
+            process.send_signal(signal.SIGINT)
+            assert process.stderr.read(1) == b"0"
+            if times == 2:
+                process.send_signal(signal.SIGINT)
+            said = process.stderr.read()
+            assert process.wait(timeout=TIMEOUT) == 130
+        assert said.split(b"\n") == [b"1", b"git-theta: interrupted", b""]
+
+    def test_process_that_has_not_begun_ends_without_a_word_if_it_is_interrupted(self, repo: Repo) -> None:
+        code = (
+            "import signal, sys\n"
+            "from git_theta.cli.main import main\n"
+            "class Interrupting:\n"
+            "    def find_spec(self, name, *_):\n"
+            "        if name == WHERE: signal.raise_signal(signal.SIGINT)\n"
+            "sys.meta_path.insert(0, Interrupting())\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "sys.argv[1:] = ['ls-files']; main()"
+        )
+        for name in ("git_theta.cli.boundary", "click", "git_theta.cli.verbs", "click.types"):
+            there = f"WHERE = {name!r}\n{code}"
+            done = repo.run(sys.executable, "-c", there, cwd=repo.path, check=False)
+            assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+    @pytest.mark.parametrize("arguments", [["filter-process"], ["filter-process", "--skip"]])
+    def test_filter_that_is_interrupted_says_nothing_as_git_does(self, repo: Repo, arguments: list[str]) -> None:
+        with subprocess.Popen(
+            ["git-theta", *arguments],
             cwd=repo.path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -323,8 +369,7 @@ class TestOtherEnds:
             assert process.stdout.read(4) == b"0016"
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=TIMEOUT)
-        assert process.returncode == 130
-        assert said.strip() == b"git-theta: interrupted"
+        assert (process.returncode, said) == (-signal.SIGINT, b"")
 
     def test_reader_that_goes_away_is_no_bug(self, tracked: Repo) -> None:
         reading, writing = os.pipe()
