@@ -11,7 +11,18 @@ from git_theta.layout import Layout
 from git_theta.registry import Family
 from git_theta.sources import Source
 
-__all__ = ["Checkpoint", "Checksummed", "Format", "Mixing", "Ordered", "Tied", "Values", "formats", "has_checksums"]
+__all__ = [
+    "Checkpoint",
+    "Checksummed",
+    "Format",
+    "Grafting",
+    "Mixing",
+    "Ordered",
+    "Tied",
+    "Values",
+    "formats",
+    "has_checksums",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,34 @@ class Mixing(Protocol):
 
         Raises:
             PluginError: a value cannot be taken out of its place, or put there.
+        """
+
+
+@runtime_checkable
+class Grafting(Mixing, Protocol):
+    """What a format may have besides if the name of a group does not tell all of its place.
+
+    That is of what kinds the dictionaries are that it lies in, and their keys.
+    """
+
+    def write_grafted(
+        self,
+        groups: Mapping[str, Values],
+        skeleton: bytes,
+        donors: Mapping[str, bytes],
+        places: Mapping[str, bytes],
+    ) -> Iterator[bytes]:
+        """The bytes of a new file, as `Mixing.write_mixed` makes it, with groups that lie as they do in other files.
+
+        Args:
+            groups: by name, in the order wanted.
+            skeleton: of a file of the same format, whose other content is kept.
+            donors: as for `write_mixed`.
+            places: for each group that the file has not, and for each other place of such a group (`Tied`), the
+                skeleton of a file that has it.
+
+        Raises:
+            PluginError: a value or a group cannot be taken out of its place, or put there.
         """
 
 

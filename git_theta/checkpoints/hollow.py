@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from git_theta import tensors
-from git_theta.checkpoints import Format, Mixing, Ordered, Values
+from git_theta.checkpoints import Format, Grafting, Mixing, Ordered, Values
 from git_theta.errors import PluginError
 from git_theta.layout import Layout
 from git_theta.sources import HollowSource
@@ -25,6 +25,7 @@ def write_hollow(
     skeleton: bytes,
     donors: Mapping[str, bytes] | None = None,
     models: Sequence[bytes] = (),
+    places: Mapping[str, bytes] | None = None,
 ) -> tuple[Layout, bytes]:
     """The layout and the skeleton of the file that a format writes for groups of given dtypes and shapes.
 
@@ -34,6 +35,7 @@ def write_hollow(
         skeleton: of a file of the same format, whose other content is kept.
         donors: skeletons that values (that are no groups) are taken from, by name; see `checkpoints.Mixing`.
         models: skeletons of files whose order of keys is followed, if the format has one; see `checkpoints.Ordered`.
+        places: skeletons of files that new groups come from, by their places; see `checkpoints.Grafting`.
 
     Raises:
         PluginError: the format cannot write such a file, or writes another one.
@@ -44,7 +46,9 @@ def write_hollow(
         raise PluginError(f"a group of {largest} bytes is too large to be put into a new file")
     zeros = memoryview(bytes(largest))
     groups = {name: Values(*shape, zeros[: tensors.nbytes(*shape)]) for name, shape in shapes.items()}
-    if donors and isinstance(member, Mixing):
+    if places and isinstance(member, Grafting):
+        source = _as_source(member.write_grafted(groups, skeleton, donors or {}, places))
+    elif donors and isinstance(member, Mixing):
         source = _as_source(member.write_mixed(groups, skeleton, donors))
     elif not donors and models and isinstance(member, Ordered):
         source = _as_source(member.write_ordered(groups, skeleton, models))

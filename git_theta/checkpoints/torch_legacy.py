@@ -80,12 +80,22 @@ class TorchLegacy:
         self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
     ) -> Iterator[bytes]:
         """The bytes of a new file with plain values from several old ones; see `checkpoints.Mixing`."""
-        from git_theta.checkpoints.torch_mixing import mix
+        return self.write_grafted(groups, skeleton, donors, {})
 
-        old = _old(skeleton)
-        roots = {donor: _old(donor).root for donor in set(donors.values())}
-        mix(old.root, {name: roots[donor] for name, donor in donors.items()})
-        return _written(groups, old, skeleton)
+    def write_grafted(
+        self,
+        groups: Mapping[str, Values],
+        skeleton: bytes,
+        donors: Mapping[str, bytes],
+        places: Mapping[str, bytes],
+    ) -> Iterator[bytes]:
+        """The bytes of a new file with plain values and new tensors from others; see `checkpoints.Grafting`."""
+        from git_theta.checkpoints.torch_mixing import mixed
+
+        others = {other: _old(other) for other in {*donors.values(), *places.values()}}
+        values = {name: others[donor] for name, donor in donors.items()}
+        homes = {name: others[home] for name, home in places.items()}
+        return _written(groups, mixed(_old(skeleton), values, homes), skeleton)
 
     def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, models: Sequence[bytes]) -> Iterator[bytes]:
         """The bytes of a new file with its dictionaries in the order of others; see `checkpoints.Ordered`."""
@@ -102,14 +112,13 @@ def _old(skeleton: bytes) -> Old:
     stream = _read(BytesSource(skeleton))
     storages = _storages(stream)
     # The values are not at hand, but the pickle tells their sizes, and any offsets will do.
-    spans = []
+    spans = {}
     position = 0
     for key in stream.keys:
         use = storages.uses[key]
-        spans.append(storages.span(key, position, use.id.numel * (item_size(use.id.kind) or 1)))
-        position = spans[-1].stop + 1
-    keys = {span.start: key for span, key in zip(spans, stream.keys, strict=True)}
-    return Old(stream.root, stream.persistents, spans, keys, stream.protocol)
+        spans[key] = storages.span(key, position, use.id.numel * (item_size(use.id.kind) or 1))
+        position = spans[key].stop + 1
+    return Old(stream.root, stream.persistents, spans, stream.protocol)
 
 
 def _written(groups: Mapping[str, Values], old: Old | None, skeleton: bytes | None) -> Iterator[bytes]:

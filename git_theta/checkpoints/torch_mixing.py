@@ -1,71 +1,252 @@
-"""Put plain values of one pickle into another, such as the `epoch` of a training checkpoint."""
+"""Put parts of one pickle into another: plain values, such as the `epoch` of a training checkpoint, and new tensors.
+
+A part comes with the dictionaries that it lies in, of the kind and with the keys that they have in the file that it is
+from. Dictionaries, and lists of one length, are gone into; anything else that differs is taken as a whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from git_theta import tensors
-from git_theta.checkpoints.texts import place_like
-from git_theta.checkpoints.torch_tree import dictionaries, key_text, members, place_of
+from git_theta.checkpoints.pickle_objects import Dict, Record
+from git_theta.checkpoints.pickle_values import plain_values
+from git_theta.checkpoints.texts import MAX_VALUES
+from git_theta.checkpoints.torch_tree import dictionaries, key_text, maker_of, members
+from git_theta.checkpoints.torch_writer import Old, is_dictionary, rename
 from git_theta.errors import PluginError
 
+Entries = dict[str, tuple[object, object]]
+"""The keys and values of a dictionary, by the text of the key."""
 
-def mix(root: object, donors: Mapping[str, object]) -> None:
-    """Give a pickle some values of others.
+
+@dataclass(slots=True)
+class _Wanted:
+    """What is to be done at a path, and below it.
+
+    Attributes:
+        below: the same for what lies there, by key.
+        is_value: whether a plain value is taken from there, or taken out.
+        text: of that value; None if it is taken out.
+        is_place: whether a tensor is taken from there.
+    """
+
+    below: dict[str, _Wanted] = field(default_factory=dict)
+    is_value: bool = False
+    text: str | None = None
+    is_place: bool = False
+
+    def at(self, name: str) -> _Wanted:
+        """The same for a path below, by the name of what lies there."""
+        node = self
+        for key in tensors.split_name(name):
+            node = node.below.setdefault(key, _Wanted())
+        return node
+
+
+def mixed(old: Old, values: Mapping[str, Old], places: Mapping[str, Old]) -> Old:
+    """A file with parts of others.
 
     Args:
-        root: what the pickle holds; it is changed.
-        donors: for each value, by its path (`pickle_values.plain_values`), what the pickle holds that it is taken from;
-            a value that is not there is taken out.
+        old: the file; it is changed.
+        values: for each plain value, by its path (`pickle_values.plain_values`), the file that it is taken from; one
+            that is not there is taken out.
+        places: for each place of a tensor that is new, by its path, the file that has it. All these files are changed.
 
     Raises:
-        PluginError: a value is not one of a dictionary, or there is no dictionary in the pickle to put it into.
+        PluginError: a part cannot be taken out, or put in, without another one.
     """
-    for name, donor in donors.items():
-        *path, key = tensors.split_name(name)
-        found, target = _entries(donor, path, key), _entries(root, path, key)
-        place = None if target is None else place_of(target, key)
-        if found is not None and (source := place_of(found, key)) is not None:
-            if target is None:
-                raise PluginError(f"there is no dictionary that {name[:80]!r} could be put into")
-            if place is None:
-                start = 2 * place_like(key, _keys(target), _keys(found))
-                target[start:start] = found[source : source + 2]
-            else:
-                target[place : place + 2] = found[source : source + 2]
-        elif target is not None and place is not None:
-            del target[place : place + 2]
-        else:
-            raise PluginError(f"{name[:80]!r} is no value of a dictionary")
+    others = list({id(other): other for other in (*values.values(), *places.values())}.values())
+    shown = {id(other): plain_values(other.root) for other in others}
+    expected = _expected(old, values, shown)
+    storages, persistents = dict(old.storages), list(old.persistents)
+    emptied: list[object] = []
+    for number, other in enumerate(others):
+        keys = {key: f"{number} {key}" for key in other.storages}
+        rename(other.persistents, keys)
+        storages |= {keys[key]: span for key, span in other.storages.items()}
+        persistents += other.persistents
+        wanted = _Wanted()
+        for name in (name for name, home in values.items() if home is other):
+            node = wanted.at(name)
+            node.is_value, node.text = True, shown[id(other)].get(name)
+        for name in (name for name, home in places.items() if home is other):
+            wanted.at(name).is_place = True
+        emptied += _put(old.root, other.root, wanted)
+    _check(expected, plain_values(old.root), _texts(emptied), are_alone=not places)
+    return replace(old, storages=storages, persistents=persistents, emptied=emptied)
 
 
-def _entries(root: object, path: list[str], key: str) -> list[object] | None:
-    """The entries of the dictionary at a path that have a key, else those of the first dictionary there."""
-    first = None
-    for node in _nodes(root, path):
-        for entries in dictionaries(node):
-            if place_of(entries, key) is not None:
-                return entries
-            first = entries if first is None else first
-    return first
+def _expected(old: Old, values: Mapping[str, Old], shown: Mapping[int, Mapping[str, str]]) -> dict[str, str]:
+    """The values that shall be there."""
+    found = {name: text for name, text in plain_values(old.root).items() if name not in values}
+    for name, other in values.items():
+        text = shown[id(other)].get(name)
+        if text is not None:
+            found[name] = text
+    return found
 
 
-def _nodes(root: object, path: list[str]) -> Iterator[object]:
-    """Whatever is at a path; parts without a key of their own lie at the path of what they are parts of."""
-    waiting: list[tuple[object, int]] = [(root, 0)]
-    seen: dict[tuple[int, int], object] = {}
+def _texts(nodes: Sequence[object]) -> set[str]:
+    """What is shown of values that have no parts."""
+    return {text for node in nodes for text in plain_values(node).values()}
+
+
+def _check(expected: Mapping[str, str], found: Mapping[str, str], emptied: set[str], *, are_alone: bool) -> None:
+    """Make sure that nothing was lost, or taken along, with a part that had to be taken as a whole.
+
+    Args:
+        expected: the values that shall be there.
+        found: those that are.
+        emptied: what is shown of dictionaries that hold nothing, which are taken out when the file is written.
+        are_alone: whether no tensors came; they bring what they lie in.
+    """
+    if len(expected) >= MAX_VALUES or len(found) >= MAX_VALUES:
+        return  # Not all of them are shown.
+    wrong = [name for name, text in expected.items() if found.get(name) != text]
+    if are_alone:
+        wrong += [name for name, text in found.items() if name not in expected and text not in emptied]
+    if wrong:
+        raise PluginError(f"{wrong[0][:80]!r} cannot be kept apart from what changes beside it")
+
+
+def _put(root: object, donor: object, wanted: _Wanted) -> list[object]:
+    """Carry out what is wanted; returns the dictionaries that hold nothing now."""
+    found: list[object] = []
+    waiting = [(root, donor, wanted)]
     while waiting:
-        node, depth = waiting.pop()
-        if (id(node), depth) in seen:
-            continue
-        seen[id(node), depth] = node  # kept, so that no other value is given its id
-        if depth == len(path):
-            yield node
-        below = list(members(node))
-        waiting += [(part, depth) for name, part in reversed(below) if name is None]
-        if depth < len(path):
-            waiting += [(part, depth + 1) for name, part in reversed(below) if name == path[depth]]
+        # Not recursive: the file decides how deeply the values are nested.
+        node, other, below = waiting.pop()
+        descents = _in_list(node, other, below) if isinstance(node, list) else _in_dictionaries(node, other, below)
+        found += [part for part, *_ in descents]
+        waiting += descents
+    return [node for node in found if isinstance(node, Dict | Record) and not node.entries and is_dictionary(node)]
 
 
-def _keys(entries: list[object]) -> list[str]:
-    return [key_text(key) for key in entries[::2]]
+_Descent = tuple[object, object, _Wanted]
+"""A part that is gone into, the one at the same path in the other file, and what is wanted there."""
+
+
+def _in_list(node: list[object], other: object, wanted: _Wanted) -> list[_Descent]:
+    assert isinstance(other, list)
+    descents = []
+    for key, below in wanted.below.items():
+        index = int(key) if key.isdecimal() else len(node)
+        if index >= len(node):
+            raise PluginError(f"{key[:80]!r} is no place in a list")
+        part, more = _settled(("", node[index]), ("", other[index]), below)
+        if part is None:
+            raise PluginError("a value cannot be taken out of a list")
+        node[index] = part[1]
+        descents += more
+    return descents
+
+
+def _in_dictionaries(node: object, other: object, wanted: _Wanted) -> list[_Descent]:
+    """Go into a dictionary, or into those of an object."""
+    if isinstance(node, Record) and is_dictionary(node):
+        node.entries = node.entries or []
+    pairs = [(mine, _entries(mine), _entries(yours)) for mine, yours in zip_longest(dictionaries(node), _of(other))]
+    arrivals: list[Entries] = [{} for _ in pairs]
+    descents = []
+    for key, below in wanted.below.items():
+        turn = next((turn for turn, (_, *both) in enumerate(pairs) if any(key in each for each in both)), None)
+        if turn is None:
+            raise PluginError(f"{key[:80]!r} is no value of a dictionary")
+        _, mine, yours = pairs[turn]
+        part, more = _settled(mine.get(key), yours.get(key), below)
+        descents += more
+        if part is None:
+            mine.pop(key, None)
+        elif key in mine:
+            mine[key] = part
+        else:
+            arrivals[turn][key] = part
+    for (entries, mine, yours), new in zip(pairs, arrivals, strict=True):
+        if entries is None and new:
+            raise PluginError(f"there is no dictionary that {next(iter(new))[:80]!r} could be put into")
+        if entries is not None:
+            entries[:] = [part for pair in _in_order(mine, new, list(yours)) for part in pair]
+    return descents
+
+
+def _of(node: object) -> list[list[object]]:
+    return list(dictionaries(node))
+
+
+def _entries(entries: list[object] | None) -> Entries:
+    """What is in a dictionary.
+
+    Raises:
+        PluginError: keys look the same, such as 1 and "1".
+    """
+    found: Entries = {}
+    for key, value in zip((entries or [])[::2], (entries or [])[1::2], strict=True):
+        found[key_text(key)] = key, value
+    if len(found) < len(entries or []) // 2:
+        raise PluginError("a dictionary has keys that look the same")
+    return found
+
+
+def _in_order(mine: Entries, new: Entries, elsewhere: Sequence[str]) -> list[tuple[object, object]]:
+    """The entries of a dictionary, the new ones each behind the one that it follows elsewhere (`texts.place_like`)."""
+    behind: dict[str | None, list[tuple[object, object]]] = {}
+    last: str | None = None
+    for key in elsewhere:
+        if key in new:
+            behind.setdefault(last, []).append(new[key])
+        elif key in mine:
+            last = key
+    pairs = behind.get(None, [])
+    for key, pair in mine.items():
+        pairs += [pair, *behind.get(key, [])]
+    return pairs
+
+
+def _settled(
+    mine: tuple[object, object] | None, yours: tuple[object, object] | None, wanted: _Wanted
+) -> tuple[tuple[object, object] | None, list[_Descent]]:
+    """What becomes of the key and the value at one place, and what is gone into for it; None for nothing there.
+
+    Args:
+        mine: the key and the value there, if any.
+        yours: those in the other file.
+        wanted: what is wanted there.
+    """
+    if wanted.is_place or wanted.text is not None:
+        # A value of another kind gives way, and so does what lay in it: its tensors are in no new file, or missed.
+        return yours, []
+    if yours is None:
+        is_left = mine is not None and wanted.below and _is_plain_dictionary(mine[1])
+        return (mine, [(mine[1], None, wanted)]) if mine is not None and is_left else (None, [])
+    if not wanted.below:
+        return None, []
+    if mine is not None and _are_alike(mine[1], yours[1], wanted):
+        return mine, [(mine[1], yours[1], wanted)]
+    is_room = mine is None or next(iter(members(mine[1])), None) is None
+    if is_room and _is_plain_dictionary(yours[1]):
+        hollow = _hollow(yours[1])
+        return (yours[0], hollow), [(hollow, yours[1], wanted)]
+    return yours, []
+
+
+def _are_alike(mine: object, yours: object, wanted: _Wanted) -> bool:
+    """Whether two values can be mixed part by part."""
+    if isinstance(mine, list) and isinstance(yours, list):
+        return len(mine) == len(yours)
+    if type(mine) is not type(yours) or maker_of(mine) != maker_of(yours):
+        return False
+    known = {key_text(key) for node in (mine, yours) for entries in dictionaries(node) for key in entries[::2]}
+    return known >= wanted.below.keys()
+
+
+def _is_plain_dictionary(value: object) -> bool:
+    """Whether a value is a dictionary that is made of nothing but its entries and attributes; a defaultdict is not."""
+    return is_dictionary(value) and not (isinstance(value, Record) and value.args)
+
+
+def _hollow(value: object) -> Dict | Record:
+    """A dictionary of the same kind, without entries."""
+    return replace(value, entries=[]) if isinstance(value, Record) else Dict()

@@ -23,8 +23,8 @@ def arranged(old: Old, models: Iterable[object]) -> Old:
     # A tied group is called by the first of its places, which may be another one now.
     uses = Storages(old.root, old.persistents, Names()).uses
     names = {key: use.name for key, use in uses.items()}
-    spans = [replace(span, name=names.get(old.keys[span.start]) or span.name) for span in old.spans]
-    return replace(old, spans=spans)
+    storages = {key: replace(span, name=names.get(key) or span.name) for key, span in old.storages.items()}
+    return replace(old, storages=storages)
 
 
 def arrange(root: object, like: object) -> None:

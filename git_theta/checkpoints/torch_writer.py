@@ -43,18 +43,19 @@ class Old:
     Attributes:
         root: what its pickle holds; changed by writing.
         persistents: all of the pickle's.
-        spans: its groups.
-        keys: of the storages, by the start of their spans.
+        storages: its groups in file order, by the keys of their storages. Where parts of other files were put in, one
+            group may have several.
         protocol: of its pickle.
         others: members of a zip file that torch has no use for, and their contents.
+        emptied: dictionaries that are taken out if they hold nothing.
     """
 
     root: object
     persistents: Sequence[Persistent]
-    spans: Sequence[Span]
-    keys: Mapping[int, str]
+    storages: Mapping[str, Span]
     protocol: int
     others: Sequence[tuple[str, bytes]] = ()
+    emptied: Sequence[object] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class _Plan:
         # show what other groups they had before.
         self.keys = {name: str(number) for number, name in enumerate(groups)}
         self._dropped: set[str] = set()
-        # By id: dictionaries that have lost all they held.
+        # By id: dictionaries and lists that have lost all they held.
         self._emptied: dict[int, object] = {}
         self._used: set[str] = set()
         self._indexed: dict[int, dict[str, object]] = {}
@@ -137,7 +138,8 @@ class _Plan:
         in_order = old is None or _is_in_order(old)
         if old is not None:
             self.root = old.root
-            known = {span.name for span in old.spans}
+            known = {span.name for span in old.storages.values()}
+            self._emptied |= {id(node): node for node in old.emptied}
             self._keep(groups, old)
         split = {name: tensors.split_name(name) for name in groups}
         # By path: the key that the last group so far has there; None before the first that the old file has.
@@ -178,8 +180,7 @@ class _Plan:
     def _keep(self, groups: Mapping[str, Values], old: Old) -> None:
         changed: dict[str, Values] = {}
         renamed: dict[str, str] = {}
-        for span in old.spans:
-            key = old.keys[span.start]
+        for key, span in old.storages.items():
             values = groups.get(span.name)
             if values is None:
                 renamed[key] = f"{_DROPPED}{key}"
@@ -188,7 +189,7 @@ class _Plan:
             renamed[key] = self.keys[span.name]
             if (values.dtype, values.shape) != (span.dtype, span.shape):
                 changed[renamed[key]] = values
-        _rename(old.persistents, renamed)
+        rename(old.persistents, renamed)
         everything = [value for _, value in walk(old.root)]
         for value in everything:
             if isinstance(value, Record):
@@ -199,15 +200,29 @@ class _Plan:
             storage = storage_id(persistent)
             if storage is not None:
                 self._used.add(storage.key)
-        for value in everything if self._dropped else ():
+        if self._dropped:
+            self._take_dropped_out(everything)
+
+    def _take_dropped_out(self, everything: Sequence[object]) -> None:
+        for value in everything:
             if isinstance(value, Dict | Record) and value.entries:
                 self._take_out(value, self._is_dropped)
+            elif isinstance(value, list):
+                self._shorten(value)
 
     def _take_out(self, node: Dict | Record, is_gone: Callable[[object], bool]) -> None:
         """Take values out of a dictionary, and remember whether any is left."""
         pairs = zip(node.entries[::2], node.entries[1::2], strict=True)
         node.entries = [part for key, value in pairs if not is_gone(value) for part in (key, value)]
-        if not node.entries and _is_dictionary(node):
+        if not node.entries and is_dictionary(node):
+            self._emptied[id(node)] = node
+
+    def _shorten(self, node: list[object]) -> None:
+        """Take tensors from the end of a list: those behind them would else get other numbers."""
+        is_one = bool(node) and self._is_dropped(node[-1])
+        while node and self._is_dropped(node[-1]):
+            node.pop()
+        if is_one and not node:
             self._emptied[id(node)] = node
 
     def _take_emptied_out(self) -> None:
@@ -221,7 +236,7 @@ class _Plan:
             return
         everything = [value for _, value in walk(self.root)]
         attributes = {id(part) for value in everything if isinstance(value, Record) for part in _state(value)}
-        holders = [value for value in everything if _is_dictionary(value) and id(value) not in attributes]
+        holders = [value for value in everything if is_dictionary(value) and id(value) not in attributes]
         count = 0
         while count < len(self._emptied):
             count = len(self._emptied)
@@ -230,9 +245,13 @@ class _Plan:
                     self._take_out(holder, self._is_emptied)
 
     def _is_emptied(self, value: object) -> bool:
-        return id(value) in self._emptied and isinstance(value, Dict | Record) and not value.entries
+        if id(value) not in self._emptied:
+            return False
+        return not (value.entries if isinstance(value, Dict | Record) else value)
 
     def _is_dropped(self, value: object, depth: int = 0) -> bool:
+        if isinstance(value, tuple) and value and not depth:
+            return all(self._is_dropped(part, depth + 1) for part in value)
         if not isinstance(value, Record) or depth > _MAX_WRAPPED:
             return False
         tensor = view(value)
@@ -274,7 +293,7 @@ class _Plan:
             if key != str(len(node)):
                 return False
             node.append(value)
-        elif isinstance(node, Dict | Record) and _is_dictionary(node):
+        elif isinstance(node, Dict | Record) and is_dictionary(node):
             node.entries = node.entries or []
             place = place_of(node.entries, key) if key in parts else None
             if place is None:
@@ -297,7 +316,8 @@ class _Plan:
         return int(text) if self._numbered[id(node)] else text
 
 
-def _is_dictionary(value: object) -> bool:
+def is_dictionary(value: object) -> bool:
+    """Whether a value is a dictionary, and no object that holds one."""
     return isinstance(value, Dict) or maker_of(value) in _DICTIONARIES
 
 
@@ -313,7 +333,7 @@ def _is_in_order(old: Old) -> bool:
     tells nothing of that of the keys.
     """
     named = dict.fromkeys(storage.key for persistent in old.persistents if (storage := storage_id(persistent)))
-    return list(named) == [old.keys[span.start] for span in old.spans]
+    return list(named) == list(old.storages)
 
 
 def _put_behind(entries: list[object], behind: Mapping[str, str | None]) -> None:
@@ -382,7 +402,7 @@ def _class(maker: object) -> object:
             return maker
 
 
-def _rename(persistents: Sequence[Persistent], keys: Mapping[str, str]) -> None:
+def rename(persistents: Sequence[Persistent], keys: Mapping[str, str]) -> None:
     """Give storages other keys."""
     for persistent in {id(persistent): persistent for persistent in persistents}.values():
         storage = storage_id(persistent)

@@ -100,13 +100,23 @@ class TorchZip:
         self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
     ) -> Iterator[bytes]:
         """The bytes of a new file with plain values from several old ones; see `checkpoints.Mixing`."""
-        from git_theta.checkpoints.torch_mixing import mix
+        return self.write_grafted(groups, skeleton, donors, {})
+
+    def write_grafted(
+        self,
+        groups: Mapping[str, Values],
+        skeleton: bytes,
+        donors: Mapping[str, bytes],
+        places: Mapping[str, bytes],
+    ) -> Iterator[bytes]:
+        """The bytes of a new file with plain values and new tensors from others; see `checkpoints.Grafting`."""
+        from git_theta.checkpoints.torch_mixing import mixed
         from git_theta.checkpoints.torch_writer import write_archive
 
-        old = self._old(skeleton)
-        roots = {donor: self._old(donor).root for donor in set(donors.values())}
-        mix(old.root, {name: roots[donor] for name, donor in donors.items()})
-        return write_archive(groups, old)
+        others = {other: self._old(other) for other in {*donors.values(), *places.values()}}
+        values = {name: others[donor] for name, donor in donors.items()}
+        homes = {name: others[home] for name, home in places.items()}
+        return write_archive(groups, mixed(self._old(skeleton), values, homes))
 
     def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, models: Sequence[bytes]) -> Iterator[bytes]:
         """The bytes of a new file with its dictionaries in the order of others; see `checkpoints.Ordered`."""
@@ -129,8 +139,9 @@ class TorchZip:
             raise PluginError("a torch file that is big-endian or has code cannot be written with other groups")
         walker = archive.walker("data", Fuel(source.size))
         root = walker.walk()
-        spans = self.scan(source).spans
-        return Old(root, walker.persistents, spans, archive.keys(), walker.protocol, archive.others())
+        keys = archive.keys()
+        storages = {keys[span.start]: span for span in self.scan(source).spans}
+        return Old(root, walker.persistents, storages, walker.protocol, archive.others())
 
 
 class Archive:

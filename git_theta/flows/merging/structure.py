@@ -105,7 +105,7 @@ class Structure:
         version = self._choose([self._content(number) for number in range(len(self._all))])
         if version is not None:
             return Outside(version)
-        if texts is not None and self._can_mix():
+        if texts is not None and self._can_mix() and self._can_write(texts):
             return Outside(OURS, texts.sides, texts.conflicts)
         ancestor = () if self._versions.lineage.ancestor is None else (self._versions.lineage.ancestor,)
         version = self._choose([self._content(number, *ancestor, OURS) for number in range(len(self._all))])
@@ -270,6 +270,16 @@ class Structure:
                 return False
         return True
 
+    def _can_write(self, texts: MergedTexts) -> bool:
+        """Whether the values that need no decision can all be in one file."""
+        ours = self._all[OURS]
+        donors = {name: self._skeleton_of(self._all[number]) for name, number in texts.sides.items()}
+        try:
+            self._hollow(ours.format, self._common(OURS), self._skeleton_of(ours), donors)
+        except _FAILURES:
+            return False
+        return True
+
     def _like(self, version: int, shapes: set[tuple[str, str, tuple[int, ...]]]) -> Metadata | None:
         """A version whose file has room for just these groups, and the same content besides."""
         order = sorted(range(len(self._all)), key=lambda number: number != version)
@@ -286,9 +296,21 @@ class Structure:
         donors = {name: self._skeleton_of(self._all[number]) for name, number in outside.texts.items()}
         shapes = {entry.name: (entry.dtype, entry.shape) for entry in entries}
         try:
-            return self._hollow(followed.format, shapes, self._skeleton_of(followed), donors)
+            places = self._new_places(followed, shapes)
+            return self._hollow(followed.format, shapes, self._skeleton_of(followed), donors, places=places)
         except _FAILURES as error:
             raise MergeError(f"the merged groups cannot be put into one file: {error}") from error
+
+    def _new_places(self, followed: Metadata, shapes: Shapes) -> dict[str, bytes]:
+        """Skeletons of the versions that groups come from which a version has not, by their places there."""
+        known = followed.by_name().keys()
+        places: dict[str, bytes] = {}
+        for metadata in self._all:
+            new = {name for name in metadata.by_name().keys() & shapes.keys() if name not in known | places.keys()}
+            if new and metadata.format == followed.format:
+                tied = {place for place, name in self._places_of(metadata).items() if name in new}
+                places |= dict.fromkeys(sorted(new | tied), self._skeleton_of(metadata))
+        return places
 
     def _fitted(
         self,
@@ -339,10 +361,11 @@ class Structure:
         skeleton: bytes,
         donors: Mapping[str, bytes] | None = None,
         models: Sequence[bytes] = (),
+        places: Mapping[str, bytes] | None = None,
     ) -> tuple[Layout, bytes]:
         """What a format writes; see `hollow.write_hollow`."""
         with self._guarded(name, "write"):
-            return write_hollow(self._formats.get(name), shapes, skeleton, donors, models)
+            return write_hollow(self._formats.get(name), shapes, skeleton, donors, models, places)
 
     def _guarded(self, name: str, action: str) -> AbstractContextManager[None]:
         """Turns what a plug-in raises into our errors."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import flax.serialization
@@ -32,9 +33,9 @@ torch: Any = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def torch_bytes(content: object) -> bytes:
+def torch_bytes(content: object, *, is_legacy: bool = False) -> bytes:
     file = io.BytesIO()
-    torch.save(content, file)
+    torch.save(content, file, _use_new_zipfile_serialization=not is_legacy)
     return file.getvalue()
 
 
@@ -287,6 +288,70 @@ def test_dictionaries_of_groups_that_a_side_added_or_removed_are_no_change_of_th
         assert all(torch.equal(found["model"][name]["0"]["1"], parts[name]["0"]["1"]) for name in ("new", "too"))
 
 
+SMALL = torch.full((3,), 0.5)
+OPTIMIZER = {
+    "state": {0: {"step": torch.tensor(1.0), "exp_avg": SMALL + 1}},
+    "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99), "params": [0]}],
+}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({}, {"args": {"lr": 0.1, "deep": {"names": ["x"], "none": {}}}}),
+        ({"args": {"lr": 0.1, "deep": {"names": ["x"]}}}, {}),
+        ({"args": {"lr": 0.1}}, {"args": {}}),
+        ({"args": {}}, {"args": {7: "x", (1, 2): "y"}}),
+        ({"optimizer": OPTIMIZER}, {"optimizer": {**OPTIMIZER, "state": {}}}),
+        ({"optimizer": {**OPTIMIZER, "state": {}}}, {"optimizer": OPTIMIZER}),
+        ({}, {"optimizer_states": [OPTIMIZER]}),
+        ({"optimizer_states": [OPTIMIZER]}, {}),
+        ({}, {"ema": OrderedDict([(0, torch.nn.Parameter(SMALL)), (1, SMALL + 1)])}),
+        ({}, {"shadow": [SMALL, SMALL + 1]}),
+        ({"shadow": [SMALL, SMALL + 1]}, {"shadow": [SMALL]}),
+        ({"shadow": (SMALL, SMALL + 1)}, {}),
+        ({"rng": (3, (1, 2), None)}, {"rng": (3, (4, 5), None)}),
+        ({"step": 3}, {"step": torch.tensor(3)}),
+    ],
+)
+@pytest.mark.parametrize("is_legacy", [False, True])
+def test_what_one_side_did_to_a_part_merges_beside_what_the_other_did_elsewhere(
+    torch_world: World, old: dict[str, Any], new: dict[str, Any], *, is_legacy: bool
+) -> None:
+    def made(content: dict[str, Any], epoch: int) -> Metadata:
+        whole = {"w": tensor(7, seed=epoch), "epoch": epoch, **content}
+        return torch_world.clean(torch_bytes(whole, is_legacy=is_legacy))
+
+    base, ours, theirs = made(old, 1), made(new, 1), made(old, 2)
+    for sides in ((ours, theirs), (theirs, ours)):
+        data = torch_world.smudge(torch_world.merged(base, *sides))
+        assert torch_world.asked == ()
+        found = torch.load(io.BytesIO(data), weights_only=True)
+        assert repr(sorted(found.items())) == repr(sorted({"w": tensor(7, seed=2), "epoch": 2, **new}.items()))
+
+
+def test_new_group_at_two_places_stays_tied(torch_world: World) -> None:
+    def made(epoch: int, **more: Any) -> Metadata:
+        return torch_world.clean(torch_bytes({"w": SMALL, "epoch": epoch, **more}))
+
+    tied = SMALL + 1
+    for sides in ((made(2), made(1, a=tied, b={"c": tied})), (made(1, a=tied, b={"c": tied}), made(2))):
+        found = loaded(torch_world.smudge(torch_world.merged(made(1), *sides)))
+        assert found["epoch"] == 2
+        assert torch.equal(found["a"], tied)
+        assert found["b"]["c"].data_ptr() == found["a"].data_ptr()
+
+
+def test_parts_of_a_list_that_one_side_made_longer_are_in_conflict_as_a_whole(torch_world: World) -> None:
+    base, ours, theirs = (
+        torch_world.clean(torch_bytes({"w": SMALL, "list": parts}))
+        for parts in ([{"a": 1}], [{"a": 1}, {"a": 2}], [{"a": 3}])
+    )
+    for sides in ((ours, theirs), (theirs, ours)):
+        assert torch_world.merge(base, *sides).metadata is None
+        assert {conflict.clash for conflict in torch_world.asked} == {Clash.STRUCTURE}
+
+
 def test_plain_values_merge_beside_a_group_that_one_side_added_in_between(torch_world: World) -> None:
     """Torch numbers the storages of a file in their order, so those behind the new one have other numbers."""
     world = torch_world
@@ -378,9 +443,7 @@ def test_sets_that_python_orders_differently_are_the_same_sets(torch_world: Worl
 
 def legacy_bytes(content: object, *keys: str) -> bytes:
     """What torch wrote before 1.6, with these keys for storages: they are addresses of memory."""
-    file = io.BytesIO()
-    torch.save(content, file, _use_new_zipfile_serialization=False)
-    data = file.getvalue()
+    data = torch_bytes(content, is_legacy=True)
     known = sorted(set(re.findall(rb"X(.)\0\0\0([0-9]{8,20})", data)), key=lambda found: data.index(found[1]))
     for (_, old), new in zip(known, keys, strict=True):
         data = data.replace(bytes([len(old)]) + bytes(3) + old, bytes([len(new)]) + bytes(3) + new.encode())
