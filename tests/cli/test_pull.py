@@ -60,6 +60,15 @@ def test_file_that_was_changed_or_removed_is_left_alone(clone: Repo) -> None:
     assert not (clone.path / FILE).exists()
 
 
+def test_file_that_only_begins_as_the_metadata_file_is_left_alone(clone: Repo) -> None:
+    """Somebody wrote into it; the checkpoint would take the place of what they wrote."""
+    clone.verb("install", "--local")
+    mine = clone.read(FILE) + b"\n"
+    clone.write(FILE, mine)
+    assert clone.verb("pull").stdout == f"0 of 1 {NOTHING}"
+    assert clone.read(FILE) == mine
+
+
 def test_mode_of_the_file_stays_and_nothing_else_is_left(clone: Repo) -> None:
     clone.verb("install", "--local")
     (clone.path / FILE).chmod(0o750)
