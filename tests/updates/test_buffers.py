@@ -220,8 +220,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             buffer[:] = SPOILT
         ending(self)
 
-    def taken(self: Lease) -> Buffers:
-        buffers = taking(self)
+    def taken(self: Lease, nbytes: int, block_nbytes: int) -> Buffers:
+        buffers = taking(self, nbytes, block_nbytes)
         assert all((buffer == SPOILT).all() for buffer in _memory([buffers])), (
             "somebody wrote to a buffer that was free"
         )
