@@ -393,8 +393,16 @@ def test_hostile_files_take_little_memory_and_time(name: str) -> None:
         tracemalloc.stop()
 
 
-def test_long_names_of_tensors_take_little_memory() -> None:
-    data = file(infos=[info(f"{number:06}" + "n" * 50_000, (0,)) for number in range(400)])
+LONG_NAMES = [f"{number:06}" + "n" * 50_000 for number in range(400)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [file(infos=[info(name, (0,)) for name in LONG_NAMES]), file(pairs=[pair(name, 0, b"1") for name in LONG_NAMES])],
+    ids=["tensors", "keys"],
+)
+def test_long_names_are_refused_together(data: bytes) -> None:
+    """They are all kept in memory."""
     with pytest.raises(NotThisFormatError, match="names are too long"):
         Gguf().scan(BytesSource(data))
 

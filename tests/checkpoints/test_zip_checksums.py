@@ -111,3 +111,28 @@ def test_what_does_not_fit_is_refused() -> None:
     moved = skeleton[: at + 4] + b"????" + skeleton[at + 8 :]
     with pytest.raises(NotThisFormatError, match="checksum"):
         TorchZip().with_checksums(layout, moved, {"w": 0})
+
+
+def moved_in_the_directory(skeleton: bytes, name: bytes, offset: int) -> bytes:
+    """A skeleton whose directory says that a member is elsewhere."""
+    entry = skeleton.rindex(b"PK\1\2", 0, skeleton.rindex(name))
+    return skeleton[: entry + 42] + struct.pack("<I", offset) + skeleton[entry + 46 :]
+
+
+def test_skeleton_whose_storages_overlap_is_refused() -> None:
+    """A metadata file of a stranger may have one, with a layout to match: no file was ever scanned for it."""
+    data = save({"w": torch.arange(4096.0), "b": torch.ones(2)})
+    skeleton = skeleton_of(data)
+    # Behind a storage of 16 KiB the skeleton goes on, so this is a header: the pickle's, which is at 0.
+    inside = moved_in_the_directory(skeleton, b"data/1", 4 * 4096)
+    with pytest.raises(NotThisFormatError, match="not where they can be"):
+        list(TorchZip().write(groups_of(data), inside))
+
+
+def test_skeleton_whose_storage_would_begin_behind_its_end_is_refused() -> None:
+    data = save(small())
+    skeleton = bytearray(skeleton_of(data))
+    header = skeleton.rindex(b"PK\3\4", 0, skeleton.index(b"data/1"))
+    skeleton[header + 28 : header + 30] = b"\xff\xff"
+    with pytest.raises(NotThisFormatError, match="not where they can be"):
+        list(TorchZip().write(groups_of(data), bytes(skeleton)))
