@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from git_theta.errors import MetadataError
@@ -146,7 +147,7 @@ def meet(repository: Repository, sides: Sequence[State], past: Past) -> Met:
     everywhere = [*sides, *([] if past.ancestor is None else [past.ancestor])]
     for path in sorted({path for state in everywhere for path in state.checkpoints} - problems.keys()):
         entries = [_entry(side, path) for side in sides]
-        side = pick(entries, lambda one, two, path=path: past.entry(path, one, two))  # type: ignore[misc]
+        side = pick(entries, partial(past.entry, path))
         if side is not None:
             is_changed = any(entry != _entry(past.ancestor, path) for entry in entries)
             taken[path], from_sides[path] = entries[side], side if is_changed else None
@@ -196,7 +197,7 @@ def _moves(
             before if before in side.checkpoints else found.get(before)
             for side, found in zip(sides, renamed, strict=True)
         ]
-        side = pick(called, lambda one, two, known=(before, names): _name(past.between(one, two), *known))  # type: ignore[misc]
+        side = pick(called, partial(_name, past, before, names))
         if max(wanted[after] for after in names) > 1:
             problems |= dict.fromkeys((before, *names), f"several checkpoints are now called {min(names)}")
         elif side is None:
@@ -218,8 +219,9 @@ def _renamed(repository: Repository, old: State, side: State) -> dict[str, str]:
     }
 
 
-def _name(state: State | None, before: str, names: set[str]) -> str | None:
-    """What a checkpoint is called in a state, of the names that it has anywhere."""
+def _name(past: Past, before: str, names: set[str], one: int, two: int) -> str | None:
+    """What a checkpoint is called in what two sides come from, of the names that it has anywhere."""
+    state = past.between(one, two)
     known = () if state is None else [name for name in (before, *sorted(names)) if name in state.checkpoints]
     return known[0] if known else None
 
