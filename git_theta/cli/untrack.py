@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from git_theta.cli.boundary import printable
+from git_theta.cli.boundary import complain, printable
 from git_theta.cli.workspace import Workspace
 from git_theta.git import attributes
 
@@ -24,6 +24,6 @@ def command(patterns: tuple[str, ...], filename: bool) -> int:
         if attributes.untrack(workspace.repository.cwd / ".gitattributes", pattern):
             click.echo(f'Untracking "{printable(pattern)}"')
         else:
-            click.echo(f"{printable(pattern)} is not tracked here", err=True)
+            complain(f"{pattern} is not tracked here: 'git theta track' lists the patterns that are")
             status = 1
     return status
