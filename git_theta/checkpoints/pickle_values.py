@@ -32,9 +32,14 @@ def plain_values(root: object) -> dict[str, str]:
     A value that several paths lead to is there several times, so that nothing seems to vanish when the file changes.
     That may be without end (a graph of references can have more paths than there are atoms), so it is broken off.
     """
+    return shown_values(root)[0]
+
+
+def shown_values(root: object) -> tuple[dict[str, str], bool]:
+    """The same, and whether these are all: values beyond what is looked at, or that have no text, are not there."""
     found: dict[str, str] = {}
     texts = _Texts()
-    visits = 0
+    visits, are_all = 0, True
     waiting: list[tuple[object, Iterator[tuple[Path | None, object]]]] = [(None, iter([(None, root)]))]
     while waiting and len(found) < MAX_VALUES and visits < _MAX_VISITS and texts.looked_at < _MAX_LOOKED_AT:
         path, value = next(waiting[-1][1], (None, waiting))
@@ -46,10 +51,14 @@ def plain_values(root: object) -> dict[str, str]:
         if text is not None:
             keys = path.keys() if path else ["value"]
             if sum(map(len, keys)) < _MAX_NAME:
-                found.setdefault(tensors.join_name(keys), text)
-        elif len(waiting) < _MAX_DEPTH and all(value is not above for above, _ in waiting):
+                are_all &= found.setdefault(tensors.join_name(keys), text) == text
+            else:
+                are_all = False
+        elif isinstance(_encoded(value), Unread) or len(waiting) >= _MAX_DEPTH:
+            are_all = False
+        elif all(value is not above for above, _ in waiting):
             waiting.append((value, below(path, value)))
-    return found
+    return found, are_all and not waiting
 
 
 class _Texts:

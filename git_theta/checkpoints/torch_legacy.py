@@ -92,10 +92,7 @@ class TorchLegacy:
         """The bytes of a new file with plain values and new tensors from others; see `checkpoints.Grafting`."""
         from git_theta.checkpoints.torch_mixing import mixed
 
-        others = {other: _old(other) for other in {*donors.values(), *places.values()}}
-        values = {name: others[donor] for name, donor in donors.items()}
-        homes = {name: others[home] for name, home in places.items()}
-        return _written(groups, mixed(_old(skeleton), values, homes), skeleton)
+        return _written(groups, mixed(_old, skeleton, donors, places), skeleton)
 
     def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, models: Sequence[bytes]) -> Iterator[bytes]:
         """The bytes of a new file with its dictionaries in the order of others; see `checkpoints.Ordered`."""

@@ -6,19 +6,22 @@ from. Dictionaries, and lists of one length, are gone into; anything else that d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import zip_longest
 
 from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Dict, Record
-from git_theta.checkpoints.pickle_values import plain_values
-from git_theta.checkpoints.texts import MAX_VALUES
+from git_theta.checkpoints.pickle_values import plain_values, shown_values
 from git_theta.checkpoints.torch_tree import dictionaries, key_text, maker_of, members
 from git_theta.checkpoints.torch_writer import Old, is_dictionary, rename
 from git_theta.errors import PluginError
 
-Entries = dict[str, tuple[object, object]]
+_Pair = tuple[object, object]
+"""A key and a value."""
+
+Entries = dict[str, _Pair]
 """The keys and values of a dictionary, by the text of the key."""
 
 
@@ -28,13 +31,11 @@ class _Wanted:
 
     Attributes:
         below: the same for what lies there, by key.
-        is_value: whether a plain value is taken from there, or taken out.
-        text: of that value; None if it is taken out.
+        text: of the plain value that is taken from there; None if none is, or one is taken out.
         is_place: whether a tensor is taken from there.
     """
 
     below: dict[str, _Wanted] = field(default_factory=dict)
-    is_value: bool = False
     text: str | None = None
     is_place: bool = False
 
@@ -46,47 +47,53 @@ class _Wanted:
         return node
 
 
-def mixed(old: Old, values: Mapping[str, Old], places: Mapping[str, Old]) -> Old:
+def mixed(
+    read: Callable[[bytes], Old], skeleton: bytes, donors: Mapping[str, bytes], homes: Mapping[str, bytes]
+) -> Old:
     """A file with parts of others.
 
     Args:
-        old: the file; it is changed.
-        values: for each plain value, by its path (`pickle_values.plain_values`), the file that it is taken from; one
-            that is not there is taken out.
-        places: for each place of a tensor that is new, by its path, the file that has it. All these files are changed.
+        read: a file's skeleton.
+        skeleton: of the file.
+        donors: for each plain value, by its path (`pickle_values.plain_values`), the skeleton of the file that it is
+            taken from; one that is not there is taken out.
+        homes: for each place of a tensor that is new, by its path, the skeleton of the file that has it.
 
     Raises:
         PluginError: a part cannot be taken out, or put in, without another one.
     """
-    others = list({id(other): other for other in (*values.values(), *places.values())}.values())
-    shown = {id(other): plain_values(other.root) for other in others}
-    expected = _expected(old, values, shown)
+    old = read(skeleton)
+    others = {other: read(other) for other in dict.fromkeys((*donors.values(), *homes.values()))}
+    shown, are_known = shown_values(old.root)
+    expected = {name: text for name, text in shown.items() if name not in donors}
+    wanted: dict[bytes, _Wanted] = {}
+    for other, file in others.items():
+        texts, are_all = shown_values(file.root)
+        taken = {name: texts.get(name) for name, donor in donors.items() if donor == other}
+        expected |= {name: text for name, text in taken.items() if text is not None}
+        are_known &= are_all
+        wanted[other] = _wanted(taken, [name for name, home in homes.items() if home == other])
     storages, persistents = dict(old.storages), list(old.persistents)
     emptied: list[object] = []
-    for number, other in enumerate(others):
-        keys = {key: f"{number} {key}" for key in other.storages}
-        rename(other.persistents, keys)
-        storages |= {keys[key]: span for key, span in other.storages.items()}
-        persistents += other.persistents
-        wanted = _Wanted()
-        for name in (name for name, home in values.items() if home is other):
-            node = wanted.at(name)
-            node.is_value, node.text = True, shown[id(other)].get(name)
-        for name in (name for name, home in places.items() if home is other):
-            wanted.at(name).is_place = True
-        emptied += _put(old.root, other.root, wanted)
-    _check(expected, plain_values(old.root), _texts(emptied), are_alone=not places)
+    for number, (other, file) in enumerate(others.items()):
+        keys = {key: f"{number} {key}" for key in file.storages}
+        rename(file.persistents, keys)
+        storages |= {keys[key]: span for key, span in file.storages.items()}
+        persistents += file.persistents
+        emptied += _put(old.root, file.root, wanted[other], are_known=are_known)
+    if are_known:
+        _check(expected, plain_values(old.root), _texts(emptied), are_alone=not homes)
     return replace(old, storages=storages, persistents=persistents, emptied=emptied)
 
 
-def _expected(old: Old, values: Mapping[str, Old], shown: Mapping[int, Mapping[str, str]]) -> dict[str, str]:
-    """The values that shall be there."""
-    found = {name: text for name, text in plain_values(old.root).items() if name not in values}
-    for name, other in values.items():
-        text = shown[id(other)].get(name)
-        if text is not None:
-            found[name] = text
-    return found
+def _wanted(values: Mapping[str, str | None], places: Sequence[str]) -> _Wanted:
+    """What is taken from one file: the texts of plain values, and the places of tensors."""
+    root = _Wanted()
+    for name, text in values.items():
+        root.at(name).text = text
+    for name in places:
+        root.at(name).is_place = True
+    return root
 
 
 def _texts(nodes: Sequence[object]) -> set[str]:
@@ -103,8 +110,6 @@ def _check(expected: Mapping[str, str], found: Mapping[str, str], emptied: set[s
         emptied: what is shown of dictionaries that hold nothing, which are taken out when the file is written.
         are_alone: whether no tensors came; they bring what they lie in.
     """
-    if len(expected) >= MAX_VALUES or len(found) >= MAX_VALUES:
-        return  # Not all of them are shown.
     wrong = [name for name, text in expected.items() if found.get(name) != text]
     if are_alone:
         wrong += [name for name, text in found.items() if name not in expected and text not in emptied]
@@ -112,14 +117,23 @@ def _check(expected: Mapping[str, str], found: Mapping[str, str], emptied: set[s
         raise PluginError(f"{wrong[0][:80]!r} cannot be kept apart from what changes beside it")
 
 
-def _put(root: object, donor: object, wanted: _Wanted) -> list[object]:
-    """Carry out what is wanted; returns the dictionaries that hold nothing now."""
+def _put(root: object, donor: object, wanted: _Wanted, *, are_known: bool) -> list[object]:
+    """Carry out what is wanted; returns the dictionaries that hold nothing now.
+
+    Args:
+        root: what a file holds; it is changed.
+        donor: what the other holds.
+        wanted: of the other.
+        are_known: whether all values of the files are shown, so that one that is lost with others would be missed.
+    """
     found: list[object] = []
+    settle = partial(_settled, are_known=are_known)
     waiting = [(root, donor, wanted)]
     while waiting:
         # Not recursive: the file decides how deeply the values are nested.
         node, other, below = waiting.pop()
-        descents = _in_list(node, other, below) if isinstance(node, list) else _in_dictionaries(node, other, below)
+        go_into = _in_list if isinstance(node, list) else _in_dictionaries
+        descents = go_into(node, other, below, settle)
         found += [part for part, *_ in descents]
         waiting += descents
     return [node for node in found if isinstance(node, Dict | Record) and not node.entries and is_dictionary(node)]
@@ -128,15 +142,19 @@ def _put(root: object, donor: object, wanted: _Wanted) -> list[object]:
 _Descent = tuple[object, object, _Wanted]
 """A part that is gone into, the one at the same path in the other file, and what is wanted there."""
 
+_Settle = Callable[[_Pair | None, _Pair | None, _Wanted], tuple[_Pair | None, list[_Descent]]]
+"""`_settled`."""
 
-def _in_list(node: list[object], other: object, wanted: _Wanted) -> list[_Descent]:
+
+def _in_list(node: object, other: object, wanted: _Wanted, settle: _Settle) -> list[_Descent]:
+    assert isinstance(node, list)
     assert isinstance(other, list)
     descents = []
     for key, below in wanted.below.items():
         index = int(key) if key.isdecimal() else len(node)
         if index >= len(node):
             raise PluginError(f"{key[:80]!r} is no place in a list")
-        part, more = _settled(("", node[index]), ("", other[index]), below)
+        part, more = settle(("", node[index]), ("", other[index]), below)
         if part is None:
             raise PluginError("a value cannot be taken out of a list")
         node[index] = part[1]
@@ -144,7 +162,7 @@ def _in_list(node: list[object], other: object, wanted: _Wanted) -> list[_Descen
     return descents
 
 
-def _in_dictionaries(node: object, other: object, wanted: _Wanted) -> list[_Descent]:
+def _in_dictionaries(node: object, other: object, wanted: _Wanted, settle: _Settle) -> list[_Descent]:
     """Go into a dictionary, or into those of an object."""
     if isinstance(node, Record) and is_dictionary(node):
         node.entries = node.entries or []
@@ -156,7 +174,7 @@ def _in_dictionaries(node: object, other: object, wanted: _Wanted) -> list[_Desc
         if turn is None:
             raise PluginError(f"{key[:80]!r} is no value of a dictionary")
         _, mine, yours = pairs[turn]
-        part, more = _settled(mine.get(key), yours.get(key), below)
+        part, more = settle(mine.get(key), yours.get(key), below)
         descents += more
         if part is None:
             mine.pop(key, None)
@@ -190,9 +208,9 @@ def _entries(entries: list[object] | None) -> Entries:
     return found
 
 
-def _in_order(mine: Entries, new: Entries, elsewhere: Sequence[str]) -> list[tuple[object, object]]:
+def _in_order(mine: Entries, new: Entries, elsewhere: Sequence[str]) -> list[_Pair]:
     """The entries of a dictionary, the new ones each behind the one that it follows elsewhere (`texts.place_like`)."""
-    behind: dict[str | None, list[tuple[object, object]]] = {}
+    behind: dict[str | None, list[_Pair]] = {}
     last: str | None = None
     for key in elsewhere:
         if key in new:
@@ -206,14 +224,15 @@ def _in_order(mine: Entries, new: Entries, elsewhere: Sequence[str]) -> list[tup
 
 
 def _settled(
-    mine: tuple[object, object] | None, yours: tuple[object, object] | None, wanted: _Wanted
-) -> tuple[tuple[object, object] | None, list[_Descent]]:
+    mine: _Pair | None, yours: _Pair | None, wanted: _Wanted, *, are_known: bool
+) -> tuple[_Pair | None, list[_Descent]]:
     """What becomes of the key and the value at one place, and what is gone into for it; None for nothing there.
 
     Args:
         mine: the key and the value there, if any.
         yours: those in the other file.
         wanted: what is wanted there.
+        are_known: as in `_put`.
     """
     if wanted.is_place or wanted.text is not None:
         # A value of another kind gives way, and so does what lay in it: its tensors are in no new file, or missed.
@@ -229,6 +248,8 @@ def _settled(
     if is_room and _is_plain_dictionary(yours[1]):
         hollow = _hollow(yours[1])
         return (yours[0], hollow), [(hollow, yours[1], wanted)]
+    if not are_known:
+        raise PluginError("a value lies in what is taken as a whole, and not all values are known")
     return yours, []
 
 

@@ -113,10 +113,7 @@ class TorchZip:
         from git_theta.checkpoints.torch_mixing import mixed
         from git_theta.checkpoints.torch_writer import write_archive
 
-        others = {other: self._old(other) for other in {*donors.values(), *places.values()}}
-        values = {name: others[donor] for name, donor in donors.items()}
-        homes = {name: others[home] for name, home in places.items()}
-        return write_archive(groups, mixed(self._old(skeleton), values, homes))
+        return write_archive(groups, mixed(self._old, skeleton, donors, places))
 
     def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, models: Sequence[bytes]) -> Iterator[bytes]:
         """The bytes of a new file with its dictionaries in the order of others; see `checkpoints.Ordered`."""

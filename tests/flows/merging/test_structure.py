@@ -352,6 +352,19 @@ def test_parts_of_a_list_that_one_side_made_longer_are_in_conflict_as_a_whole(to
         assert {conflict.clash for conflict in torch_world.asked} == {Clash.STRUCTURE}
 
 
+@pytest.mark.parametrize("count", [5, 10_000])
+def test_part_of_a_tuple_that_is_not_shown_is_not_lost_with_one_that_is(torch_world: World, count: int) -> None:
+    """A tuple is taken as a whole. Of more values than are shown, nobody would notice that ours has gone with it."""
+
+    def made(first: int, last: int) -> Metadata:
+        pad = {f"{number:05}": number for number in range(count)}
+        return torch_world.clean(torch_bytes({"w": SMALL, "pair": ({"x": first}, pad, {"y": last})}))
+
+    for sides in ((made(1, 2), made(3, 1)), (made(3, 1), made(1, 2))):
+        assert torch_world.merge(made(1, 1), *sides).metadata is None
+        assert {conflict.clash for conflict in torch_world.asked} == {Clash.STRUCTURE}
+
+
 def test_plain_values_merge_beside_a_group_that_one_side_added_in_between(torch_world: World) -> None:
     """Torch numbers the storages of a file in their order, so those behind the new one have other numbers."""
     world = torch_world
