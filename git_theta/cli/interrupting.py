@@ -29,10 +29,15 @@ def heed() -> None:
         signal.signal(signal.SIGINT, _Interrupt())
 
 
-def end_at_once() -> None:
-    """Have interruptions end the process without a word, as they end git, unless they are ignored."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+@contextmanager
+def ending_by_signal() -> Iterator[None]:
+    """Within the context, an interruption ends the process without a word, as it ends git, once all is cleaned up."""
+    heed()
+    try:
+        yield
+    except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
 
 
 class _Interrupt:

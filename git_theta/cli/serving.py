@@ -34,22 +34,23 @@ def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
         cleaned: the answer to all that is asked, see `stage_as_cleaned`.
     """
     keep_freed()
-    interrupting.end_at_once()
     connection = Connection(sys.stdin.buffer, filtering.output_to_git())
     try:
-        connection.welcome(("clean", "smudge", "delay"))
-        if cleaned is not None:
-            _repeat(connection, cleaned.read_bytes())
-            return
-        workspace = Workspace.here()
-        server = _Server(connection, workspace, Waiting(workspace), skip=skip)
-        for number, request in enumerate(connection.requests()):
-            if not number:
-                workspace.ensure_hook()
-            server.serve(request)
-        _put_back(workspace, server.replaced)
+        with interrupting.ending_by_signal():
+            connection.welcome(("clean", "smudge", "delay"))
+            if cleaned is not None:
+                _repeat(connection, cleaned.read_bytes())
+                return
+            workspace = Workspace.here()
+            server = _Server(connection, workspace, Waiting(workspace), skip=skip)
+            for number, request in enumerate(connection.requests()):
+                if not number:
+                    workspace.ensure_hook()
+                server.serve(request)
     except EndOfInput:
         return
+    # Who interrupts this is told: it is about files in the worktree.
+    _put_back(workspace, server.replaced)
 
 
 @dataclass
@@ -76,7 +77,6 @@ def _put_back(workspace: Workspace, replaced: _Replaced) -> None:
     """Git has taken these files away, and ends now, for they could not be written."""
     if not replaced.failed or "GIT_INDEX_FILE" in os.environ:
         return
-    interrupting.heed()  # In the worktree, we clean up.
     # Not needed by a filter that nothing fails in, and slow to import.
     from git_theta.flows.putting_back import MOVING, REPLACING, put_back
 

@@ -15,8 +15,8 @@ from git_theta.store.arrays import Block, Ready
 from git_theta.updates.reading import Group, Reader, whole_nbytes
 from git_theta.updates.single import base_of, count_parameter
 
-MAX_PAYLOAD: Final = 1 << 30
-"""Bytes that a plug-in may keep for one group."""
+MAX_PAYLOAD: Final = 1 << 28
+"""Bytes that a plug-in may keep for one group. Twice as many have to fit into what reading a group may take."""
 
 _PAYLOAD: Final = "payload"
 

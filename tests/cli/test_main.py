@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -370,6 +371,26 @@ class TestOtherEnds:
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, said) == (-signal.SIGINT, b"")
+
+    def test_filter_that_is_interrupted_leaves_nothing_unfinished(self, repo: Repo) -> None:
+        code = (
+            "import signal, sys\n"
+            "from git_theta.cli.main import main\n"
+            "from git_theta.store.objects import ObjectWriter\n"
+            "written = ObjectWriter.write\n"
+            "def write(self, data):\n"
+            "    written(self, data)\n"
+            "    signal.raise_signal(signal.SIGINT)\n"
+            "ObjectWriter.write = write\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "sys.argv[1:] = ['filter-process']; main()"
+        )
+        (repo.path / "filter.py").write_text(code)
+        repo.verb("track", "model.bin")
+        (repo.path / "model.bin").write_bytes(bytes(range(256)) * 1000)
+        repo.git("config", "filter.theta.process", f"{shlex.quote(sys.executable)} filter.py")
+        assert repo.run("git", "add", "model.bin", check=False, cwd=repo.path).returncode != 0
+        assert list((repo.path / ".git/theta/tmp").iterdir()) == []
 
     def test_reader_that_goes_away_is_no_bug(self, tracked: Repo) -> None:
         reading, writing = os.pipe()
