@@ -1,6 +1,6 @@
 """Diff as users of git meet it: every command that shows a change shows groups, and none touches a file.
 
-After each command the worktree file has the bytes that it had, and git status says what it said.
+After each command the files of the worktree have the bytes that they had, and index and HEAD are the same.
 """
 
 from __future__ import annotations
@@ -60,12 +60,19 @@ def story(tmp_path: Path, _story: Path) -> Repo:
     return Repo(tmp_path / "story")
 
 
+def state(repo: Repo) -> tuple[str, str, dict[str, bytes]]:
+    """All that git status depends on. It would start the filter for each file that differs from the index."""
+    paths = [path for path in sorted(repo.path.rglob("*")) if ".git" not in path.relative_to(repo.path).parts]
+    files = {str(path): path.read_bytes() for path in paths if path.is_file()}
+    return repo.git("ls-files", "--stage").stdout, repo.rev("HEAD"), files
+
+
 @contextmanager
 def untouched(repo: Repo) -> Iterator[None]:
-    """Make sure that worktree and status stay as they are."""
-    before = repo.status(), {path: path.read_bytes() for path in sorted(repo.path.glob("*.safetensors"))}
+    """Make sure that worktree, index and HEAD stay as they are."""
+    before = state(repo)
     yield
-    assert (repo.status(), {path: path.read_bytes() for path in sorted(repo.path.glob("*.safetensors"))}) == before
+    assert state(repo) == before
 
 
 def shown(repo: Repo, *arguments: str, cwd: Path | None = None, status: int = 0) -> str:
