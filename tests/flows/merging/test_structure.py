@@ -457,7 +457,8 @@ def test_sets_that_python_orders_differently_are_the_same_sets(torch_world: Worl
 def legacy_bytes(content: object, *keys: str) -> bytes:
     """What torch wrote before 1.6, with these keys for storages: they are addresses of memory."""
     data = torch_bytes(content, is_legacy=True)
-    known = sorted(set(re.findall(rb"X(.)\0\0\0([0-9]{8,20})", data)), key=lambda found: data.index(found[1]))
+    # The dot also stands for a line feed: the length of an address of ten digits.
+    known = sorted(set(re.findall(rb"(?s)X(.)\0\0\0([0-9]{8,20})", data)), key=lambda found: data.index(found[1]))
     for (_, old), new in zip(known, keys, strict=True):
         data = data.replace(bytes([len(old)]) + bytes(3) + old, bytes([len(new)]) + bytes(3) + new.encode())
     return data
