@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Plugin = TypeVar("Plugin")
 
+PLUG_INS: Final = "git_theta.plugins."
+"""What the names of our groups of entry points begin with."""
+
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
 """What can stand in a metadata file."""
 
@@ -85,6 +88,13 @@ class Family(Generic[Plugin]):
         except (Exception, SystemExit) as error:
             reason = str(error) if isinstance(error, Exception) else f"SystemExit: {error}"
             raise PluginError(f"the {self.kind} {name!r} ({target}) cannot be loaded: {reason}") from error
+
+
+def has_plug_ins() -> bool:
+    """Whether any other package announces a member of any of our families, so that code of others may run."""
+    from importlib.metadata import entry_points
+
+    return any(group.startswith(PLUG_INS) for group in entry_points().groups)
 
 
 def check_name(name: str) -> None:

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from git_theta import errors
 from git_theta.cli import boundary
+from git_theta.git import strategy
 from git_theta.merges import merge_methods
 from git_theta.merges.parameters import Parameter
 from git_theta.metadata_file import parse, serialize
@@ -96,7 +97,7 @@ def test_schema_knows_every_dtype() -> None:
 def test_every_exit_code_is_documented() -> None:
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE)}
     used = {error.exit_code for error in vars(errors).values() if isinstance(error, type)}
-    assert used | {0, boundary.BUG, boundary.INTERRUPTED, boundary.NOBODY_READS} == listed
+    assert used | {0, boundary.BUG, boundary.INTERRUPTED, boundary.NOBODY_READS, strategy.MERGED} == listed
 
 
 def anchors(page: Path) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from git_theta.checkpoints.checkpoint import Checkpoint
 from git_theta.layout import Layout
-from git_theta.registry import Family
+from git_theta.registry import PLUG_INS, Family
 from git_theta.sources import Source
 
 __all__ = [
@@ -187,7 +187,7 @@ class Tied(Protocol):
 
 def formats() -> Family[Format]:
     """The family of checkpoint formats."""
-    return Family("checkpoint format", "git_theta.plugins.checkpoints", _BUILTINS)
+    return Family("checkpoint format", f"{PLUG_INS}checkpoints", _BUILTINS)
 
 
 def has_checksums(family: Family[Format], name: str) -> bool:

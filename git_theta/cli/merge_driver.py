@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from git_theta.merges.decisions import Conflict
 from git_theta.metadata import Metadata
 from git_theta.metadata_file import is_metadata, parse, serialize
 from git_theta.printing import listed
+from git_theta.registry import has_plug_ins
 from git_theta.replacing import replacing
 
 _MARKER_SIZE: Final = 7
@@ -44,14 +46,14 @@ def command(ancestor: Path, ours: Path, theirs: Path, path: str, marker_size: in
     is_for_a_worktree = _is_for_a_worktree(workspace)
     merger = replace(workspace.merger, handover=workspace.handover if is_for_a_worktree else None)
     reasons: list[str] = []
-    with ending_soon():
+    with ending_soon(), _withheld(ours):
         outcome = merger.merge(versions, chosen(workspace, versions, path, explain=reasons.append), path)
+        if outcome.metadata is not None and is_for_a_worktree:
+            workspace.smudger.provide(outcome.metadata, path)
     if outcome.metadata is None:
         why = f" ({'; '.join(reasons)})" if reasons else ""
         complain(f"{path}: {_described(outcome.unsettled)}{why}; the worktree keeps ours: settle it with {_how(path)}")
         return 1
-    if is_for_a_worktree:
-        workspace.smudger.provide(outcome.metadata, path)
     _replace(ours, serialize(outcome.metadata))
     return 0
 
@@ -66,7 +68,8 @@ def _merge_ancestors(workspace: Workspace, files: tuple[Path, Path, Path], path:
     try:
         versions = _versions(files, path)
         merged = serialize(unmerged_ancestor(versions))
-        merged = serialize(merge_ancestors(workspace.merger, versions, path))
+        with _withheld(files[1]):
+            merged = serialize(merge_ancestors(workspace.merger, versions, path))
     finally:
         _replace(files[1], merged)
     return 0
@@ -114,6 +117,27 @@ def _described(conflicts: Sequence[Conflict]) -> str:
 
 def _how(path: str) -> str:
     return f"'git theta resolve {path}', or take one side with 'git checkout --ours' or '--theirs' and 'git add'"
+
+
+@contextmanager
+def _withheld(ours: Path) -> Iterator[None]:
+    """Have our side's file gone within the context, and back after it, if there are plug-ins.
+
+    One that exits with 0 would have our side, as it is, taken for the merged file. Without the file git finds no
+    result, whoever ends the process, merges nothing and touches nothing.
+    """
+    if not has_plug_ins():
+        yield
+        return
+    try:
+        content = ours.read_bytes()
+        ours.unlink()
+    except OSError as error:
+        raise StoreError(f"{ours} cannot be taken away: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        _replace(ours, content)
 
 
 def _replace(file: Path, data: bytes) -> None:

@@ -17,7 +17,7 @@ from git_theta.errors import GitError, ThetaError, UsageError
 from git_theta.flows.fetch import fetch
 from git_theta.flows.meetings import Meeting
 from git_theta.flows.octopus import Joined, Side, Survey, join, sides_of, survey
-from git_theta.git import drivers
+from git_theta.git import drivers, strategy
 from git_theta.git.trees import Trees
 from git_theta.merges.decisions import Settle
 
@@ -96,4 +96,4 @@ def _check_out(workspace: Workspace, joined: Joined, tree: str) -> int:
         refs = [ref for metadata in joined.checkpoints.values() for ref in metadata.objects()]
         fetch(workspace.transfer, refs)
     workspace.repository.git("read-tree", "-m", "-u", "HEAD", tree)
-    return 0
+    return strategy.MERGED

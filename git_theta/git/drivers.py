@@ -22,7 +22,9 @@ def wanted(*, skip_smudge: bool) -> dict[str, str]:
         "filter.theta.required": "true",
         "merge.theta.name": "merge model checkpoints by parameter group (Git-Theta)",
         "merge.theta.driver": "git-theta merge-driver --marker-size %L %O %A %B %P",
-        "mergetool.theta.cmd": 'git-theta resolve -- "$MERGED"',
+        # Git adds what is in the worktree when this exits with 0, and a plug-in may end its process so.
+        "mergetool.theta.cmd": 'git-theta resolve -- "$MERGED" && '
+        'test -z "$(git --literal-pathspecs ls-files --unmerged -- "$MERGED")"',
         "mergetool.theta.trustExitCode": "true",
         **_DIFFS,
     }

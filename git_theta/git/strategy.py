@@ -10,9 +10,14 @@ from git_theta.errors import GitError
 from git_theta.git import scripts
 
 NAME: Final = "theta"
-_SCRIPT: Final = """#!/bin/sh
+MERGED: Final = 10
+"""With what the verb exits that has merged: by 0, nobody could be told from a plug-in that ended its process."""
+
+_SCRIPT: Final = f"""#!/bin/sh
 # Written by git-theta, for 'git theta merge' of several branches.
-git-theta merge-strategy -- "$@" && exit 0
+git-theta merge-strategy -- "$@"
+# Any other exit, be it with 0, is that of somebody who ended it half-way.
+test $? -eq {MERGED} && exit 0
 # To git, 1 would mean that there are conflicts in the index; 2 is that the merge was not made at all.
 exit 2
 """

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from git_theta.merges.parameters import Parameter, Params
 from git_theta.merges.plugged import checked
-from git_theta.registry import Family
+from git_theta.registry import PLUG_INS, Family
 
 Array = npt.NDArray[Any]
 """Values of a group: float16, bfloat16, float32 or float64."""
@@ -104,7 +104,7 @@ def wanted_inputs(method: MergeMethod) -> str:
 
 def merge_methods() -> Family[MergeMethod]:
     """The family of merge methods."""
-    return Family("merge method", "git_theta.plugins.merges", _BUILTINS, adapt=checked)
+    return Family("merge method", f"{PLUG_INS}merges", _BUILTINS, adapt=checked)
 
 
 _BUILTINS: Final = {

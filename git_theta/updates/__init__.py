@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from git_theta.registry import Family
+from git_theta.registry import PLUG_INS, Family
 from git_theta.updates.handlers import get_update_handler
 from git_theta.updates.plugged import Plugged, UpdatePlugin
 from git_theta.updates.reading import Group, Reader, UpdateType
@@ -14,7 +14,7 @@ __all__ = ["Group", "Reader", "UpdatePlugin", "UpdateType", "get_update_handler"
 
 def update_types() -> Family[UpdateType]:
     """The family of update types."""
-    return Family("type of update", "git_theta.plugins.updates", _BUILTINS, adapt=Plugged)
+    return Family("type of update", f"{PLUG_INS}updates", _BUILTINS, adapt=Plugged)
 
 
 _BUILTINS: Final = {

@@ -216,6 +216,44 @@ def test_merge_method_that_exits_is_a_conflict(fork: Fork, tmp_path: Path, when:
     fork.settled(a=1)
 
 
+def test_plug_in_that_ends_the_driver_ends_the_merge(fork: Fork, tmp_path: Path) -> None:
+    """By 0 it would have our side taken for the merged file."""
+    environment = with_method(tmp_path, METHOD + "__import__('os')._exit(0)\n")
+    fork.branch("other", a=2, m=2)
+    fork.on("attn")
+    head = fork.repo.rev("HEAD")
+    for verb in ("merge", "rebase", "cherry-pick"):
+        fork.git(verb, "other", check=False, env=environment)
+        fork.git(verb, "--abort", check=False)
+        assert fork.repo.rev("HEAD") == head
+        fork.settled(a=1)
+    assert fork.repo.status() == ""
+
+
+def test_plug_in_that_ends_the_strategy_ends_the_merge_of_several_branches(fork: Fork, tmp_path: Path) -> None:
+    with_method(tmp_path, METHOD + "__import__('os')._exit(0)\n")
+    fork.branch("other", a=2, m=2)
+    fork.on("attn")
+    head = fork.repo.rev("HEAD")
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    said = fork.git("theta", "merge", "other", "mlp", "--method", "leaves", check=False, env=environment)
+    assert said.code == 2
+    assert fork.repo.rev("HEAD") == head
+    fork.settled(a=1)
+    assert fork.repo.status() == ""
+
+
+def test_plug_in_that_ends_resolve_settles_nothing_for_mergetool(fork: Fork, tmp_path: Path) -> None:
+    environment = with_method(tmp_path, METHOD + "__import__('os')._exit(0)\n")
+    fork.branch("other", a=2, m=2)
+    fork.on("attn")
+    fork.git("merge", "other", check=False)
+    stages = fork.git("ls-files", "--unmerged").text
+    assert stages
+    assert fork.git("mergetool", "--tool=theta", "--no-prompt", check=False, env=environment).code == 1
+    assert fork.git("ls-files", "--unmerged").text == stages
+
+
 @pytest.mark.parametrize("how", ["merge-tree", "skip", "bare"])
 def test_merge_without_a_worktree_needs_no_objects(fork: Fork, how: str) -> None:
     """Metadata is all that it takes: servers merge models that they do not have."""
