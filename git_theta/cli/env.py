@@ -17,6 +17,7 @@ from git_theta.cli.workspace import Workspace
 from git_theta.errors import GitError
 from git_theta.git import command as git
 from git_theta.git import drivers, hooks
+from git_theta.kernels import native
 
 _PACKAGES: Final = (
     "blake3",
@@ -56,6 +57,7 @@ def _versions() -> Iterator[tuple[str, str]]:
     yield "git-lfs", _said("lfs", "version") or "(not installed)"
     yield "python", f"{platform.python_version()} ({sys.executable})"
     yield "platform", platform.platform()
+    yield "kernels", "NumPy (no compiled ones)" if native is None else "compiled"
     for package in _PACKAGES:
         try:
             yield package, metadata.version(package)

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from git_theta.kernels import native
+
 Rows = npt.NDArray[np.uint8]
 """An array of shape (rows, itemsize)."""
 
@@ -23,6 +25,7 @@ LEVEL: Final = 1
 _SAMPLE: Final = 1 << 15
 """Bytes of a plane that tell whether to search it."""
 
+_COMPILED: Final = (2, 4, 8)
 _WORDS: Final = (2, 4)
 _LEAST_HASH_LOG: Final = 6
 _LONGEST_MATCH: Final = 7
@@ -71,7 +74,11 @@ def decompressed(frame: bytes, nbytes: int, decompressor: zstandard.ZstdDecompre
 def split(rows: Rows, out: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
     """The planes of rows, one after the other, each in `out`, of which the next takes its place."""
     itemsize = rows.shape[1]
-    if itemsize in _WORDS and rows.flags.c_contiguous:
+    if native is not None and itemsize in _COMPILED and rows.flags.c_contiguous:
+        for plane in range(itemsize):
+            native.split(rows, itemsize, plane, out)
+            yield out
+    elif itemsize in _WORDS and rows.flags.c_contiguous:
         # To shift and narrow whole words is several times faster than to gather single bytes.
         words = rows.reshape(-1).view(f"<u{itemsize}")
         shifted = np.empty_like(words)
@@ -87,7 +94,9 @@ def split(rows: Rows, out: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uin
 def put_together(planes: Sequence[npt.NDArray[np.uint8]], out: Rows) -> None:
     """Rows from their planes. Shifting whole words is faster than to write single bytes, each into another row."""
     flat = out.reshape(-1)
-    if len(planes) == 2:
+    if native is not None and len(planes) in _COMPILED:
+        native.join(tuple(planes), flat)
+    elif len(planes) == 2:
         _join(planes[0], planes[1], 8, flat.view("<u2"))
     elif len(planes) == 4:
         low, high = np.empty(len(out), "<u2"), np.empty(len(out), "<u2")

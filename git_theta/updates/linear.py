@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
+from git_theta.kernels import native
 from git_theta.metadata import Update
 from git_theta.store.arrays import Block
 from git_theta.store.planes import Rows
@@ -24,6 +25,7 @@ _STEP: Final = 1 << 18
 _LARGEST: Final = sys.float_info.max
 
 _HALVES: Final = tuple(2.0**-exponent for exponent in range(17))
+_COMPILED: Final = ("bfloat16", "float32")
 _SMALLEST_NORMAL: Final = 2.0**-126
 
 
@@ -68,7 +70,7 @@ def weighted_sum(parts: Sequence[Rows], weights: Sequence[float], dtype: str, ou
                 narrow(_total(cut, weights, dtype), dtype, out[place])
 
 
-def _mean(one: Rows, two: Rows, weight: float, dtype: str, out: Rows) -> bool:
+def _mean(one: Rows, other: Rows, weight: float, dtype: str, out: Rows) -> bool:
     """The same of two parts with one weight, a power of two, in float32 and in a third of the time.
 
     A sum of two numbers that is rounded to float64 and then to float32 is as if rounded once, since 53 bits are at
@@ -76,9 +78,11 @@ def _mean(one: Rows, two: Rows, weight: float, dtype: str, out: Rows) -> bool:
     16 bits. A power of two then takes no bits away, unless the result is not a normal number.
 
     Returns:
-        Whether that is so; if not, nothing was written.
+        Whether that is so; if not, what was written is of no use.
     """
-    total = np.add(widen(one, dtype), widen(two, dtype))
+    if native is not None and dtype in _COMPILED:
+        return native.mean(one, other, weight, tensors.itemsize(dtype), out)
+    total = np.add(widen(one, dtype), widen(other, dtype))
     np.multiply(total, np.float32(weight), out=total)
     if not _are_normal(total):
         return False

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
+from git_theta.kernels import native
 from git_theta.store.planes import Rows
 
 Numbers = npt.NDArray[np.signedinteger[Any]]
@@ -52,6 +53,9 @@ def words_of(dtype: str) -> Words:
 
 def difference(new: Numbers, base: Numbers, words: Words, out: Numbers) -> None:
     """Zigzag codes of new minus base, into `out`; all three have the same length."""
+    if native is not None:
+        native.difference(new, base, words.size, words.is_float, out)
+        return
     for part, rooms in _parts(len(new), words, 3):
         _encode(new[part], base[part], words, out[part], rooms)
 
@@ -61,6 +65,8 @@ def checked_difference(new: Numbers, base: Numbers, words: Words, out: Numbers) 
 
     What is compared are the ordered numbers, which are as good as the bits, for one stands for the other.
     """
+    if native is not None:
+        return native.difference(new, base, words.size, words.is_float, out)
     is_right = True
     for part, (after, before, one, two) in _parts(len(new), words, 4):
         code = out[part]
@@ -73,6 +79,9 @@ def checked_difference(new: Numbers, base: Numbers, words: Words, out: Numbers) 
 
 def add(base: Numbers, codes: Numbers, words: Words, out: Numbers) -> None:
     """Undo `difference`: the new numbers from the base and the codes, into `out`, which may be the base."""
+    if native is not None:
+        native.add(base, codes, words.size, words.is_float, out)
+        return
     for part, (one, two) in _parts(len(base), words, 2):
         _decode(codes[part], words, one, two)
         new = out[part]

@@ -110,6 +110,7 @@ def test_difference_that_cannot_be_undone_is_not_given_out(scene: Scene, monkeyp
     old, new = normal(1000), normal(1000, seed=1)
     payload = differences(scene, new, scene.base(old))
     right = words._decode
+    monkeypatch.setattr(words, "native", None)
     monkeypatch.setattr(words, "_decode", wrong)
     with pytest.raises(UnusableBaseError, match="cannot be undone"):
         list(payload.rows())

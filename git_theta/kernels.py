@@ -1,0 +1,56 @@
+"""Loops that are compiled where there was a compiler when Git-Theta was installed; elsewhere NumPy does the same.
+
+NumPy makes a pass through memory for each operation. A loop of C makes one for all of them, in a quarter of the time.
+Both give the same bytes, which is tested: with every function here, whoever calls it has the operations of NumPy beside
+it. So no user needs a compiler, and whoever reads only Python can follow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final, Protocol, cast
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+"""A contiguous array in little-endian order, of which only the bytes count."""
+
+_REVISION: Final = 1
+"""Of the functions. A compiled file that was left from another revision is not used."""
+
+
+class Kernels(Protocol):
+    """The functions of `_kernels.c`. Each raises ValueError if lengths do not fit, and BufferError for other arrays."""
+
+    REVISION: int
+
+    def join(self, planes: tuple[Array, ...], out: Array, /) -> None:
+        """Rows from their 2, 4 or 8 planes."""
+
+    def split(self, rows: Array, itemsize: int, plane: int, out: Array, /) -> None:
+        """One plane of rows of 2, 4 or 8 bytes."""
+
+    def add(self, base: Array, codes: Array, size: int, is_float: bool, out: Array, /) -> None:
+        """Words from those of a base and zigzag codes; see `updates.words`. They may take the place of the base's."""
+
+    def difference(self, new: Array, base: Array, size: int, is_float: bool, out: Array, /) -> bool:
+        """Zigzag codes for new words; whether they give these again."""
+
+    def mean(self, one: Array, other: Array, weight: float, size: int, out: Array, /) -> bool:
+        """(one + other) * weight of bfloat16 (size 2) or float32 (4), computed in float32.
+
+        Returns:
+            Whether each result is a normal number or 0; if not, what was written is of no use.
+        """
+
+
+def _found() -> Kernels | None:
+    try:
+        module = cast(Kernels, importlib.import_module("git_theta._kernels"))
+    except ImportError:
+        return None
+    return module if module.REVISION == _REVISION else None
+
+
+native: Final = _found()
+"""The compiled functions; None if there are none for this machine."""
