@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
 
@@ -9,6 +10,9 @@ from git_theta.git import command
 from git_theta.git.repository import Repository
 
 _SECRET: Final = re.compile(r"(?<=://)[^/]*@")
+
+_FETCHED: Final = re.compile(rb"[0-9a-f]+\t[^\t]*\t(?:[^']*'[^ ]*' of )?(?P<url>.+)")
+"""A line of FETCH_HEAD. There is no name where a remote's HEAD was fetched."""
 
 
 def shown(remote: str) -> str:
@@ -29,3 +33,18 @@ def branches_now(repository: Repository, url: str) -> dict[str, str]:
     status, output, _ = command.attempt(["ls-remote", "--heads", "--", url], cwd=repository.cwd)
     pairs = (line.split("\t", 1) for line in command.lines(output)) if status == 0 else ()
     return {name: oid for oid, name in pairs}
+
+
+def fetched_from(repository: Repository) -> list[str]:
+    """The URLs that git fetched from last, as it notes them (see `noted`). They need be no remotes': `git pull URL`."""
+    try:
+        lines = (repository.git_dir / "FETCH_HEAD").read_bytes().splitlines()
+    except OSError:
+        return []
+    found = (_FETCHED.fullmatch(line) for line in lines)
+    return list(dict.fromkeys(os.fsdecode(match["url"]) for match in found if match))
+
+
+def noted(url: str) -> str:
+    """A URL as git notes it: without the user, slashes at the end and ".git". It is found by that as well."""
+    return shown(url).rstrip("/").removesuffix(".git")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from git_theta.errors import CorruptObjectError, MissingObjectError, ObjectError, StoreError
@@ -11,6 +12,9 @@ from git_theta.git import command
 from git_theta.git.repository import STORE
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
+
+_ENDS: Final = ("/.git", "", ".git/.git", ".git")
+"""What git tries to add to the path of a repository, in this order."""
 
 
 def local_path(url: str, base: Path) -> Path | None:
@@ -34,7 +38,7 @@ def store_of(path: Path) -> ObjectStore:
     Raises:
         StoreError: there is no repository.
     """
-    for candidate in (path / ".git", path):
+    for candidate in (f"{path}{end}" for end in _ENDS):
         # Named outright: while git clones, the environment says that the repository is the new one.
         status, output, _ = command.attempt(
             [f"--git-dir={candidate}", "rev-parse", "--path-format=absolute", "--git-common-dir"]

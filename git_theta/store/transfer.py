@@ -9,7 +9,7 @@ from pathlib import Path
 
 from git_theta.errors import GitError, ObjectError, StoreError, TransferError, UnreadableObjectError
 from git_theta.git import command
-from git_theta.git.remotes import shown
+from git_theta.git.remotes import fetched_from, noted, shown
 from git_theta.git.repository import Repository
 from git_theta.metadata import ObjectRef
 from git_theta.store.lfs import Lfs
@@ -29,7 +29,8 @@ class Transfer:
 
         Args:
             refs: the objects wanted.
-            remote: the one to ask; by default every remote that is a path, then git-lfs.
+            remote: the one to ask; by default every remote that is a path, then git-lfs, then what git fetched from last
+                and is no remote.
 
         Raises:
             GitError: there is no such remote.
@@ -38,18 +39,43 @@ class Transfer:
         """
         missing = self.store.missing(refs)
         remotes = self.remotes()
-        if remote is not None:
-            if remote not in remotes and not set(remote) & set("/:"):
-                raise GitError(f"there is no remote {remote!r}: 'git remote' lists those that there are")
-            remotes = [remote]
         problems: list[TransferError] = []
-        for neighbour in filter(None, (self._path_of(self.url(name)) for name in remotes)):
-            missing = self._asked(partial(self._copy_from, neighbour), missing, problems)
-        lfs = [name for name in remotes if self._uses_lfs(name, self.url(name))]
-        for name in lfs if remote else _order(lfs):
-            missing = self._asked(partial(self._fetch_by_lfs, name), missing, problems)
+        if remote is None:
+            missing = self._asked_all(remotes, _order, missing, problems)
+            if missing:
+                missing = self._asked_all(self._elsewhere(remotes), list, missing, problems)
+        elif remote in remotes or set(remote) & set("/:"):
+            missing = self._asked_all([remote], list, missing, problems)
+        else:
+            raise GitError(f"there is no remote {remote!r}: 'git remote' lists those that there are")
         if missing and problems:
             raise problems[0]
+        return missing
+
+    def _elsewhere(self, remotes: list[str]) -> list[str]:
+        """Where git fetched from last that is no remote."""
+        known = {noted(self.url(name)) for name in remotes}
+        return [url for url in fetched_from(self.repository) if url not in known]
+
+    def _asked_all(
+        self,
+        remotes: list[str],
+        order: Callable[[list[str]], Iterable[str | None]],
+        missing: list[ObjectRef],
+        problems: list[TransferError],
+    ) -> list[ObjectRef]:
+        """Ask remotes for what is missing, first those that are paths; returns what is left.
+
+        Args:
+            remotes: names or URLs.
+            order: which of those that git-lfs asks it is to ask, and when.
+            missing: the objects.
+            problems: takes what goes wrong.
+        """
+        for neighbour in filter(None, (self._path_of(self.url(name)) for name in remotes)):
+            missing = self._asked(partial(self._copy_from, neighbour), missing, problems)
+        for name in order([name for name in remotes if self._uses_lfs(name, self.url(name))]):
+            missing = self._asked(partial(self._fetch_by_lfs, name), missing, problems)
         return missing
 
     def _asked(

@@ -108,6 +108,23 @@ def test_path_remote_that_is_a_worktree_is_relative_or_a_file_url(author: Repo, 
     assert Repo(tmp_path / "by-relative").read(FILE) == expected
 
 
+def test_branch_that_is_pulled_without_a_remote_brings_its_objects(author: Repo, bare: Path, tmp_path: Path) -> None:
+    author.git("push", "-q", "origin", "main")
+    other = Repo.init(tmp_path / "other")
+    assert bare == tmp_path / "remote.git"
+    other.git("pull", "-q", "../remote", "main")
+    assert other.read(FILE) == author.read(FILE)
+
+
+def test_branch_that_is_pulled_without_a_remote_brings_its_objects_from_a_server(
+    author: Repo, bare: Path, server: Server, tmp_path: Path
+) -> None:
+    push_to(server, author)
+    other = Repo.init(tmp_path / "other")
+    other.git("pull", "-q", bare.as_uri(), "main")
+    assert other.read(FILE) == author.read(FILE)
+
+
 def test_http_server_round_trip(author: Repo, bare: Path, server: Server, tmp_path: Path) -> None:
     push_to(server, author)
     assert set(server.objects()) == object_names(author.path / ".git")

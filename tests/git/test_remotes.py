@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from git_theta.git.remotes import branches_now, branches_seen, shown
+from git_theta.git.remotes import branches_now, branches_seen, fetched_from, noted, shown
 from git_theta.git.repository import Repository
 
 if TYPE_CHECKING:
@@ -44,3 +44,20 @@ def test_nothing_is_known_of_who_is_not_there(published: Repo, tmp_path: Path) -
 )
 def test_messages_tell_no_password(remote: str, expected: str) -> None:
     assert shown(remote) == expected
+
+
+def test_where_git_fetched_from_is_known_as_it_noted_it(published: Repo, remote: Repo) -> None:
+    repository = Repository.discover(published.path)
+    remote.git("branch", "it's", "main")
+    remote.git("tag", "v1", "main")
+    urls = ["../remote.git/", "../remote", str(remote.path), remote.path.as_uri()]
+    for url in urls:
+        for refs in (["HEAD"], ["main", "it's", "v1"], ["refs/heads/side:refs/heads/other", "--force"]):
+            published.git("fetch", "-q", url, *refs)
+            assert fetched_from(repository) == [noted(url)]
+    published.git("fetch", "-q", "--append", urls[0], "side")
+    assert fetched_from(repository) == [noted(urls[-1]), noted(urls[0])]
+    (published.path / ".git/FETCH_HEAD").write_text("mixed up\n")
+    assert fetched_from(repository) == []
+    (published.path / ".git/FETCH_HEAD").unlink()
+    assert fetched_from(repository) == []
