@@ -122,6 +122,8 @@ def fill(repository: Repository, smudger: Smudger, path: str, data: bytes, metad
         mode = file.stat().st_mode
     except FileNotFoundError:
         return False
+    # If this is killed before the index knows the new file, git is to compare its content, and not its size.
+    repository.forget_times(path)
     try:
         with replacing(file) as stream:
             for piece in smudger.smudge(metadata, data, path):

@@ -29,8 +29,8 @@ class Transfer:
 
         Args:
             refs: the objects wanted.
-            remote: the one to ask; by default every remote that is a path, then git-lfs, then what git fetched from last
-                and is no remote.
+            remote: the one to ask; by default every remote that is a path, then git-lfs, then what git fetched from
+                last and is no remote.
 
         Raises:
             GitError: there is no such remote.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
+from git_theta.git.repository import Repository
 from tests.helpers import Repo, model, safetensors_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 FILE = "model.safetensors"
 NOTHING = "checkpoints put into the worktree: no metadata file lies in the place of one\n"
@@ -75,6 +79,23 @@ def test_mode_of_the_file_stays_and_nothing_else_is_left(clone: Repo) -> None:
     clone.verb("pull")
     assert (clone.path / FILE).stat().st_mode & 0o777 == 0o750
     assert sorted(path.name for path in clone.path.iterdir()) == [".git", ".gitattributes", FILE]
+
+
+def test_pull_that_is_killed_before_the_index_knows_the_files_leaves_no_change(
+    clone: Repo, published: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its size, the file is another one than the metadata file that git wrote."""
+    (clone.path / "sub").mkdir()
+    (clone.path / FILE).chmod(0o755)
+    os.utime(clone.path / FILE, (0, 0))  # Git believes an index that is newer than the file.
+    clone.git("update-index", FILE)
+    clone.verb("install", "--local")
+    before = clone.git("ls-files", "--stage").stdout
+    monkeypatch.setattr(Repository, "refresh_index", lambda *_arguments: None)
+    clone.verb("pull", cwd=clone.path / "sub")
+    assert clone.read(FILE) == published.read(FILE)
+    assert clone.git("diff", "--name-only").stdout == ""
+    assert clone.git("ls-files", "--stage").stdout == before
 
 
 def test_remote_that_is_named_is_asked(clone: Repo, published: Repo, remote: Repo) -> None:
