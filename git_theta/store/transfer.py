@@ -45,12 +45,27 @@ class Transfer:
             if missing:
                 missing = self._asked_all(self._elsewhere(remotes), list, missing, problems)
         elif remote in remotes or set(remote) & set("/:"):
+            self._check_is_there(remote)
             missing = self._asked_all([remote], list, missing, problems)
         else:
             raise GitError(f"there is no remote {remote!r}: 'git remote' lists those that there are")
         if missing and problems:
             raise problems[0]
         return missing
+
+    def _check_is_there(self, remote: str) -> None:
+        """Of one remote among several that is not there, nothing is said; who names it wants to know.
+
+        Raises:
+            TransferError: it is a path at which there is no repository.
+        """
+        url = self.url(remote)
+        path = self._path_of(url)
+        if path is not None and not self._uses_lfs(remote, url):
+            try:
+                store_of(path)
+            except StoreError as error:
+                raise TransferError(str(error)) from error
 
     def _elsewhere(self, remotes: list[str]) -> list[str]:
         """Where git fetched from last that is no remote."""

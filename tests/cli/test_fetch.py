@@ -75,6 +75,17 @@ def test_remote_that_is_gone_is_a_failure_of_one_line(clone: Repo, remote: Repo,
     assert clone.verb("fetch", str(remote.path.with_name("moved.git"))).stdout == f"{count} objects fetched\n"
 
 
+def test_remote_that_is_named_and_gone_is_a_failure_though_nothing_is_missing(published: Repo, remote: Repo) -> None:
+    """So is a branch that is taken for a path: `git theta fetch origin/main`."""
+    remote.path.rename(remote.path.with_name("moved.git"))
+    for name in ("origin", "origin/main"):
+        done = published.verb("fetch", name, check=False)
+        assert (done.returncode, done.stdout) == (1, "0 objects fetched\n")
+        assert "is not a repository that can be read" in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert published.verb("fetch").returncode == 0
+
+
 def test_damaged_object_is_found_by_verify_and_replaced(clone: Repo) -> None:
     clone.verb("fetch")
     name, victim = max(clone.objects().items(), key=lambda item: item[1].stat().st_size)
