@@ -11,17 +11,23 @@ from typing import BinaryIO
 
 
 @contextmanager
-def replacing(file: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+def replacing(file: Path, mode: int = 0o666, scratch: Path | None = None) -> Iterator[BinaryIO]:
     """A new file beside another, which takes its place when the context ends, or vanishes if that fails.
+
+    A process that is killed leaves it where it is.
 
     Args:
         file: that is replaced, or is not there yet.
         mode: of the new file, less what the umask takes away.
+        scratch: a directory for the new file, if it can be moved from there: what lies beside a file in a worktree
+            would be added to git.
 
     Raises:
         OSError: it cannot be written.
     """
     temporary = file.with_name(f".{secrets.token_hex(8)}.theta")
+    if scratch is not None and _can_be_moved(scratch / temporary.name, temporary):
+        temporary = scratch / temporary.name
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as stream:
@@ -29,3 +35,16 @@ def replacing(file: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _can_be_moved(source: Path, target: Path) -> bool:
+    """Whether a file can be moved at once, which is tried: one file system may be mounted at two places."""
+    try:
+        source.touch(exist_ok=False)
+        source.replace(target)
+    except OSError:
+        return False
+    finally:
+        source.unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+    return True

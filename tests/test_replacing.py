@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from git_theta.replacing import replacing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -39,6 +36,32 @@ def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         fail()
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_new_file_lies_in_the_scratch_directory_until_it_is_whole(tmp_path: Path) -> None:
+    scratch, file = tmp_path / "scratch", tmp_path / "worktree/file"
+    scratch.mkdir()
+    file.parent.mkdir()
+    with replacing(file, scratch=scratch) as stream:
+        stream.write(b"new")
+        assert list(file.parent.iterdir()) == []
+        assert len(list(scratch.iterdir())) == 1
+    assert list(scratch.iterdir()) == []
+    assert list(file.parent.iterdir()) == [file]
+    assert file.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("scratch", [Path("/dev/shm"), Path("/nowhere")])
+def test_new_file_lies_beside_the_old_where_the_scratch_directory_is_on_another_disk(
+    tmp_path: Path, scratch: Path
+) -> None:
+    file = tmp_path / "file"
+    with replacing(file, scratch=scratch) as stream:
+        stream.write(b"new")
+        (temporary,) = tmp_path.iterdir()
+        assert not (scratch / temporary.name).exists()
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o777])

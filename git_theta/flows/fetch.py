@@ -125,7 +125,7 @@ def fill(repository: Repository, smudger: Smudger, path: str, data: bytes, metad
     # If this is killed before the index knows the new file, git is to compare its content, and not its size.
     repository.forget_times(path)
     try:
-        with replacing(file) as stream:
+        with replacing(file, scratch=smudger.store.temporary_directory()) as stream:
             for piece in smudger.smudge(metadata, data, path):
                 stream.write(piece)
             os.fchmod(stream.fileno(), mode & 0o777)

@@ -6,10 +6,12 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from git_theta.flows.smudge import Smudger
 from git_theta.git.repository import Repository
 from tests.helpers import Repo, model, safetensors_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pytest
@@ -96,6 +98,19 @@ def test_pull_that_is_killed_before_the_index_knows_the_files_leaves_no_change(
     assert clone.read(FILE) == published.read(FILE)
     assert clone.git("diff", "--name-only").stdout == ""
     assert clone.git("ls-files", "--stage").stdout == before
+
+
+def test_pull_that_is_killed_leaves_nothing_in_the_worktree(clone: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(*_arguments: object) -> Iterator[bytes]:
+        found.extend(sorted(path.name for path in clone.path.iterdir()))
+        yield b""
+
+    before = sorted(path.name for path in clone.path.iterdir())
+    found: list[str] = []
+    monkeypatch.setattr(Smudger, "smudge", look)
+    clone.verb("install", "--local")
+    clone.verb("pull")
+    assert found == before
 
 
 def test_remote_that_is_named_is_asked(clone: Repo, published: Repo, remote: Repo) -> None:
