@@ -41,10 +41,12 @@ def _can_be_moved(source: Path, target: Path) -> bool:
     """Whether a file can be moved at once, which is tried: one file system may be mounted at two places."""
     try:
         source.touch(exist_ok=False)
-        source.replace(target)
     except OSError:
         return False
-    finally:
-        source.unlink(missing_ok=True)
-        target.unlink(missing_ok=True)
+    try:
+        source.replace(target)
+    except OSError:
+        source.unlink()
+        return False
+    target.unlink()
     return True

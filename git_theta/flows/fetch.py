@@ -16,6 +16,7 @@ from git_theta.errors import (
     UnreadableObjectError,
 )
 from git_theta.git.repository import Repository
+from git_theta.git.staging import forget_times
 from git_theta.metadata import Metadata, ObjectRef
 from git_theta.metadata_file import is_metadata, parse
 from git_theta.replacing import replacing
@@ -123,7 +124,7 @@ def fill(repository: Repository, smudger: Smudger, path: str, data: bytes, metad
     except FileNotFoundError:
         return False
     # If this is killed before the index knows the new file, git is to compare its content, and not its size.
-    repository.forget_times(path)
+    forget_times(repository, path)
     try:
         with replacing(file, scratch=smudger.store.temporary_directory()) as stream:
             for piece in smudger.smudge(metadata, data, path):

@@ -171,7 +171,7 @@ class SideLoader:
         file = self.cleaner.top / path
         try:
             mode = file.stat().st_mode
-            with replacing(file, scratch=self.cleaner.store.temporary_directory()) as stream:
+            with replacing(file, scratch=self.cleaner.store.scratch) as stream:
                 for piece in self._content(intake, new, file):
                     stream.write(piece)
                 self._check_unchanged(path, intake, state)

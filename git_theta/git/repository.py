@@ -309,15 +309,6 @@ class Repository:
         """Let the index know the worktree files at these paths (from the top) as they are now."""
         self.git("update-index", "-q", "-z", "--stdin", stdin=self._terminated(paths))
 
-    def forget_times(self, path: str) -> None:
-        """Let git compare the content of the worktree file at a path (from the top), whatever its size and times.
-
-        Raises:
-            GitError: the index cannot be written.
-        """
-        found = self.git("--literal-pathspecs", "ls-files", "--stage", "--full-name", "-z", "--", self.from_here(path))
-        self.git("update-index", "-z", "--index-info", stdin=found)
-
     def stage(self, path: str, content: bytes) -> None:
         """Put content into the index at a path (from the top), past all filters. The worktree file stays as it is.
 

@@ -24,6 +24,16 @@ def check_addable(repository: Repository, paths: Iterable[str]) -> None:
     repository.git("--literal-pathspecs", "add", "--dry-run", "--intent-to-add", "--", *paths)
 
 
+def forget_times(repository: Repository, path: str) -> None:
+    """Let git compare the content of the worktree file at a path (from the top), whatever its size and times.
+
+    Raises:
+        GitError: the index cannot be written.
+    """
+    listing = ["--literal-pathspecs", "ls-files", "--stage", "--full-name", "-z", "--", repository.from_here(path)]
+    repository.git("update-index", "-z", "--index-info", stdin=repository.git(*listing))
+
+
 def stage_as_cleaned(repository: Repository, path: str, content: bytes, state: FileState, scratch: Path) -> None:
     """Put content into the index with the times of the worktree file that it was made from.
 

@@ -145,9 +145,14 @@ class ObjectStore:
         if mode & stat.S_ISGID:
             os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | mode & _READABLE)
 
+    @property
+    def scratch(self) -> Path:
+        """The temporary directory, if it is there and can be written to."""
+        return self.root / "tmp"
+
     def temporary_directory(self) -> Path:
         """Where unfinished files lie; what a killed process left there a day ago is removed."""
-        directory = self.root / "tmp"
+        directory = self.scratch
         with _as_store_error(self.root):
             self.make_directory(directory)
             for leftover in directory.iterdir():
