@@ -12,11 +12,14 @@ from git_theta.registry import PLUG_INS, Family
 from git_theta.sources import Source
 
 __all__ = [
+    "ARRAY",
+    "MAP",
     "Checkpoint",
     "Checksummed",
     "Format",
     "Grafting",
     "Mixing",
+    "Nested",
     "Ordered",
     "Tied",
     "Values",
@@ -122,6 +125,37 @@ class Grafting(Mixing, Protocol):
 
         Raises:
             PluginError: a value or a group cannot be taken out of its place, or put there.
+        """
+
+
+MAP: Final = "{}"
+"""What stands for a map in `Nested.parts`."""
+
+ARRAY: Final = "array"
+"""What the texts of parts begin with, and no other ones, that only say more about a group."""
+
+
+@runtime_checkable
+class Nested(Grafting, Protocol):
+    """What a format may have besides if its files are maps within maps, of which each may hold nothing.
+
+    What is in such a file besides its groups is then merged part by part, and `write_grafted` gets the names of parts
+    as donors, and empty ones too: maps stay in the file unless they are taken out and nothing else lies in them.
+    """
+
+    def parts(self, skeleton: bytes) -> Mapping[str, str]:
+        """All that a file consists of besides its groups, as short texts by path.
+
+        Args:
+            skeleton: of the file.
+
+        Returns:
+            By name (`tensors.join_name`), what holds others first: MAP for a map, and for other parts texts of some
+            200 characters, which are the same only if the parts are. What the dtype, shape and values of a group do
+            not tell is a part that begins with ARRAY; it comes and goes with the group.
+
+        Raises:
+            NotThisFormatError: the skeleton is malformed, or the file is no map.
         """
 
 

@@ -6,13 +6,14 @@ array of more than 1 GiB lies there in chunks, in a map that says so; each chunk
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from git_theta.checkpoints import Values
-from git_theta.checkpoints.flax_reader import COMPLEX, Token, walk
-from git_theta.checkpoints.texts import MAX_VALUES, SHOWN_BYTES, digest_of, quoted_beginning, with_digest
+from git_theta.checkpoints.flax_reader import walk
+from git_theta.checkpoints.flax_texts import parts, shown
+from git_theta.checkpoints.flax_tree import tree
+from git_theta.checkpoints.texts import MAX_VALUES
 from git_theta.errors import NotThisFormatError
 from git_theta.layout import Layout, Span
 from git_theta.sources import Source
@@ -47,13 +48,13 @@ class FlaxMsgpack:
         Raises:
             NotThisFormatError: as in `scan`.
         """
-        shown: dict[str, str] = {}
+        texts: dict[str, str] = {}
         for item in walk(source):
             if item.token.kind not in ("map", "list", "end") and item.array is None:
-                shown[item.name] = _shown(source, item.token)
-                if len(shown) == MAX_VALUES:
+                texts[item.name] = shown(source, item.token)
+                if len(texts) == MAX_VALUES:
                     break
-        return shown
+        return texts
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the other leaves of the old one. See `checkpoints.Format`."""
@@ -61,25 +62,24 @@ class FlaxMsgpack:
 
         return flax_writer.write(groups, skeleton)
 
+    def parts(self, skeleton: bytes) -> Mapping[str, str]:
+        """All that the file consists of besides its groups; see `checkpoints.Nested`."""
+        return parts(tree(skeleton))
+
     def write_mixed(
         self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
     ) -> Iterator[bytes]:
-        """The bytes of a new file with leaves from several old ones; see `checkpoints.Mixing`."""
+        """The bytes of a new file with parts of several old ones; see `checkpoints.Mixing`."""
+        return self.write_grafted(groups, skeleton, donors, {})
+
+    def write_grafted(
+        self,
+        groups: Mapping[str, Values],
+        skeleton: bytes,
+        donors: Mapping[str, bytes],
+        places: Mapping[str, bytes],
+    ) -> Iterator[bytes]:
+        """The bytes of a new file with parts and new arrays of several old ones; see `checkpoints.Grafting`."""
         from git_theta.checkpoints import flax_writer
 
-        return flax_writer.write(groups, skeleton, donors)
-
-
-def _shown(source: Source, token: Token) -> str:
-    """A leaf as short text."""
-    if token.kind == "number":
-        return str(token.value)
-    # Flax writes a native complex number as a list of two doubles.
-    if (token.kind, token.code, token.length) == ("ext", COMPLEX, 19):
-        real, imaginary = struct.unpack(">2xdxd", source.read(token.body, token.body + token.length))
-        return str(complex(real, imaginary))
-    shown, is_whole = f"{token.length} bytes", False
-    if token.kind == "str":
-        beginning = source.read(token.body, token.body + min(token.length, SHOWN_BYTES))
-        shown, is_whole = quoted_beginning(beginning, token.length)
-    return shown if is_whole else with_digest(shown, digest_of(source, token.start, token.body + token.length))
+        return flax_writer.write_grafted(groups, skeleton, donors, places)

@@ -88,8 +88,12 @@ class Item:
         return tensors.join_name(self.path)
 
 
-def _token(source: Source, position: int) -> Token:
-    """The object at a place, without its content."""
+def token_at(source: Source, position: int) -> Token:
+    """The object at a place, without its content.
+
+    Raises:
+        NotThisFormatError: there is none.
+    """
     tag = _read(source, position, 1)[0]
     body = position + 1
     if tag <= 0x7F or tag >= 0xE0:
@@ -170,7 +174,7 @@ def _next_key(source: Source, frame: _Frame, position: int) -> tuple[str, int]:
     frame.done += 1
     if frame.token.kind == "list":
         return str(frame.done - 1), position
-    token = _token(source, position)
+    token = token_at(source, position)
     key = _text(source, token)
     if key in frame.keys:
         raise NotThisFormatError(f"the key {key[:80]!r} is given twice")
@@ -179,7 +183,7 @@ def _next_key(source: Source, frame: _Frame, position: int) -> tuple[str, int]:
 
 
 def _item(source: Source, position: int, path: tuple[str, ...], *, hollow: bool) -> Item:
-    token = _token(source, position)
+    token = token_at(source, position)
     if token.kind in ("number", "map", "list"):
         return Item(token, path, token.body)
     array = None
@@ -196,21 +200,21 @@ def _item(source: Source, position: int, path: tuple[str, ...], *, hollow: bool)
 
 def _array(source: Source, position: int) -> Array:
     """The header of an array: a list of the shape, the name of the dtype and the values."""
-    outer = _token(source, position)
-    extents = _token(source, outer.body)
+    outer = token_at(source, position)
+    extents = token_at(source, outer.body)
     if (outer.kind, outer.value, extents.kind) != ("list", 3, "list") or extents.length > tensors.MAX_RANK:
         raise NotThisFormatError("an array has another header than Flax gives it")
     shape = []
     position = extents.body
     for _ in range(extents.length):
-        extent = _token(source, position)
+        extent = token_at(source, position)
         if extent.kind != "number" or type(extent.value) is not int:
             raise NotThisFormatError("a shape has something else than numbers")
         shape.append(extent.value)
         position = extent.body
-    name = _token(source, position)
+    name = token_at(source, position)
     flax_name = _text(source, name)
-    data = _token(source, name.body + name.length)
+    data = token_at(source, name.body + name.length)
     if data.kind != "bin":
         raise NotThisFormatError("the values of an array are no bytes")
     dtype, group_shape = _group(flax_name, tuple(shape))

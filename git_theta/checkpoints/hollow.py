@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from git_theta import tensors
-from git_theta.checkpoints import Format, Grafting, Mixing, Ordered, Values
+from git_theta.checkpoints import Format, Grafting, Mixing, Nested, Ordered, Values
 from git_theta.errors import PluginError
 from git_theta.layout import Layout
 from git_theta.sources import HollowSource
@@ -34,6 +34,7 @@ def write_hollow(
         shapes: of the groups.
         skeleton: of a file of the same format, whose other content is kept.
         donors: skeletons that values (that are no groups) are taken from, by name; see `checkpoints.Mixing`.
+            Not None, even if there are none, where the maps of a format that has them (`Nested`) shall stay.
         models: skeletons of files whose order of keys is followed, if the format has one; see `checkpoints.Ordered`.
         places: skeletons of files that new groups come from, by their places; see `checkpoints.Grafting`.
 
@@ -46,8 +47,9 @@ def write_hollow(
         raise PluginError(f"a group of {largest} bytes is too large to be put into a new file")
     zeros = memoryview(bytes(largest))
     groups = {name: Values(*shape, zeros[: tensors.nbytes(*shape)]) for name, shape in shapes.items()}
-    if places and isinstance(member, Grafting):
-        source = _as_source(member.write_grafted(groups, skeleton, donors or {}, places))
+    is_told_all = donors is not None and isinstance(member, Nested)
+    if isinstance(member, Grafting) and (places or is_told_all):
+        source = _as_source(member.write_grafted(groups, skeleton, donors or {}, places or {}))
     elif donors and isinstance(member, Mixing):
         source = _as_source(member.write_mixed(groups, skeleton, donors))
     elif not donors and models and isinstance(member, Ordered):

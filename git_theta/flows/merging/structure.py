@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final
 
 from git_theta import tensors
-from git_theta.checkpoints import Checksummed, Format, Mixing, Tied, has_checksums, opaque, plugins
+from git_theta.checkpoints import Checksummed, Format, Mixing, Nested, Tied, has_checksums, opaque, plugins
 from git_theta.checkpoints.hollow import Shapes, write_hollow
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import MergeError, NotThisFormatError, PluginError
 from git_theta.flows.merging import stand_ins
-from git_theta.flows.merging.plan import OURS, STRUCTURE, Versions, identity
+from git_theta.flows.merging.parts import Parts, lost, merge_parts, with_all_below
+from git_theta.flows.merging.plan import OURS, STRUCTURE, Versions, identity, plan_groups
 from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
 from git_theta.flows.merging.ties import Places, Ties
 from git_theta.layout import Layout
@@ -42,12 +44,14 @@ class Outside:
         texts: values that are taken from another version, by name; numbers as before.
         conflicts: what has to be decided.
         is_whole: whether it is about the whole file, groups included.
+        wholes: the names of texts that are taken with all that lies below them.
     """
 
     version: int | None
     texts: Mapping[str, int] = field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
     is_whole: bool = False
+    wholes: tuple[str, ...] = ()
 
     def decided(self, numbers: Mapping[str, int]) -> Outside:
         """The same with its conflicts settled: by name, the version that is taken."""
@@ -99,6 +103,8 @@ class Structure:
             return Outside(version)
         if plugin_of(self._all[OURS].format) is not None:
             return Outside(OURS)
+        if self._parts is not None:
+            return self._by_parts(self._parts)
         texts = self._texts()
         if len(names) > 1:
             return self._converted(texts)
@@ -163,6 +169,36 @@ class Structure:
 
     def _open(self) -> Outside:
         return Outside(None, conflicts=(self._conflict(),))
+
+    @cached_property
+    def _parts(self) -> list[Parts] | None:
+        """What all versions consist of; None if their format is not of maps within maps."""
+        name = self._all[OURS].format
+        member = self._installed(name)
+        if not isinstance(member, Nested) or any(metadata.format != name for metadata in self._all):
+            return None
+        try:
+            with self._guarded(name, "read the parts of"):
+                return [Parts(member.parts(self._skeleton_of(each)), each.by_name()) for each in self._all]
+        except _FAILURES:
+            return None
+
+    def _by_parts(self, parts: Sequence[Parts]) -> Outside:
+        """Follow ours, with the parts that others changed."""
+        steps = plan_groups(self.ties.untied())
+        merged = merge_parts(self._versions, parts, steps)
+        if merged is None:
+            return self._open()
+        outside = Outside(OURS, merged.sides, merged.conflicts, wholes=merged.wholes)
+        entries = (
+            next(filter(None, (step.entry, *(step.conflict.sides if step.conflict else ()))), None) for step in steps
+        )
+        try:
+            if not merged.wholes:
+                self._written(outside, self._all[OURS], [entry for entry in entries if entry is not None])
+        except MergeError:
+            return self._open()
+        return outside
 
     def _converted(self, texts: MergedTexts | None) -> Outside:
         """Follow the side that made it a file of another format.
@@ -293,13 +329,34 @@ class Structure:
         return None
 
     def _written(self, outside: Outside, followed: Metadata, entries: Sequence[Entry]) -> tuple[Layout, bytes]:
-        donors = {name: self._skeleton_of(self._all[number]) for name, number in outside.texts.items()}
+        parts = self._parts
+        taken = outside.texts if parts is None else with_all_below(outside.texts, outside.wholes, parts)
+        donors = {name: self._skeleton_of(self._all[number]) for name, number in taken.items()}
         shapes = {entry.name: (entry.dtype, entry.shape) for entry in entries}
         try:
             places = self._new_places(followed, shapes)
-            return self._hollow(followed.format, shapes, self._skeleton_of(followed), donors, places=places)
+            layout, skeleton = self._hollow(followed.format, shapes, self._skeleton_of(followed), donors, places=places)
+            if parts is not None:
+                self._check(outside, taken, parts, layout, skeleton)
         except _FAILURES as error:
             raise MergeError(f"the merged groups cannot be put into one file: {error}") from error
+        return layout, skeleton
+
+    def _check(
+        self, outside: Outside, taken: Mapping[str, int], parts: Sequence[Parts], layout: Layout, skeleton: bytes
+    ) -> None:
+        """Make sure that a file has all the parts that it should have.
+
+        Raises:
+            PluginError: it has not.
+        """
+        member = self._formats.get(layout.format)
+        assert isinstance(member, Nested)
+        assert outside.version is not None
+        found = Parts(member.parts(skeleton), {span.name for span in layout.spans})
+        wrong = lost(parts, taken, outside.version, found)
+        if wrong:
+            raise PluginError(f"{wrong[0][:80]!r} cannot be kept beside them")
 
     def _new_places(self, followed: Metadata, shapes: Shapes) -> dict[str, bytes]:
         """Skeletons of the versions that groups come from which a version has not, by their places there."""

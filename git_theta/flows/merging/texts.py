@@ -18,10 +18,12 @@ class MergedTexts:
     Attributes:
         sides: for each value that is not taken from us, the side that it is taken from, by name.
         conflicts: what several sides changed differently, in our order.
+        wholes: those of them that are about all that lies below, too.
     """
 
     sides: Mapping[str, int]
     conflicts: tuple[Conflict, ...]
+    wholes: tuple[str, ...] = ()
 
 
 def merge_texts(versions: Sequence[Texts], lineage: Lineage, undecided: Sequence[Collection[str]]) -> MergedTexts:
