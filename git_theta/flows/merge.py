@@ -16,6 +16,7 @@ from git_theta.flows.checksums import checksum, refitted
 from git_theta.flows.keeping import keep_skeleton
 from git_theta.flows.merging.apply import Applier
 from git_theta.flows.merging.jobs import ANCESTOR, SIDES, Job, job_of
+from git_theta.flows.merging.parts import covers
 from git_theta.flows.merging.plan import OURS, Step, Versions, plan_groups, unmarked
 from git_theta.flows.merging.structure import Outside, Placed, Structure
 from git_theta.flows.merging.values import Inputs
@@ -38,7 +39,7 @@ class Plan:
     """What a merge would do.
 
     Attributes:
-        steps: one for each group, in the order of our file.
+        steps: one for each group, in the order of our file, but for those of `Outside.wholes`.
         outside: what becomes of all that is no group.
     """
 
@@ -169,7 +170,10 @@ class _Merge:
     def plan(self) -> Plan:
         """See `Merger.plan`."""
         outside = self._structure.plan()
-        return Plan(() if outside.is_whole else plan_groups(self._structure.ties.untied()), outside)
+        if outside.is_whole:
+            return Plan((), outside)
+        steps = plan_groups(self._structure.ties.untied())
+        return Plan(tuple(step for step in steps if not covers(outside.wholes, step.name)), outside)
 
     def applied(self, plan: Plan, decided: Mapping[str, Decision]) -> Metadata:
         """The merged checkpoint; the cache knows it afterwards."""
@@ -180,6 +184,7 @@ class _Merge:
                 return self._whole(outside.version)
             checksums: dict[str, int] = {}
             entries = self._entries(plan, decided, checksums if self._structure.has_checksums(outside) else None)
+            entries += outside.of_wholes(self._versions.all())
             entries = self._structure.ties.named(outside.version, entries)
             placed = self._structure.place(outside, entries, lambda entry: self._checksum(entry, checksums))
         except (MergeError, PluginError) as error:

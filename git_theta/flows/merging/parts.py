@@ -6,32 +6,44 @@ A map that no side took out stays, even if all that it held is gone; one that wa
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from git_theta import tensors
 from git_theta.checkpoints import ARRAY, MAP
-from git_theta.flows.merging.plan import Step, Versions
+from git_theta.flows.merging.plan import Lineage, Step, Versions, choose, identity
 from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
 from git_theta.merges.decisions import Clash, Conflict
+from git_theta.metadata import Entry
 
 
 class Parts:
     """What a version consists of besides its groups' values.
 
     Attributes:
-        texts: as its format tells them.
+        texts: as its format tells them, but for those that only say more about a group.
     """
 
-    def __init__(self, texts: Texts, groups: Collection[str]) -> None:
-        """Args: texts: of its parts, by name; groups: the names of its groups."""
-        self.texts = texts
+    def __init__(self, texts: Texts, groups: Mapping[str, Entry | None]) -> None:
+        """Args: texts: of its parts, by name; groups: its groups, by name."""
+        self._labels = {name: text for name, text in texts.items() if name in groups}
+        self.texts = {name: text for name, text in texts.items() if name not in groups}
         self._groups = groups
+
+    def label(self, like: Entry) -> str | None:
+        """What is said more about a group, if it is there in the dtype and shape of another version; "" for nothing."""
+        mine = self._groups.get(like.name)
+        is_like = mine is not None and (mine.dtype, mine.shape) == (like.dtype, like.shape)
+        return self._labels.get(like.name, "") if is_like else None
 
     def kind(self, name: str) -> str | None:
         """What is at a path: MAP, ARRAY, another text for any other value, or None for nothing."""
         text = self.texts.get(name)
         return ARRAY if name in self._groups or is_about_group(text) else text
+
+    def content(self, name: str) -> Hashable:
+        """What is at a path: another group, or another text, is another content."""
+        return identity(self._groups.get(name)) or self.texts.get(name)
 
     def below(self, name: str) -> Iterator[str]:
         """The names of the parts below a path."""
@@ -53,8 +65,8 @@ def is_about_group(text: str | None) -> bool:
 def merge_parts(versions: Versions, parts: Sequence[Parts], steps: Sequence[Step]) -> MergedTexts | None:
     """Merge part by part.
 
-    Where a version has a map, and another one a value, and both would have to be there, all that is at the path and
-    below is one conflict.
+    Where a version has a map, another one a value or a group, and both would have to be there, all that is at the path
+    and below is one conflict, groups included.
 
     Args:
         versions: that are merged.
@@ -62,21 +74,26 @@ def merge_parts(versions: Versions, parts: Sequence[Parts], steps: Sequence[Step
         steps: what becomes of the groups.
 
     Returns:
-        What becomes of the parts; None if a part and the group of its name are both in conflict.
+        What becomes of the parts; None if what says more about a group is in conflict.
     """
     undecided = [
         [*names, *(below for name in names for below in each.below(name))]
         for names, each in zip((metadata.skeleton.undecided for metadata in versions.all()), parts, strict=True)
     ]
     merged = merge_texts([each.texts for each in parts], versions.lineage, undecided)
-    clashes = _clashes(parts, merged, steps)
-    asked = [conflict.name for conflict in merged.conflicts]
-    if not {step.name for step in steps if step.conflict is not None}.isdisjoint((*asked, *clashes)):
+    clashes = _clashes(parts, merged, steps, versions.lineage)
+    conflicts = [conflict for conflict in merged.conflicts if not covers(clashes, conflict.name)]
+    entries = (entry for step in steps for entry in (step.entry, *(step.conflict.sides if step.conflict else ())))
+    if None in labelled((entry for entry in entries if entry is not None), parts, versions.lineage).values():
         return None
-    sides = {name: side for name, side in merged.sides.items() if not _covers(clashes, name)}
-    conflicts = [conflict for conflict in merged.conflicts if not _covers(clashes, conflict.name)]
+    sides = {name: side for name, side in merged.sides.items() if not covers(clashes, name)}
     conflicts += [_conflict(name, versions, parts) for name in clashes]
     return MergedTexts(sides, tuple(conflicts), tuple(clashes))
+
+
+def covers(names: Collection[str], name: str) -> bool:
+    """Whether one of the names is this one, or a path that it goes through."""
+    return name in names or any(holder in names for holder in _holders(name))
 
 
 def with_all_below(taken: Mapping[str, int], wholes: Collection[str], parts: Sequence[Parts]) -> dict[str, int]:
@@ -92,6 +109,28 @@ def with_all_below(taken: Mapping[str, int], wholes: Collection[str], parts: Seq
         if name in taken:
             found |= {below: taken[name] for each in parts for below in each.below(name)}
     return found
+
+
+def labelled(entries: Iterable[Entry], parts: Sequence[Parts], lineage: Lineage) -> dict[str, int | None]:
+    """What says more about groups, merged like their values, of the versions that have them in this dtype and shape.
+
+    Args:
+        entries: the groups.
+        parts: of each version.
+        lineage: of the versions.
+
+    Returns:
+        For each group of which a version says more, the version that it is taken from; None for a conflict.
+    """
+    sides: dict[str, int | None] = {}
+    for entry in entries:
+        found = {number: each.label(entry) for number, each in enumerate(parts)}
+        old = None if lineage.ancestor is None else found[lineage.ancestor]
+        present = [number for number in range(lineage.count) if found[number] is not None]
+        if any(found.values()):
+            chosen = choose(old, [found[number] for number in present]) if present else None
+            sides[entry.name] = present[chosen] if chosen is not None else None if present else lineage.ancestor
+    return sides
 
 
 def lost(parts: Sequence[Parts], taken: Mapping[str, int], followed: int, found: Parts) -> list[str]:
@@ -114,27 +153,31 @@ def lost(parts: Sequence[Parts], taken: Mapping[str, int], followed: int, found:
     return wrong
 
 
-def _clashes(parts: Sequence[Parts], merged: MergedTexts, steps: Sequence[Step]) -> list[str]:
+def _clashes(parts: Sequence[Parts], merged: MergedTexts, steps: Sequence[Step], lineage: Lineage) -> list[str]:
     """The paths at which something would have to be a map and something else, the outermost ones."""
-    suspects = [name for name in _names(parts) if len({_sort(each.kind(name)) for each in parts} - {None}) > 1]
+    names = _names(parts)
+    suspects = [name for name in names if len({_sort(each.kind(name)) for each in parts} - {None}) > 1]
     if not suspects:
         return []
     asked = {conflict.name for conflict in merged.conflicts}
     groups = {step.name for step in steps if step.entry is not None or step.conflict is not None}
-    left = {name for name in _names(parts) if name in asked or _kept(name, parts, merged) is not None}
+    left = [name for name in names if name in asked or _kept(name, parts, merged) is not None]
     holders = {holder for name in (*left, *groups) for holder in _holders(name)}
+
+    def is_clash(name: str) -> bool:
+        kept = _kept(name, parts, merged)
+        is_both = name in groups and kept is not None and kept.kind(name) != ARRAY
+        is_holder = name in holders and (name in groups or (kept is not None and kept.kind(name) != MAP))
+        return name in asked or is_both or is_holder or lineage.choose([each.content(name) for each in parts]) is None
+
     found: list[str] = []
     for name in suspects:
-        kept = _kept(name, parts, merged)
-        is_group = name in groups
-        is_both = is_group and kept is not None and kept.kind(name) != ARRAY
-        is_holder = name in holders and (is_group or (kept is not None and kept.kind(name) != MAP))
-        if (name in asked or is_both or is_holder) and not _covers(found, name):
+        if is_clash(name) and not covers(found, name):
             found.append(name)
     return found
 
 
-def _names(parts: Sequence[Parts]) -> Iterable[str]:
+def _names(parts: Sequence[Parts]) -> list[str]:
     """All names of parts, what holds others first."""
     return sorted({name for each in parts for name in each.texts}, key=lambda name: (name.count("/"), name))
 
@@ -153,11 +196,6 @@ def _holders(name: str) -> Iterator[str]:
     """The paths that a path goes through."""
     path = tensors.split_name(name)
     return (tensors.join_name(path[:depth]) for depth in range(1, len(path)))
-
-
-def _covers(names: Collection[str], name: str) -> bool:
-    """Whether one of the names is this one, or a path that it goes through."""
-    return name in names or any(holder in names for holder in _holders(name))
 
 
 def _conflict(name: str, versions: Versions, parts: Sequence[Parts]) -> Conflict:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from git_theta.flows.merging.parts import covers
 from git_theta.flows.merging.plan import ADDED, OURS, STRUCTURE, UNDECIDED, Versions
 from git_theta.merges.decisions import Clash, Conflict, Decision, Settle
 from git_theta.metadata import Metadata
@@ -49,6 +50,7 @@ def undecided(merged: Metadata, conflicts: Sequence[Conflict], sides: Sequence[M
     others = [conflict.name for conflict in conflicts if conflict.clash in _OTHERS]
     marks = {conflict.name: UNDECIDED if conflict.ancestor is not None else ADDED for conflict in groups}
     names = dict.fromkeys([*others, *(name for side in sides for name in side.skeleton.undecided)])
+    marks |= {entry.name: UNDECIDED for entry in merged.entries if covers(others, entry.name)}
     entries = tuple(replace(entry, merge=marks.get(entry.name, entry.merge)) for entry in merged.entries)
     return replace(merged, skeleton=replace(merged.skeleton, undecided=tuple(names)), entries=entries)
 

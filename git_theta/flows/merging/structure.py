@@ -7,7 +7,7 @@ and can mix them. A new file is laid out by the format; no values are read for i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from git_theta.checkpoints.hollow import Shapes, write_hollow
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import MergeError, NotThisFormatError, PluginError
 from git_theta.flows.merging import stand_ins
-from git_theta.flows.merging.parts import Parts, lost, merge_parts, with_all_below
+from git_theta.flows.merging.parts import Parts, covers, labelled, lost, merge_parts, with_all_below
 from git_theta.flows.merging.plan import OURS, STRUCTURE, Versions, identity, plan_groups
 from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
 from git_theta.flows.merging.ties import Places, Ties
@@ -44,7 +44,7 @@ class Outside:
         texts: values that are taken from another version, by name; numbers as before.
         conflicts: what has to be decided.
         is_whole: whether it is about the whole file, groups included.
-        wholes: the names of texts that are taken with all that lies below them.
+        wholes: the names of texts that are taken with all that lies below them, groups included.
     """
 
     version: int | None
@@ -57,6 +57,17 @@ class Outside:
         """The same with its conflicts settled: by name, the version that is taken."""
         texts = {name: number for name, number in numbers.items() if name != STRUCTURE and number != self.version}
         return replace(self, version=numbers.get(STRUCTURE, self.version), texts={**self.texts, **texts}, conflicts=())
+
+    def of_wholes(self, versions: Sequence[Metadata]) -> Iterator[Entry]:
+        """The groups of those paths that are taken with all that lies below them, once it is decided.
+
+        Args:
+            versions: all of the merge.
+        """
+        for whole in self.wholes:
+            assert self.version is not None
+            entries = versions[self.texts.get(whole, self.version)].entries
+            yield from (entry for entry in entries if covers((whole,), entry.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +201,10 @@ class Structure:
         if merged is None:
             return self._open()
         outside = Outside(OURS, merged.sides, merged.conflicts, wholes=merged.wholes)
-        entries = (
-            next(filter(None, (step.entry, *(step.conflict.sides if step.conflict else ()))), None) for step in steps
-        )
+        conflicts = (step.conflict.sides if step.conflict is not None else () for step in steps)
+        entries = (next(filter(None, (step.entry, *sides)), None) for step, sides in zip(steps, conflicts, strict=True))
         try:
-            if not merged.wholes:
+            if not merged.wholes:  # What is below of them is not known yet.
                 self._written(outside, self._all[OURS], [entry for entry in entries if entry is not None])
         except MergeError:
             return self._open()
@@ -331,7 +341,9 @@ class Structure:
     def _written(self, outside: Outside, followed: Metadata, entries: Sequence[Entry]) -> tuple[Layout, bytes]:
         parts = self._parts
         taken = outside.texts if parts is None else with_all_below(outside.texts, outside.wholes, parts)
-        donors = {name: self._skeleton_of(self._all[number]) for name, number in taken.items()}
+        labels = {} if parts is None else labelled(entries, parts, self._versions.lineage)
+        more = {name: number for name, number in labels.items() if number is not None}
+        donors = {name: self._skeleton_of(self._all[number]) for name, number in {**taken, **more}.items()}
         shapes = {entry.name: (entry.dtype, entry.shape) for entry in entries}
         try:
             places = self._new_places(followed, shapes)
@@ -353,7 +365,7 @@ class Structure:
         member = self._formats.get(layout.format)
         assert isinstance(member, Nested)
         assert outside.version is not None
-        found = Parts(member.parts(skeleton), {span.name for span in layout.spans})
+        found = Parts(member.parts(skeleton), dict.fromkeys(span.name for span in layout.spans))
         wrong = lost(parts, taken, outside.version, found)
         if wrong:
             raise PluginError(f"{wrong[0][:80]!r} cannot be kept beside them")
