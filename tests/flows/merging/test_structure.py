@@ -700,15 +700,16 @@ def test_leaves_of_flax_files_are_merged_one_by_one(world: World) -> None:
         assert params["b"].tobytes() == (B + 1).tobytes()
 
 
-def test_what_cannot_be_mixed_is_one_conflict_of_the_structure(world: World) -> None:
+def test_dtypes_that_no_group_has_and_both_changed_are_one_conflict_of_the_structure(world: World) -> None:
     world.path = "model.msgpack"
-    base, ours = flax_version(world, A, B, step=3), flax_version(world, A + 1, B, step=4)
-    theirs = flax_version(world, A, B + 1, step=3, more={"x": 1})
+    base, ours, theirs = (
+        flax_version(world, A, B, step=step, at=np.array([7], f"M8[{unit}]"))
+        for step, unit in enumerate(("s", "ms", "us"))
+    )
     assert world.merge(base, ours, theirs).metadata is None
     assert [conflict.clash for conflict in world.asked] == [Clash.STRUCTURE]
     found = flax.serialization.msgpack_restore(world.smudge(world.merged(base, ours, theirs, by="theirs")))
-    assert (found["step"], found["more"]) == (3, {"x": 1})
-    assert found["params"]["a"].tobytes() == (A + 1).tobytes()
+    assert (found["step"], found["at"].dtype) == (2, np.dtype("M8[us]"))
 
 
 def test_pairs_of_gguf_files_are_merged_one_by_one(world: World, tmp_path: Path) -> None:
