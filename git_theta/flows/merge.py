@@ -16,7 +16,7 @@ from git_theta.flows.checksums import checksum, refitted
 from git_theta.flows.keeping import keep_skeleton
 from git_theta.flows.merging.apply import Applier
 from git_theta.flows.merging.jobs import ANCESTOR, SIDES, Job, job_of
-from git_theta.flows.merging.parts import covers
+from git_theta.flows.merging.parts import covers, groups_of
 from git_theta.flows.merging.plan import OURS, Step, Versions, plan_groups, unmarked
 from git_theta.flows.merging.structure import Outside, Placed, Structure
 from git_theta.flows.merging.values import Inputs
@@ -184,7 +184,7 @@ class _Merge:
                 return self._whole(outside.version)
             checksums: dict[str, int] = {}
             entries = self._entries(plan, decided, checksums if self._structure.has_checksums(outside) else None)
-            entries += outside.of_wholes(self._versions.all())
+            entries += groups_of(outside.wholes, outside.texts, outside.version, self._versions)
             entries = self._structure.ties.named(outside.version, entries)
             placed = self._structure.place(outside, entries, lambda entry: self._checksum(entry, checksums))
         except (MergeError, PluginError) as error:

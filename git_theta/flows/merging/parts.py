@@ -111,6 +111,19 @@ def with_all_below(taken: Mapping[str, int], wholes: Collection[str], parts: Seq
     return found
 
 
+def groups_of(wholes: Iterable[str], texts: Mapping[str, int], followed: int, versions: Versions) -> list[Entry]:
+    """The groups of those paths that are taken with all that lies below them.
+
+    Args:
+        wholes: the paths.
+        texts: for each of them, the version that it is taken from, if that is not the one that is followed.
+        followed: the version that all else is of.
+        versions: that are merged.
+    """
+    sources = {name: versions.all()[texts.get(name, followed)] for name in wholes}
+    return [entry for name, source in sources.items() for entry in source.entries if covers((name,), entry.name)]
+
+
 def labelled(entries: Iterable[Entry], parts: Sequence[Parts], lineage: Lineage) -> dict[str, int | None]:
     """What says more about groups, merged like their values, of the versions that have them in this dtype and shape.
 

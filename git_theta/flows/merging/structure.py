@@ -7,7 +7,7 @@ and can mix them. A new file is laid out by the format; no values are read for i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,7 +19,7 @@ from git_theta.checkpoints.hollow import Shapes, write_hollow
 from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import MergeError, NotThisFormatError, PluginError
 from git_theta.flows.merging import stand_ins
-from git_theta.flows.merging.parts import Parts, covers, labelled, lost, merge_parts, with_all_below
+from git_theta.flows.merging.parts import Parts, labelled, lost, merge_parts, with_all_below
 from git_theta.flows.merging.plan import OURS, STRUCTURE, Versions, identity, plan_groups
 from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
 from git_theta.flows.merging.ties import Places, Ties
@@ -57,17 +57,6 @@ class Outside:
         """The same with its conflicts settled: by name, the version that is taken."""
         texts = {name: number for name, number in numbers.items() if name != STRUCTURE and number != self.version}
         return replace(self, version=numbers.get(STRUCTURE, self.version), texts={**self.texts, **texts}, conflicts=())
-
-    def of_wholes(self, versions: Sequence[Metadata]) -> Iterator[Entry]:
-        """The groups of those paths that are taken with all that lies below them, once it is decided.
-
-        Args:
-            versions: all of the merge.
-        """
-        for whole in self.wholes:
-            assert self.version is not None
-            entries = versions[self.texts.get(whole, self.version)].entries
-            yield from (entry for entry in entries if covers((whole,), entry.name))
 
 
 @dataclass(frozen=True, slots=True)
