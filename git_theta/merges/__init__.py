@@ -69,6 +69,9 @@ Factors = Callable[[int, bool, Params], tuple[float, ...]]
 """Gives the factors of a weighted sum: from the number of inputs, whether there is a base, and the parameters to one
 factor for each input, then that of the base if there is one. A factor of 0 stands for what the sum does not need."""
 
+ReadsBase = Callable[[int, Params], bool]
+"""Tells from the number of inputs and the parameters whether the values of a base make a difference."""
+
 Compute = Callable[[Sequence[Array], Array | None, Params, Sequence[Draw]], Array]
 
 
@@ -78,6 +81,8 @@ class Method:
 
     Attributes:
         factors: of a method whose result is a weighted sum, which then needs not be stored. Optional for plug-ins, too.
+        reads_base: of a method that looks at a base only for some parameters or numbers of inputs: it is not given one
+            that it does not look at, which may hold anything. Optional for plug-ins, too.
     """
 
     name: str
@@ -88,6 +93,7 @@ class Method:
     inputs: tuple[int, int | None] = (1, None)
     elementwise: bool = False
     factors: Factors | None = None
+    reads_base: ReadsBase | None = None
 
     def merge(self, inputs: Sequence[Array], base: Array | None, params: Params, draw: Sequence[Draw]) -> Array:
         """Merge one parameter group; see `MergeMethod`."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
+from git_theta.errors import MergeError
 from git_theta.merges import Array, Draw, MergeMethod, Method
 from git_theta.merges.numerics import Floats, blockwise, flat
-from git_theta.merges.pairs import start_and_other
+from git_theta.merges.pairs import start_and_other, starts_from_base
 from git_theta.merges.parameters import Params
 from git_theta.merges.selection import key_dtype
 
@@ -19,7 +21,7 @@ _FLOOR: Final = 1e-8
 
 def arcee_fusion() -> MergeMethod:
     """Ours (or the base, if there is one input), with those elements of theirs whose change stands out."""
-    return Method("arcee_fusion", _merge, inputs=(1, 2))
+    return Method("arcee_fusion", _merge, inputs=(1, 2), reads_base=starts_from_base)
 
 
 def _merge(inputs: Sequence[Array], base: Array | None, _params: Params, _draw: Sequence[Draw]) -> Array:
@@ -55,8 +57,15 @@ def _softmax(lines: Floats) -> Floats:
 
 
 def _threshold(importance: Array) -> float:
-    """The median plus 1.5 times the range between the quartiles, all of them elements; the array is reordered."""
+    """The median plus 1.5 times the range between the quartiles, all of them elements; the array is reordered.
+
+    Raises:
+        MergeError: they are too large for it.
+    """
     last = importance.size - 1
     low, middle, high = (int(share * last) for share in (0.25, 0.5, 0.75))
     importance.partition(sorted({low, middle, high}))
-    return float(importance[middle]) + 1.5 * (float(importance[high]) - float(importance[low]))
+    threshold = float(importance[middle]) + 1.5 * (float(importance[high]) - float(importance[low]))
+    if not math.isfinite(threshold):
+        raise MergeError("the values are too large to tell which changes stand out: take one side")
+    return threshold

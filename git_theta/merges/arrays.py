@@ -15,6 +15,7 @@ from git_theta.merges.fitting import FLOATS, SIDES
 from git_theta.merges.numerics import pieces, store
 from git_theta.merges.parameters import Params, resolve
 from git_theta.merges.plugged import guarded
+from git_theta.merges.terms import reads_base
 
 _NO_NUMBERS: Final = "OSUMm"
 """The kinds of NumPy's dtypes that are none: objects, texts, and times."""
@@ -76,6 +77,9 @@ def merge_with(
     check_count(method, len(inputs), has_base=base is not None)
     if method.name in SIDES:
         return method.merge(inputs, base, checked, ())
+    is_read = base is not None and reads_base(method, checked, len(inputs))
+    if not is_read and not method.needs_base:
+        base = None
     arrays = [*inputs, *([] if base is None else [base])]
     _check_shapes(arrays)
     if not inputs:
@@ -85,7 +89,7 @@ def merge_with(
     dtype = _common_dtype(arrays)
     if not arrays[0].size:
         return np.empty(arrays[0].shape, dtype)
-    _check_finite(arrays)
+    _check_finite(arrays if is_read else inputs)
     wide = [np.asarray(array, dtype) for array in arrays]
     draws = [draw or _seeded(checked, key, number) for number in range(len(inputs))]
     made = _call(method, wide[: len(inputs)], None if base is None else wide[-1], checked, draws)
@@ -135,7 +139,7 @@ def _check_shapes(arrays: Sequence[Array]) -> None:
 
 def _unchanged(method: MergeMethod, inputs: Sequence[Array], base: Array | None, params: Mapping[str, object]) -> Array:
     """The input that all others equal, for values that are no floating-point numbers."""
-    others = [*inputs[1:], *([base] if base is not None and len(inputs) == 1 and method.uses_base else [])]
+    others = [*inputs[1:], *([base] if base is not None and len(inputs) == 1 else [])]
     first = inputs[0]
     same = all(other.dtype == first.dtype and other.tobytes() == first.tobytes() for other in others)
     if same and (others or not params):

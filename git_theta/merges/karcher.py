@@ -22,7 +22,11 @@ _TINY: Final = 1e-12
 
 def karcher() -> MergeMethod:
     """The mean direction of the inputs, with their mean length."""
-    return Method("karcher", _merge, (_MAX_ITER, _TOL, _WITH_BASE))
+    return Method("karcher", _merge, (_MAX_ITER, _TOL, _WITH_BASE), reads_base=_reads_base)
+
+
+def _reads_base(_count: int, params: Params) -> bool:
+    return params.flag("with_base")
 
 
 def _merge(inputs: Sequence[Array], base: Array | None, params: Params, _draw: Sequence[Draw]) -> Array:

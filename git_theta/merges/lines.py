@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from git_theta.merges import Array
-from git_theta.merges.numerics import Floats, around, gram, store
+from git_theta.merges.numerics import Floats, around, check_products, gram, store
 
 Factors = Callable[[Floats, int], Floats]
 """From inner products of shape (lines, inputs, inputs) and the length of a line to factors of shape (lines, inputs)."""
@@ -51,4 +51,5 @@ def _products(deltas: Sequence[Floats]) -> Floats:
     for i in range(count):
         for j in range(i, count):
             products[:, i, j] = products[:, j, i] = (deltas[i] * deltas[j]).sum(axis=1)
+    check_products(products)
     return products

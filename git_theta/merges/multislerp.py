@@ -21,7 +21,11 @@ _EPS: Final = Parameter("eps", Kind.NUMBER, 1e-8, "lengths below it count as non
 
 def multislerp() -> MergeMethod:
     """The direction of the weighted sum of the directions, with the weighted sum of the lengths."""
-    return Method("multislerp", _merge, (WEIGHT, _NORMALIZE, _EPS, FROM_BASE))
+    return Method("multislerp", _merge, (WEIGHT, _NORMALIZE, _EPS, FROM_BASE), reads_base=_reads_base)
+
+
+def _reads_base(count: int, params: Params) -> bool:
+    return count > 1 and params.flag("with_base")
 
 
 def _merge(inputs: Sequence[Array], base: Array | None, params: Params, _draw: Sequence[Draw]) -> Array:

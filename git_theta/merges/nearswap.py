@@ -12,7 +12,7 @@ import numpy as np
 
 from git_theta.merges import Array, Draw, MergeMethod, Method
 from git_theta.merges.numerics import Floats, blockwise, flat
-from git_theta.merges.pairs import start_and_other
+from git_theta.merges.pairs import start_and_other, starts_from_base
 from git_theta.merges.parameters import Kind, Parameter, Params
 
 _T: Final = Parameter("t", Kind.NUMBER, None, "how far an element moves at most", required=True)
@@ -21,7 +21,7 @@ _SMALL: Final = 1e-6
 
 def nearswap() -> MergeMethod:
     """From ours (or the base, if there is one input) towards theirs; elements within t of theirs become theirs."""
-    return Method("nearswap", _merge, (_T,), inputs=(1, 2), elementwise=True)
+    return Method("nearswap", _merge, (_T,), inputs=(1, 2), elementwise=True, reads_base=starts_from_base)
 
 
 def _merge(inputs: Sequence[Array], base: Array | None, params: Params, _draw: Sequence[Draw]) -> Array:

@@ -119,7 +119,11 @@ def remainder(factors: Iterable[float]) -> float:
 
 
 def gram(vectors: Sequence[Array], base: Array | None = None) -> Floats:
-    """The inner products of all pairs of vectors, less the base if there is one: shape (vectors, vectors)."""
+    """The inner products of all pairs of vectors, less the base if there is one: shape (vectors, vectors).
+
+    Raises:
+        MergeError: one is too large for float64.
+    """
     count, size = len(vectors), vectors[0].size
     vectors = [flat(vector) for vector in vectors]
     base = None if base is None else flat(base)
@@ -130,7 +134,18 @@ def gram(vectors: Sequence[Array], base: Array | None = None) -> Floats:
         for i in range(count):
             for j in range(i, count):
                 total[i, j] += np.multiply(block[i], block[j], out=product[: block.shape[1]]).sum()
+    check_products(total)
     return np.triu(total) + np.triu(total, 1).T
+
+
+def check_products(products: Floats) -> None:
+    """Make sure that inner products are numbers.
+
+    Raises:
+        MergeError: one is not: what overflowed has no angle, or a wrong one.
+    """
+    if not np.isfinite(products).all():
+        raise MergeError("the values are too large for the angles between them to be computed: take one side")
 
 
 def cosine(product: float, one: float, other: float) -> float:

@@ -28,7 +28,11 @@ _ROW_WISE: Final = Parameter(
 
 def nuslerp() -> MergeMethod:
     """From one side to the other along the arc between them, as far as their weights say."""
-    return Method("nuslerp", _merge, (WEIGHT, _FLATTEN, _ROW_WISE, FROM_BASE), inputs=(2, 2))
+    return Method("nuslerp", _merge, (WEIGHT, _FLATTEN, _ROW_WISE, FROM_BASE), inputs=(2, 2), reads_base=_reads_base)
+
+
+def _reads_base(_count: int, params: Params) -> bool:
+    return params.flag("with_base")
 
 
 def _merge(inputs: Sequence[Array], base: Array | None, params: Params, _draw: Sequence[Draw]) -> Array:

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 from git_theta.errors import MergeError
 from git_theta.merges import Array
+from git_theta.merges.parameters import Params
+
+
+def starts_from_base(count: int, _params: Params) -> bool:
+    """Whether so many inputs leave the base as what to start from."""
+    return count == 1
 
 
 def start_and_other(method: str, inputs: Sequence[Array], base: Array | None) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from typing import Final
 from git_theta.errors import MergeError
 from git_theta.merges import Array, Draw, MergeMethod, Method
 from git_theta.merges.numerics import combine, cosine, gram
-from git_theta.merges.pairs import start_and_other
+from git_theta.merges.pairs import start_and_other, starts_from_base
 from git_theta.merges.parameters import Kind, Parameter, Params
 
 _T: Final = Parameter("t", Kind.NUMBER, None, "0 is the first side, 1 the second", required=True)
@@ -19,7 +19,7 @@ _STRAIGHT: Final = 0.9995
 
 def slerp() -> MergeMethod:
     """From ours (or the base, if there is one input) to theirs, along the arc between them."""
-    return Method("slerp", _merge, (_T,), inputs=(1, 2))
+    return Method("slerp", _merge, (_T,), inputs=(1, 2), reads_base=starts_from_base)
 
 
 def _merge(inputs: Sequence[Array], base: Array | None, params: Params, _draw: Sequence[Draw]) -> Array:

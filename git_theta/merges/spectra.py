@@ -6,6 +6,7 @@ The decompositions are LAPACK's, so last bits may differ from one machine to ano
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -60,11 +61,11 @@ def _decomposed(matrix: Array) -> tuple[Array, Array, Array]:
     Raises:
         MergeError: there is no end to it, as where a change is larger than its dtype can say.
     """
-    try:
+    with suppress(np.linalg.LinAlgError):
         left, values, right = np.linalg.svd(matrix, full_matrices=False)
-    except np.linalg.LinAlgError:
-        raise MergeError("the changes are too large for a singular value decomposition: take one side") from None
-    return left, values, right
+        if np.isfinite(values).all():
+            return left, values, right
+    raise MergeError("the changes are too large for a singular value decomposition: take one side")
 
 
 def _leading(inputs: Sequence[Array], base: Array) -> Array:
@@ -91,7 +92,7 @@ def _even(inputs: Sequence[Array], base: Array) -> Array:
         total = total + _changes(side, base)
     left, values, right = _decomposed(total)
     # What is 0 but for rounding has no direction, so it cannot be raised to the mean.
-    rank = int(np.count_nonzero(values > values[0] * max(total.shape) * np.finfo(total.dtype).eps))
+    rank = int(np.count_nonzero(values > values[0] * (max(total.shape) * np.finfo(total.dtype).eps)))
     if not rank:
         return total
     return np.asarray(left[:, :rank] @ right[:rank] * values[:rank].mean())

@@ -11,6 +11,8 @@ import pytest
 from git_theta.errors import MergeError, ThetaError
 from git_theta.merges import merge_methods
 from git_theta.merges.arrays import merge_with
+from git_theta.merges.parameters import resolve
+from git_theta.merges.terms import reads_base
 
 if TYPE_CHECKING:
     from git_theta.merges import Array, MergeMethod
@@ -174,6 +176,45 @@ def test_values_that_are_no_numbers_are_refused(method: MergeMethod, value: floa
     inputs[-1][2, 1] = value
     with pytest.raises(MergeError, match="infinite values or NaN"):
         merged(method, inputs, base)
+
+
+@computing
+def test_a_base_that_is_not_read_may_hold_anything(method: MergeMethod) -> None:
+    base, *inputs = arrays((4, 3), np.float32, count_for(method))
+    if reads_base(
+        method, resolve(method.name, method.parameters, NEEDED.get(method.name, {}), len(inputs)), len(inputs)
+    ):
+        with pytest.raises(MergeError, match="infinite values or NaN"):
+            merged(method, inputs, np.full_like(base, np.nan))
+        return
+    result = merged(method, inputs, base)
+    for other in (np.full_like(base, np.nan), base.astype(np.float64), np.zeros((2, 2), np.int64)):
+        found = merged(method, inputs, other)
+        assert (found.dtype, found.tobytes()) == (result.dtype, result.tobytes())
+
+
+@computing
+@pytest.mark.parametrize(("dtype", "unit"), [(np.float32, 2.0**125), (np.float64, 2.0**515), (np.float64, 2.0**1021)])
+def test_huge_values_are_merged_right_or_refused(method: MergeMethod, dtype: Any, unit: float) -> None:
+    steps = {"nearswap": ("t", 0.05), "ram": ("epsilon", 1e-5), "ramplus_tl": ("epsilon", 1e-5), "sce": ("eps", 1e-6)}
+    base, *inputs = (array.clip(-1, 1) for array in arrays((6, 5), dtype, count_for(method)))
+    name, step = steps.get(method.name, ("t", 0.5))
+    if name not in {parameter.name for parameter in method.parameters}:
+        name = ""
+    small = merge_with(method, inputs, base, {name: step} if name else {})
+    try:
+        huge = merge_with(
+            method,
+            [array * dtype(unit) for array in inputs],
+            base * dtype(unit),
+            {name: step if method.name == "slerp" else step * unit} if name else {},
+        )
+    except MergeError as error:
+        if "take one side" in str(error):
+            return
+        raise
+    if method.name != "arcee_fusion":  # what stands out there depends on the scale
+        np.testing.assert_allclose(huge / unit, small, rtol=0, atol=1e-6)
 
 
 @computing

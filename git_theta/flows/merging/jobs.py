@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Final
 
-from git_theta.errors import MergeError, PluginError
+from git_theta.errors import MergeError
 from git_theta.flows.merging import rows
-from git_theta.merges import Factors, MergeMethod, fitting
+from git_theta.merges import MergeMethod, fitting, terms
 from git_theta.merges.arrays import check_count
 from git_theta.merges.decisions import Clash, Conflict, Decision
 from git_theta.merges.parameters import Params, Value, resolve
-from git_theta.merges.plugged import guarded
 from git_theta.metadata import Entry, MergeRecord
 from git_theta.registry import Family
 from git_theta.updates.floats import WORKING
@@ -76,11 +74,11 @@ class Job:
         if self.method is None:
             return None
         params = resolve(self.method.name, self.method.parameters, self.given, len(self.inputs))
-        weights = _weights(self.method, params, len(self.inputs), has_base=self.base is not None)
+        weights = terms.weights(self.method, params, len(self.inputs), has_base=self.base is not None)
         if weights is None:
             return None
-        terms = [pair for pair in zip(weights, self.entries, strict=True) if pair[0] != 0]
-        return terms if terms and all(entry.dtype == self.dtype for _, entry in terms) else None
+        summed = [pair for pair in zip(weights, self.entries, strict=True) if pair[0] != 0]
+        return summed if summed and all(entry.dtype == self.dtype for _, entry in summed) else None
 
 
 def job_of(
@@ -115,13 +113,12 @@ def job_of(
     inputs = tuple(side for side in (conflict.sides[number] for number in numbers) if side is not None)
     given = {key: _picked(value, numbers, len(conflict.sides)) for key, value in decision.parameters}
     params = resolve(name, method.parameters, given, len(inputs))
-    base = conflict.ancestor if method.uses_base else None
+    base = conflict.ancestor
+    if not method.needs_base and not terms.reads_base(method, params, len(inputs)):
+        base = None
     if base is not None and base.shape != inputs[0].shape:
         base = None
     check_count(method, len(inputs), has_base=base is not None)
-    if base is not None and not method.needs_base:
-        weights = _weights(method, params, len(inputs), has_base=True)
-        base = None if weights is not None and weights[-1] == 0 else base
     if inputs[0].dtype not in WORKING:
         raise MergeError(f"{name} cannot merge values of dtype {inputs[0].dtype} that differ: take one side")
     return Job(conflict, inputs[0].dtype, inputs, base, method, given, _record(method, given, params))
@@ -145,19 +142,6 @@ def taken(conflict: Conflict, decision: Decision) -> Entry | None:
 def _picked(value: Value | tuple[Value, ...], numbers: Sequence[int], count: int) -> Value | tuple[Value, ...]:
     """A parameter's values for the sides that have the group, of those for all sides."""
     return tuple(value[number] for number in numbers) if isinstance(value, tuple) and len(value) == count else value
-
-
-def _weights(method: MergeMethod, params: Params, count: int, *, has_base: bool) -> tuple[float, ...] | None:
-    """The weights of the inputs and of the base, of a method that sums them up."""
-    factors: Factors | None = getattr(method, "factors", None)
-    if factors is None:
-        return None
-    with guarded(method.name):
-        found = factors(count, has_base, params)
-    numbers = isinstance(found, tuple) and all(isinstance(one, Real) for one in found)
-    if not numbers or len(found) != count + has_base:
-        raise PluginError(f"the merge method {method.name} did not give one factor for each input and for the base")
-    return found
 
 
 def _record(method: MergeMethod, given: Mapping[str, object], params: Params) -> MergeRecord:

@@ -228,6 +228,14 @@ def test_record_stays_with_the_values_and_goes_with_them(world: World) -> None:
 # --- chains ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["slerp", "nearswap", "karcher"])
+def test_ancestor_that_the_method_does_not_look_at_may_hold_anything(world: World, name: str) -> None:
+    arrays, how = three(), decision(name, **REQUIRED.get(name, {}))
+    arrays[0] = with_nan(arrays[0])
+    merged = world.merged(*versions(world, arrays), by=how)
+    assert world.values(merged.entries[0]).tobytes() == expected(arrays, how).tobytes()
+
+
 def test_chain_that_would_be_too_long_is_none(world: World) -> None:
     world.limits = Limits(0)
     all_versions = versions(world, three())
