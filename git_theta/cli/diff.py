@@ -1,11 +1,10 @@
-"""`git theta diff`: what changed in checkpoints, between commits, the index and the worktree, or between two files."""
+"""`git theta diff`: what changed in checkpoints, between commits, the index and the worktree, or between files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,25 +12,23 @@ from typing import TYPE_CHECKING
 import click
 
 from git_theta.cli.boundary import complain, printable
-from git_theta.cli.comparing import Comparing, named
+from git_theta.cli.comparing import Comparing
 from git_theta.cli.display import look
 from git_theta.cli.pager import paged
+from git_theta.cli.pairs import Pair, changed, files, folders
 from git_theta.cli.paths import WithPaths, separated
 from git_theta.cli.terminal import say
-from git_theta.cli.two_files import reach_outside, two_files
-from git_theta.diffs.heads import FileSide, rename_lines
+from git_theta.cli.two_files import reach_outside, two_folders
+from git_theta.diffs.heads import rename_lines
 from git_theta.diffs.table import patch, summary_line
-from git_theta.errors import CompareError, CompareUsageError, MetadataError, NotThisFormatError, ThetaError
-from git_theta.git.changed_files import ChangedFile, changed_files
-from git_theta.git.repository import FILE_MODES
+from git_theta.errors import CompareError, CompareUsageError, ThetaError
+from git_theta.git.changed_files import changed_files
 from git_theta.tensors import is_named
 
 if TYPE_CHECKING:
-    from git_theta.cli.workspace import Workspace
     from git_theta.diffs.changes import CheckpointDiff
     from git_theta.diffs.look import Look
     from git_theta.flows.diff import Differ, Selection
-    from git_theta.flows.versions import Opener, Version
 
 
 class _LikeGit(WithPaths):
@@ -43,25 +40,6 @@ class _LikeGit(WithPaths):
             return super().parse_args(ctx, args)
         except click.UsageError as error:
             raise CompareUsageError(f"{error.format_message()} Try 'git theta diff -h'.") from error
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """A file that differs.
-
-    Attributes:
-        old: what it was.
-        new: what it is.
-        similarity: of a renamed file, in percent.
-        versions: the checkpoints; None if they cannot be compared.
-        is_unmerged: it is in conflict, so there are more than two versions.
-    """
-
-    old: FileSide
-    new: FileSide
-    similarity: int | None = None
-    versions: tuple[Version, Version] | None = None
-    is_unmerged: bool = False
 
 
 @click.command("diff", cls=_LikeGit)
@@ -77,8 +55,8 @@ class _Pair:
 )
 @click.option("--groups", "pattern", help="Only the groups whose names match a pattern, such as 'h.*.attn.*'.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if something differs.")
-@click.option("--no-index", is_flag=True, help="Compare two files, be they in a repository or not.")
-@click.argument("arguments", nargs=-1, metavar="[REVISION [REVISION]] [--] [PATH]... | FILE FILE")
+@click.option("--no-index", is_flag=True, help="Compare two files or directories, be they in a repository or not.")
+@click.argument("arguments", nargs=-1, metavar="[REVISION [REVISION]] [--] [PATH]... | FILE FILE | DIR DIR")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -94,8 +72,9 @@ def command(
     """Show what changed in checkpoints, group by group.
 
     As with git diff, the worktree is compared with the index or with a REVISION, or two revisions with each other.
-    Outside of a repository, or with --no-index, two files are compared, which may have different formats; the exit code
-    then is 1 if they differ, with no need of --exit-code, save with --html. It is 128 if they cannot be compared.
+    Outside of a repository, or with --no-index, two files are compared, which may have different formats, or the
+    checkpoints of the same names in two directories; the exit code then is 1 if they differ, with no need of
+    --exit-code, save with --html. It is 128 if they cannot be compared.
     """
     if page is not None and (stat or as_json):
         raise CompareUsageError("--html goes without --stat and --json")
@@ -110,20 +89,22 @@ def command(
             if cached:
                 raise CompareUsageError("two files have no index: leave out --cached, or name revisions")
             words.insert(1, "--no-index")
-            pairs = _files([*arguments, *(paths or ())], comparing, opener)
+            names = [*arguments, *(paths or ())]
+            both = two_folders(names)
+            pairs = files(names, comparing, opener) if both is None else folders(*both, comparing, opener)
             tells = exit_code or page is None  # git diff, too, tells of two files without being asked
         else:
-            files = changed_files(Path.cwd(), arguments, paths, cached=cached)
-            pairs = _changed(files, comparing, workspace, opener)
+            found = changed_files(Path.cwd(), arguments, paths, cached=cached)
+            pairs = changed(found, comparing, workspace, opener)
             tells = exit_code
         differ = comparing.differ
         differ = differ.quick() if stat else differ if page is None else differ.thorough()
-        found = _compared(pairs, differ, only)
+        compared = _compared(pairs, differ, only)
         stack.enter_context(paged(wanted=page is None and not exit_code))
         if as_json or page is not None:
-            count = _show_whole(list(found), page, differ)
+            count = _show_whole(list(compared), page, differ)
         else:
-            count = _show(found, look(comparing.settings, os.environ, words), stat=stat)
+            count = _show(compared, look(comparing.settings, os.environ, words), stat=stat)
     return int(tells and count > 0)
 
 
@@ -140,77 +121,16 @@ def _failing_like_git() -> Iterator[None]:
         raise CompareError(f"{error.filename or 'the output'}: {error.strerror}") from error
 
 
-def _files(names: Sequence[str], comparing: Comparing, opener: Opener) -> Iterator[_Pair]:
-    """Two files, which need not be of one format."""
-    sides = two_files(names)
-    try:
-        old, new = comparing.versions(opener, sides)
-    except (NotThisFormatError, MetadataError):
-        for side, file in sides:
-            with _blaming(file):
-                comparing.versions(opener, [(side, file)])
-        raise
-    if any(side.mode is not None for side, _ in sides):
-        yield _Pair(named(sides[0][0], old), named(sides[1][0], new), None, (old, new))
-
-
-@contextmanager
-def _blaming(file: Path) -> Iterator[None]:
-    """Say which file it is that is no checkpoint, or a metadata file that cannot be read."""
-    try:
-        yield
-    except NotThisFormatError as error:
-        raise CompareError(f"{file} is no checkpoint that can be compared: {error}") from error
-    except MetadataError as error:
-        raise CompareError(f"{file}: {error}") from error
-
-
-def _changed(
-    files: Iterable[ChangedFile], comparing: Comparing, workspace: Workspace, opener: Opener
-) -> Iterator[_Pair]:
-    """The checkpoints among files that differ: what is tracked, and what was or is a metadata file."""
-    listed = list(files)
-    paths = list(dict.fromkeys(path for file in listed for path in (file.old_path, file.new_path)))
-    tracked = set(workspace.repository.tracked(paths))
-    for file in listed:
-        is_tracked = bool({file.old_path, file.new_path} & tracked)
-        if not is_tracked and not any(comparing.is_metadata_blob(oid) for oid in (file.old_oid, file.new_oid)):
-            continue
-        if file.status == "U":
-            yield _Pair(FileSide(file.old_path, None), FileSide(file.new_path, None), is_unmerged=True)
-        elif {file.old_mode, file.new_mode} & set(FILE_MODES):
-            yield _pair(file, comparing, workspace, opener)
-
-
-def _pair(file: ChangedFile, comparing: Comparing, workspace: Workspace, opener: Opener) -> _Pair:
-    # A checkpoint that became a link or a submodule is gone.
-    old = FileSide(file.old_path, file.old_mode if file.old_mode in FILE_MODES else None, file.old_oid)
-    new = FileSide(file.new_path, file.new_mode if file.new_mode in FILE_MODES else None, file.new_oid)
-    places = [
-        workspace.repository.worktree / side.path if side.mode is not None and not side.is_named else None
-        for side in (old, new)
-    ]
-    versions = None
-    try:
-        before, after = comparing.versions(opener, list(zip((old, new), places, strict=True)))
-        old, new, versions = named(old, before), named(new, after), (before, after)
-    except NotThisFormatError:
-        pass
-    except ThetaError as error:
-        complain(f"warning: {new.path}: {error}")
-    return _Pair(old, new, file.similarity, versions)
-
-
 def _compared(
-    pairs: Iterable[_Pair], differ: Differ, only: Selection | None
-) -> Iterator[tuple[_Pair, CheckpointDiff | None]]:
+    pairs: Iterable[Pair], differ: Differ, only: Selection | None
+) -> Iterator[tuple[Pair, CheckpointDiff | None]]:
     for pair in pairs:
         diff = None if pair.versions is None else differ.diff(*pair.versions, pair.old.path, pair.new.path, only)
         if diff is None or _says_something(diff, pair, is_part=only is not None):
             yield pair, diff
 
 
-def _says_something(diff: CheckpointDiff, pair: _Pair, *, is_part: bool) -> bool:
+def _says_something(diff: CheckpointDiff, pair: Pair, *, is_part: bool) -> bool:
     """Whether there is a difference: in the groups that were asked for, or else in anything."""
     if diff.changes or diff.values or diff.old is None or diff.new is None:
         return bool(diff.changes) or not is_part
@@ -218,7 +138,7 @@ def _says_something(diff: CheckpointDiff, pair: _Pair, *, is_part: bool) -> bool
     return not is_part and not (is_same_file and diff.old.skeleton.digest == diff.new.skeleton.digest)
 
 
-def _show_whole(listed: Sequence[tuple[_Pair, CheckpointDiff | None]], page: Path | None, differ: Differ) -> int:
+def _show_whole(listed: Sequence[tuple[Pair, CheckpointDiff | None]], page: Path | None, differ: Differ) -> int:
     """Show all diffs at once, as a page or as JSON; returns how many there are, those that are left out too."""
     from git_theta.cli import diff_page
     from git_theta.diffs import as_json
@@ -234,7 +154,7 @@ def _show_whole(listed: Sequence[tuple[_Pair, CheckpointDiff | None]], page: Pat
     return len(listed)
 
 
-def _show(found: Iterable[tuple[_Pair, CheckpointDiff | None]], style: Look, *, stat: bool) -> int:
+def _show(found: Iterable[tuple[Pair, CheckpointDiff | None]], style: Look, *, stat: bool) -> int:
     """Show one diff after the other; returns how many there are."""
     count = 0
     for pair, diff in found:

@@ -322,8 +322,8 @@ def test_a_file_against_none(files: Repo) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "two files are compared"),
-        (["old.safetensors"], "two files are compared"),
+        ([], "two files or directories are compared"),
+        (["old.safetensors"], "two files or directories are compared"),
         (["--cached", "old.safetensors", "new.safetensors"], "two files have no index"),
         (["--nonsense", "old.safetensors", "new.safetensors"], "Try 'git theta diff -h'."),
     ],
@@ -343,7 +343,6 @@ def test_call_that_makes_no_sense_is_told_with_the_exit_code_of_git(
         (["old.safetensors", "noise"], "noise is no checkpoint that can be compared: no format that is known here"),
         (["old.safetensors", "cut"], "cut: the metadata file is incomplete"),
         (["old.safetensors", "pipe"], "pipe is no plain file"),
-        ([".", "folder"], ". and folder are directories"),
     ],
 )
 def test_files_that_cannot_be_compared(files: Repo, arguments: list[str], reason: str) -> None:
@@ -384,6 +383,77 @@ def test_of_a_directory_the_file_of_that_name_is_compared(changed: Repo, files: 
     assert kinds(changed, str(files.path), CHECKPOINT) == {"head_weight": "modified", "norm_bias": "removed"}
     assert kinds(changed, CHECKPOINT, str(files.path)) == {"head_weight": "modified", "norm_bias": "added"}
     assert kinds(changed, "--no-index", CHECKPOINT, ".") == {}
+
+
+# --- two directories ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Repo:
+    """A folder outside of any repository with two versions of a model that lies in several files, "old" and "new"."""
+    repo = Repo(tmp_path / "parts")
+    for folder, one, config in (("old", OLD, b"{}"), ("new", NEW, b'{"a": 1}')):
+        repo.write(f"{folder}/model-00001-of-00002.safetensors", one)
+        repo.write(f"{folder}/model-00002-of-00002.safetensors", NEWEST)
+        repo.write(f"{folder}/model.safetensors.index.json", config)
+    repo.write("new/adapters/one.safetensors", OLD)
+    return repo
+
+
+def compared(repo: Repo, *arguments: str) -> list[tuple[str, str]]:
+    """The paths that are said to differ."""
+    done = repo.verb("diff", "--json", *arguments, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert done.stderr == ""
+    return [(found["old_path"], found["new_path"]) for found in json.loads(done.stdout)["checkpoints"]]
+
+
+def test_files_of_the_same_name_in_two_directories_are_compared_as_git_pairs_them(parts: Repo) -> None:
+    said = differing(parts, "old", "new/").splitlines()
+    gits = parts.git("diff", "--no-index", "old", "new/", check=False).stdout.splitlines()
+    heads = [line for line in said if line.startswith(("diff --git", "new file"))]
+    assert heads == [line for line in gits if line.startswith(("diff --git", "new file")) and "json" not in line]
+    assert heads[0] == "diff --git a/new/adapters/one.safetensors b/new/adapters/one.safetensors"
+    assert "1 of 8 groups modified, 81.9 kB of 245.5 kB" in said
+    assert parts.verb("diff", "old", "old").stdout == ""
+
+
+def test_repository_in_a_directory_and_links_to_directories_are_not_looked_into(parts: Repo, tmp_path: Path) -> None:
+    parts.write("new/.git/one.safetensors", OLD)
+    (parts.path / "new/again").symlink_to(parts.path / "old")
+    (parts.path / "new/nothing").symlink_to("nowhere")
+    os.mkfifo(parts.path / "new/pipe")
+    cached = tmp_path / "cached.safetensors"
+    (parts.path / "new/adapters/one.safetensors").rename(cached)
+    (parts.path / "new/adapters/one.safetensors").symlink_to(cached)
+    assert compared(parts, "old", "new") == [
+        ("new/adapters/one.safetensors", "new/adapters/one.safetensors"),
+        ("old/model-00001-of-00002.safetensors", "new/model-00001-of-00002.safetensors"),
+    ]
+
+
+def test_directories_are_compared_in_a_repository_if_asked_for(tracked: Repo, parts: Repo) -> None:
+    outside = str(parts.path / "new/adapters")
+    shutil.copytree(parts.path / "old", tracked.path / "here")
+    assert len(compared(tracked, "here", outside)) == 3
+    shutil.copytree(parts.path / "new", tracked.path / "there")
+    assert len(compared(tracked, "--no-index", "here", "there")) == 2
+    assert compared(tracked, "--", "here", "there") == []
+
+
+def test_what_should_be_a_checkpoint_and_is_none_is_told(parts: Repo) -> None:
+    for folder in ("old", "new"):
+        parts.write(f"{folder}/same.safetensors", b"noise")
+        parts.write(f"{folder}/cut.safetensors", OLD[: 99 + len(folder) * (folder == "new")])
+        parts.write(f"{folder}/became", OLD if folder == "old" else b"noise")
+    done = parts.verb("diff", "--stat", "old", "new", check=False)
+    assert done.returncode == 1
+    assert [line.split()[1] for line in done.stderr.splitlines()] == ["warning:"] * 2
+    assert [line for line in done.stdout.splitlines() if "cannot" in line] == [
+        " old/became => new/became | cannot be compared",
+        " old/cut.safetensors => new/cut.safetensors | cannot be compared",
+    ]
+    assert "same" not in done.stdout
 
 
 def test_a_file_does_not_differ_from_itself_where_it_is_tracked(changed: Repo) -> None:
