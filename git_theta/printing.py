@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-_CUT: Final = "…"
+ELLIPSIS: Final = "…"
+"""Stands for what was left out."""
 
 
 def printable(text: str) -> str:
@@ -34,9 +35,9 @@ def shortened(text: str, columns: int) -> str:
     """The text in at most so many columns (at least 1); what is too long loses its middle."""
     if width(text) <= columns:
         return text
-    tail = _fitting(text[::-1], (columns - 1) // 2)[::-1]
-    head = _fitting(text, columns - 1 - width(tail))
-    return head + _CUT + tail
+    tail = within(text[::-1], (columns - 1) // 2)[::-1]
+    head = within(text, columns - 1 - width(tail))
+    return head + ELLIPSIS + tail
 
 
 def listed(items: Sequence[str], most: int = 5) -> str:
@@ -45,7 +46,7 @@ def listed(items: Sequence[str], most: int = 5) -> str:
     return ", ".join(items[:most]) + more
 
 
-def _fitting(text: str, columns: int) -> str:
+def within(text: str, columns: int) -> str:
     """The beginning of a text that takes at most so many columns."""
     used = 0
     for place, char in enumerate(text):

@@ -25,11 +25,11 @@ def cleaned(content: Iterator[bytes], path: str, workspace: Workspace) -> Iterat
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class MetadataFile:
     """A checkpoint as git has it.
 
     Attributes:
-        data: the metadata file.
+        data: the bytes.
         metadata: what it says.
     """
 
@@ -37,7 +37,9 @@ class Kept:
     metadata: Metadata
 
 
-def asked_for(content: Iterator[bytes], path: str, workspace: Workspace, *, skip: bool) -> Kept | Iterator[bytes]:
+def asked_for(
+    content: Iterator[bytes], path: str, workspace: Workspace, *, skip: bool
+) -> MetadataFile | Iterator[bytes]:
     """What git wants a checkpoint for; or the bytes that it wants, if they are not a checkpoint's.
 
     Those are of any other file, and of the metadata file itself if skip is set or our own diff driver is to get it,
@@ -54,13 +56,13 @@ def asked_for(content: Iterator[bytes], path: str, workspace: Workspace, *, skip
     if skip or workspace.settings.skip_smudge or workspace.reads_only_metadata(path):
         return iter((bytes(data),))
     # Where the path is text for git (no -text, and core.autocrlf or eol=crlf), git ends its lines so before it asks.
-    kept = bytes(data).replace(b"\r\n", b"\n")
-    return Kept(kept, parse(kept))
+    ended = bytes(data).replace(b"\r\n", b"\n")
+    return MetadataFile(ended, parse(ended))
 
 
-def smudged(wanted: Kept | Iterator[bytes], path: str, workspace: Workspace) -> Iterator[bytes | memoryview]:
+def smudged(wanted: MetadataFile | Iterator[bytes], path: str, workspace: Workspace) -> Iterator[bytes | memoryview]:
     """The bytes for the worktree of what was asked for."""
-    if isinstance(wanted, Kept):
+    if isinstance(wanted, MetadataFile):
         return workspace.smudger.smudge(wanted.metadata, wanted.data, path)
     return wanted
 

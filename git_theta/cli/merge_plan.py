@@ -20,7 +20,7 @@ from git_theta.flows.merge import Plan
 from git_theta.flows.octopus import Side, Survey, others_merged, sides_of, survey
 from git_theta.git.trees import Trees
 from git_theta.merges.decisions import Conflict, Decision
-from git_theta.merges.fitting import SIDES
+from git_theta.merges.fitting import SIDES, VERSIONS
 from git_theta.merges.session import fold
 from git_theta.merges.strategies import Answer
 
@@ -125,8 +125,8 @@ def _of_conflict(conflict: Conflict, answer: Answer, sides: Sequence[str]) -> Ou
     if decision is None:
         reason = answer.reasons.get(conflict.name, "")
         return Outlook(conflict.name, _CONFLICT, clash=str(conflict.clash), reason=reason)
-    if decision.method in SIDES:
-        side = dict(zip(SIDES, sides, strict=False)).get(decision.method, "") if decision.method != SIDES[2] else ""
+    if decision.method in VERSIONS:
+        side = dict(zip(SIDES, sides, strict=False)).get(decision.method, "")
         return Outlook(conflict.name, "taken", side, decision, str(conflict.clash))
     return Outlook(conflict.name, "merged", "", decision, str(conflict.clash))
 

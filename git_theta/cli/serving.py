@@ -13,7 +13,7 @@ from typing import Final
 
 from git_theta.cli import filtering, interrupting
 from git_theta.cli.boundary import complain, report_bug, trouble_of
-from git_theta.cli.filtering import Kept
+from git_theta.cli.filtering import MetadataFile
 from git_theta.cli.waiting import Waiting
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import GitError, ThetaError
@@ -170,17 +170,17 @@ class _Server:
 
     def _smudge(self, request: Request) -> Iterator[bytes | memoryview] | None:
         wanted = self.waiting.pop(request.path) or self._asked_for(request)
-        if isinstance(wanted, Kept) and request.may_wait and self.waiting.takes(request.path, wanted):
+        if isinstance(wanted, MetadataFile) and request.may_wait and self.waiting.takes(request.path, wanted):
             return None
         return self._smudged(wanted, request.path)
 
-    def _asked_for(self, request: Request) -> Kept | Iterator[bytes]:
+    def _asked_for(self, request: Request) -> MetadataFile | Iterator[bytes]:
         first = next(request.content, b"")
         self.replaced.failed[request.path] = first
         content = itertools.chain([first] if first else [], request.content)
         return filtering.asked_for(content, request.path, self.workspace, skip=self.skip)
 
-    def _smudged(self, wanted: Kept | Iterator[bytes], path: str) -> Iterator[bytes | memoryview]:
+    def _smudged(self, wanted: MetadataFile | Iterator[bytes], path: str) -> Iterator[bytes | memoryview]:
         yield from filtering.smudged(wanted, path, self.workspace)
         del self.replaced.failed[path]
         self.replaced.written.add(path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from git_theta.cli.boundary import complain
-from git_theta.cli.filtering import Kept
+from git_theta.cli.filtering import MetadataFile
 from git_theta.cli.workspace import Workspace
 from git_theta.errors import ThetaError
 from git_theta.metadata import ObjectRef
@@ -19,17 +19,17 @@ class Waiting:
     """The checkpoints that git comes back for, by path from the top: those that wait, and those that do no more."""
 
     workspace: Workspace
-    _waiting: dict[str, Kept] = field(default_factory=dict)
-    _ready: dict[str, Kept] = field(default_factory=dict)
+    _waiting: dict[str, MetadataFile] = field(default_factory=dict)
+    _ready: dict[str, MetadataFile] = field(default_factory=dict)
 
-    def takes(self, path: str, kept: Kept) -> bool:
+    def takes(self, path: str, file: MetadataFile) -> bool:
         """Whether a checkpoint has to wait; then it does."""
-        missing = self._missing(kept)
+        missing = self._missing(file)
         if not missing:
             return False
         # For the next commit of a rebase, say, remotes are asked again.
         self.workspace.asked.difference_update(missing)
-        self._waiting[path] = kept
+        self._waiting[path] = file
         return True
 
     def bring(self) -> list[str]:
@@ -38,7 +38,7 @@ class Waiting:
         What cannot be made comes when nothing else waits: git takes no more after it.
         """
         try:
-            self.workspace.bring([ref for kept in self._waiting.values() for ref in self._missing(kept)])
+            self.workspace.bring([ref for file in self._waiting.values() for ref in self._missing(file)])
         except ThetaError as error:
             complain(f"warning: {error}")
         paths = list(self._waiting)
@@ -46,9 +46,9 @@ class Waiting:
         self._ready.update({path: self._waiting.pop(path) for path in paths})
         return paths
 
-    def pop(self, path: str) -> Kept | None:
+    def pop(self, path: str) -> MetadataFile | None:
         """What git comes back for; None if it has not been told that this path is ready."""
         return self._ready.pop(path, None)
 
-    def _missing(self, kept: Kept) -> list[ObjectRef]:
-        return self.workspace.store.missing(kept.metadata.objects())
+    def _missing(self, file: MetadataFile) -> list[ObjectRef]:
+        return self.workspace.store.missing(file.metadata.objects())

@@ -19,7 +19,7 @@ from blake3 import blake3
 from git_theta.errors import MergeError
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Conflict, Decision
-from git_theta.merges.fitting import ROWS, SIDES
+from git_theta.merges.fitting import ROWS, VERSIONS
 from git_theta.merges.parameters import Parameter, Value
 from git_theta.merges.session import Session, Step
 
@@ -92,7 +92,7 @@ class Draft:
         method, names = found["method"], tuple(found["names"])
         if not names or len(set(names)) != len(names) or any(method not in session.fits[name] for name in names):
             raise ValueError("the draft has a method for what it does not fit")
-        table = {} if method in (*SIDES, ROWS) else {item.name: item for item in self.methods[method].parameters}
+        table = {} if method in (*VERSIONS, ROWS) else {item.name: item for item in self.methods[method].parameters}
         given = sorted(found["with"].items())
         return Step(Decision(method, tuple((name, _value(table[name], value)) for name, value in given)), names)
 

@@ -15,7 +15,7 @@ from git_theta.errors import MergeError, PluginError
 from git_theta.flows.checksums import checksum, refitted
 from git_theta.flows.keeping import keep_skeleton
 from git_theta.flows.merging.apply import Applier
-from git_theta.flows.merging.jobs import ANCESTOR, SIDES, Job, job_of
+from git_theta.flows.merging.jobs import Job, job_of
 from git_theta.flows.merging.parts import covers, groups_of
 from git_theta.flows.merging.plan import OURS, Step, Versions, plan_groups, unmarked
 from git_theta.flows.merging.structure import Outside, Placed, Structure
@@ -23,6 +23,7 @@ from git_theta.flows.merging.values import Inputs
 from git_theta.flows.smudge import SKELETON, Fetch, named_updates, provide, read_skeleton
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Conflict, Decision, Settle
+from git_theta.merges.fitting import ANCESTOR, SIDES
 from git_theta.metadata import Entry, Metadata, Skeleton, content_key, values_digest
 from git_theta.metadata_file import serialize
 from git_theta.registry import Family

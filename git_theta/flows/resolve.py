@@ -13,7 +13,7 @@ from git_theta.flows.merging.plan import Versions, unmarked
 from git_theta.git.repository import FileEntry, Repository
 from git_theta.git.stages import ANCESTOR, OURS, THEIRS, Stages
 from git_theta.merges.decisions import Clash, Conflict, Settle
-from git_theta.merges.fitting import SIDES
+from git_theta.merges.fitting import VERSIONS
 from git_theta.metadata import Entry, Metadata
 from git_theta.metadata_file import is_metadata, parse, serialize
 
@@ -103,7 +103,7 @@ def _whole(repository: Repository, found: Found, settle: Settle) -> Resolved:
     first = {stage: _first(metadata) for stage, metadata in found.metadata.items()}
     conflict = Conflict(FILE, Clash.REMOVED, first.get(ANCESTOR), (first.get(OURS), first.get(THEIRS)))
     decision = settle([conflict]).get(FILE)
-    if decision is None or decision.method not in SIDES:
+    if decision is None or decision.method not in VERSIONS:
         return Resolved(None, None, (FILE,), {})
     stage = _STAGES[decision.method]
     entry, metadata = found.stages.get(stage), found.metadata.get(stage)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from git_theta.errors import MergeError, PluginError
 from git_theta.merges import Array, Draw, MergeMethod, merge_methods, wanted_inputs
 from git_theta.merges.draws import seeded
-from git_theta.merges.fitting import FLOATS, SIDES
+from git_theta.merges.fitting import FLOATS, VERSIONS
 from git_theta.merges.numerics import pieces, store
 from git_theta.merges.parameters import Params, resolve
 from git_theta.merges.plugged import guarded
@@ -75,7 +75,7 @@ def merge_with(
     """
     checked = resolve(method.name, method.parameters, params, len(inputs))
     check_count(method, len(inputs), has_base=base is not None)
-    if method.name in SIDES:
+    if method.name in VERSIONS:
         return method.merge(inputs, base, checked, ())
     is_read = base is not None and reads_base(method, checked, len(inputs))
     if not is_read and not method.needs_base:

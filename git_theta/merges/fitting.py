@@ -14,8 +14,10 @@ from git_theta.registry import Family
 ROWS: Final = "rows"
 """Settles groups that differ in the number of rows; it is no method of the family, which knows one shape only."""
 
-SIDES: Final = ("ours", "theirs", "ancestor")
-"""What settles everything, and not only values."""
+SIDES: Final = ("ours", "theirs")
+ANCESTOR: Final = "ancestor"
+VERSIONS: Final = (*SIDES, ANCESTOR)
+"""What settles everything, and not only values: one version is taken as it is."""
 
 FLOATS: Final = ("float16", "bfloat16", "float32", "float64")
 """The dtypes that methods compute with; values of others are taken as they are, or not at all."""
@@ -39,7 +41,7 @@ def fitting(conflict: Conflict, methods: Mapping[str, MergeMethod]) -> tuple[str
         conflict: what is to be settled.
         methods: by name (`usable`).
     """
-    names = dict.fromkeys([*SIDES, ROWS, *methods])
+    names = dict.fromkeys([*VERSIONS, ROWS, *methods])
     return tuple(name for name in names if not misfit(name, methods.get(name), conflict))
 
 
@@ -48,10 +50,10 @@ def misfit(name: str, method: MergeMethod | None, conflict: Conflict) -> str:
 
     Args:
         name: of the method.
-        method: itself; None for one of `SIDES` and for `ROWS`.
+        method: itself; None for one of `VERSIONS` and for `ROWS`.
         conflict: what is to be settled.
     """
-    if name in SIDES:
+    if name in VERSIONS:
         return _misfit_of_side(name, conflict)
     if name == ROWS:
         return _misfit_of_rows(conflict)
@@ -76,7 +78,7 @@ def _misfit_of_side(name: str, conflict: Conflict) -> str:
     count = len(conflict.texts) - 1 if conflict.clash is Clash.TEXT else len(conflict.sides)
     if name == "theirs" and count > 2:
         return f"theirs is one of two sides, and there are {count}"
-    if name == "ancestor":
+    if name == ANCESTOR:
         in_ancestor = conflict.texts[:1] if conflict.clash is Clash.TEXT else (conflict.ancestor,)
         if conflict.clash is not Clash.STRUCTURE and in_ancestor == (None,):
             return "the common ancestor does not have it"

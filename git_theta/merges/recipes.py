@@ -14,7 +14,7 @@ from git_theta.errors import MergeError, PluginError
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Clash
 from git_theta.merges.draws import SEED
-from git_theta.merges.fitting import ROWS, SIDES
+from git_theta.merges.fitting import ROWS, VERSIONS
 from git_theta.merges.layers import Gradient
 from git_theta.merges.strategies import LEAVE, OTHERWISE, Choice, Rule, Strategy, checked, choice
 from git_theta.merges.toml_places import Path, end, places
@@ -64,7 +64,7 @@ def otherwise_of(word: str, said: object) -> str:
     Raises:
         MergeError: it cannot be said for that.
     """
-    allowed = (*SIDES, LEAVE, *([ROWS] if OTHERWISE[word] is Clash.SHAPE else []))
+    allowed = (*VERSIONS, LEAVE, *([ROWS] if OTHERWISE[word] is Clash.SHAPE else []))
     if not isinstance(said, str) or said not in allowed:
         raise MergeError(f"{word} must be one of {', '.join(allowed)}, not {said!r}")
     return said
@@ -184,7 +184,7 @@ class _Reader:
     def side(self, table: Mapping[str, Any], path: Path) -> Choice:
         """`take = "ours"`."""
         if "take" not in table:
-            raise self.wrong(path, f"the rule has no take: one of {', '.join((*SIDES, LEAVE))}")
+            raise self.wrong(path, f"the rule has no take: one of {', '.join((*VERSIONS, LEAVE))}")
         return self._side(table["take"], (*path, "take"))
 
     def _side(self, said: object, path: Path) -> Choice:

@@ -27,7 +27,7 @@ from git_theta.flows.drafts import Draft
 from git_theta.git.sides import Sides
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Conflict, Decision
-from git_theta.merges.fitting import ROWS, SIDES, fitting, inputs, misfit, usable
+from git_theta.merges.fitting import ROWS, VERSIONS, fitting, inputs, misfit, usable
 from git_theta.merges.parameters import Parameter, Value, check_names, resolve
 from git_theta.merges.session import Reach, Scope, Session, fold
 from git_theta.registry import Family
@@ -275,13 +275,13 @@ class Dialogue:
                 return typed
 
     def _parameters(self, method: str) -> tuple[Parameter, ...]:
-        return () if method in (*SIDES, ROWS) else self.methods.get(method).parameters
+        return () if method in (*VERSIONS, ROWS) else self.methods.get(method).parameters
 
     def _misfit(self, command: Take, reached: Sequence[Conflict]) -> str:
         """Why nothing that is reached can be settled so."""
         if not reached:
             return f"no conflict matches {command.scope.pattern!r}"
-        known = None if command.method in (*SIDES, ROWS) else self.methods.get(command.method)
+        known = None if command.method in (*VERSIONS, ROWS) else self.methods.get(command.method)
         return misfit(command.method, known, reached[0]) or f"{command.method} does not fit {reached[0].name}"
 
 

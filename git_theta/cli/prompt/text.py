@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
+from git_theta import printing
 from git_theta.cli.boundary import printable
 
 Text = tuple[tuple[str, str], ...]
@@ -22,7 +22,6 @@ STYLES: Final = {
 }
 """How the styles look on a terminal with colours."""
 
-_ELLIPSIS: Final = "…"
 _PLAIN: Final = str.maketrans({"≈": "~", "…": "..."})
 
 
@@ -54,22 +53,17 @@ def wrapped(text: str, width: int, indent: str = "  ", style: str = "") -> tuple
     return tuple(line((style, part)) for part in found)
 
 
-def cells(text: str) -> int:
-    """The columns that printable text takes."""
-    return sum(_cell(char) for char in text)
-
-
 def cut(text: str, width: int) -> str:
     """What a repository says, on one line of at most so many columns: control characters escaped, the end cut off."""
     clean = printable(text)
-    if cells(clean) <= width:
+    if printing.width(clean) <= width:
         return clean
-    return "".join(_within(clean, max(width, 1) - 1)) + _ELLIPSIS
+    return printing.within(clean, max(width, 1) - 1) + printing.ELLIPSIS
 
 
 def pad(text: str, width: int) -> str:
     """The text with spaces up to a width."""
-    return text + " " * max(0, width - cells(text))
+    return text + " " * max(0, width - printing.width(text))
 
 
 def for_encoding(text: str, encoding: str) -> str:
@@ -87,18 +81,3 @@ def listed(names: Iterable[str], style: str = "key") -> Text:
     for name in names:
         pieces += [("", "  "), (style, name)]
     return tuple(pieces[1:])
-
-
-def _cell(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
-
-
-def _within(text: str, width: int) -> Iterator[str]:
-    room = width
-    for char in text:
-        room -= _cell(char)
-        if room < 0:
-            return
-        yield char

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from git_theta import printing
 from git_theta.cli.prompt.commands import SHORT_CUTS
-from git_theta.cli.prompt.text import Text, cells, cut, line, lines, pad, wrapped
+from git_theta.cli.prompt.text import Text, cut, line, lines, pad, wrapped
 from git_theta.diffs.changes import Statistics
 from git_theta.git.sides import Sides
 from git_theta.merges.decisions import Clash, Conflict, Decision
@@ -135,7 +136,7 @@ def percent(relative: float | None, *, is_exact: bool) -> str:
 def _parties(sides: Sides, width: int) -> Iterator[Text]:
     """The sides, each with its last commit."""
     names = [cut(side.name, max(width - 40, _NAME)) for side in sides.all]
-    room = max(map(cells, names)) + 2
+    room = max(map(printing.width, names)) + 2
     for label, name, side in zip(labels(len(names)), names, sides.all, strict=True):
         tip = side.tip
         who = f"{tip.oid[:7]} {tip.author}, {tip.date}: {tip.subject}" if tip else ""
@@ -151,7 +152,7 @@ def _title(session: Session, conflict: Conflict, width: int) -> Iterator[Text]:
     place = session.conflicts.index(conflict) + 1
     number = f"{place} of {count}" + (f" ({left} left)" if left < count else "")
     name, form = cut(conflict.name, 400), _form(conflict)
-    if sum(map(cells, (number, name, form))) + 4 <= width:
+    if sum(map(printing.width, (number, name, form))) + 4 <= width:
         yield line(f"{number}  ", ("title", name), f"  {form}".rstrip())
     else:
         yield line(number)
@@ -174,7 +175,7 @@ def _history(conflict: Conflict, sides: Sides, estimate: Estimate, width: int) -
     count = len(conflict.texts) - 1 if conflict.texts else len(conflict.sides)
     names = tuple(side.name for side in sides.all) if len(sides.all) == count else ("",) * count
     names = tuple(cut(name, min(_NAME, width // 4)) for name in names)
-    room = max(map(cells, names))
+    room = max(map(printing.width, names))
     before = _before(conflict)
     if before:
         yield line("  ", pad("was", _COLUMN - 2), pad("", room), f"  {cut(before, width - _COLUMN - room - 2)}")

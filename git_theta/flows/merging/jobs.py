@@ -17,8 +17,6 @@ from git_theta.metadata import Entry, MergeRecord
 from git_theta.registry import Family
 from git_theta.updates.floats import WORKING
 
-SIDES: Final = ("ours", "theirs")
-ANCESTOR: Final = "ancestor"
 _RECORDED: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
 """What can stand in a metadata file as the name of a method."""
 
@@ -100,7 +98,7 @@ def job_of(
         PluginError: the method is unknown or broken.
     """
     name = decision.method
-    if name in (*SIDES, ANCESTOR):
+    if name in fitting.VERSIONS:
         return taken(conflict, decision)
     if name == rows.METHOD:
         return _by_rows(conflict, is_opaque=is_opaque)
@@ -132,8 +130,8 @@ def taken(conflict: Conflict, decision: Decision) -> Entry | None:
     """
     if decision.parameters:
         raise MergeError(f"{decision.method} has no parameters")
-    if decision.method != ANCESTOR:
-        return conflict.sides[SIDES.index(decision.method)]
+    if decision.method != fitting.ANCESTOR:
+        return conflict.sides[fitting.SIDES.index(decision.method)]
     if conflict.ancestor is None:
         raise MergeError("there is no ancestor that has it: take one side")
     return conflict.ancestor

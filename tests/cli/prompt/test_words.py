@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from git_theta import printing
 from git_theta.cli.prompt import explain, words
-from git_theta.cli.prompt.text import Text, cells, cut, for_encoding, pad, plain
+from git_theta.cli.prompt.text import Text, cut, for_encoding, pad, plain
 from git_theta.diffs.changes import Statistics
 from git_theta.diffs.statistics import estimate
 from git_theta.git.sides import Side
@@ -59,7 +60,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
         *(words.shown(begin(conflict), NAMED, estimate, width) for conflict in CONFLICTS),
         *(explain.statistics(conflict, exactly, width) for conflict in CONFLICTS[:1]),
     ]
-    wide = [line for text in texts for line in plain(text).splitlines() if cells(line) > width]
+    wide = [line for text in texts for line in plain(text).splitlines() if printing.width(line) > width]
     assert wide == []
 
 
