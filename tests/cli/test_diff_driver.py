@@ -79,6 +79,24 @@ def changed(_changed: Path, tmp_path: Path) -> Repo:
     return Repo(tmp_path / "changed")
 
 
+@pytest.fixture(scope="module")
+def in_both(_changed: Path, isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """As changed, with a text file that changes with the checkpoint, in a third commit, the index and the worktree.
+
+    For all who only look at it.
+    """
+    assert isolation
+    repo = Repo(tmp_path_factory.mktemp("states") / "in_both")
+    shutil.copytree(_changed, repo.path, symlinks=True)
+    for step, add in enumerate((["commit", "-aqm", "both"], ["add", "-A"], [])):
+        repo.write(CHECKPOINT, safetensors_bytes(model(0, norm_bias=model(step + 2)["norm_bias"])))
+        repo.write("plain.txt", f"{step}")
+        repo.git("add", "-N", "plain.txt")
+        if add:
+            repo.git(*add)
+    return repo
+
+
 def test_every_form_of_either_side_gives_the_same_answer(changed: Repo, tmp_path: Path) -> None:
     forms = {"old.theta": stored(changed, "HEAD~1"), "new.theta": stored(changed), "old": OLD, "new": NEW}
     for name, data in forms.items():
@@ -343,47 +361,40 @@ def test_an_external_program_that_is_the_driver_itself_ends(changed: Repo) -> No
         ("-R --src-prefix=one/", False),
     ],
 )
-def test_paths_have_the_prefixes_that_git_itself_writes(tracked: Repo, options: str, no_prefix: bool) -> None:
-    tracked.write(CHECKPOINT, NEW)
-    tracked.write("plain.txt", "one")
-    tracked.commit("both")
-    tracked.git("config", "diff.noprefix", str(no_prefix).lower())
-    heads = [line for line in diff(tracked, *options.split(), "HEAD~1", "HEAD") if line.startswith("diff ")]
+def test_paths_have_the_prefixes_that_git_itself_writes(in_both: Repo, options: str, no_prefix: bool) -> None:
+    said = in_both.git("-c", f"diff.noprefix={no_prefix}", "diff", *options.split(), "HEAD~1", "HEAD").stdout
+    heads = [line for line in said.splitlines() if line.startswith("diff ")]
     (plain,) = (line for line in heads if "plain.txt" in line)
     assert plain.replace("plain.txt", CHECKPOINT) in heads
 
 
 @pytest.mark.parametrize("options", ["", "-R --no-prefix"])
-def test_commands_for_scripts_do_not_follow_the_settings(tracked: Repo, options: str) -> None:
-    tracked.git("config", "diff.noprefix", "true")
-    tracked.write(CHECKPOINT, NEW)
-    arguments = ["diff-index", "-p", *options.split(), "HEAD"]
-    ours, gits = (tracked.git(*arguments[:2], kind, *arguments[2:]).stdout for kind in ("--ext-diff", "--no-ext-diff"))
+def test_commands_for_scripts_do_not_follow_the_settings(in_both: Repo, options: str) -> None:
+    command = ["-c", "diff.noprefix=true", "diff-index", "-p", *options.split()]
+    ours, gits = (in_both.git(*command, kind, "HEAD").stdout for kind in ("--ext-diff", "--no-ext-diff"))
     assert ours.splitlines()[0] == gits.splitlines()[0]
 
 
 @pytest.mark.parametrize("arguments", ["", "HEAD", "--cached", "--cached HEAD~1", "HEAD~1 HEAD", "HEAD~1..", "-R HEAD"])
-def test_prefixes_that_name_what_is_compared_are_those_that_git_itself_writes(tracked: Repo, arguments: str) -> None:
-    tracked.git("config", "diff.mnemonicPrefix", "true")
-    for step, add in enumerate((["commit", "-aqm", "both"], ["add", "-A"], ["status"])):
-        tracked.write(CHECKPOINT, safetensors_bytes(model(step + 1)))
-        tracked.write("plain.txt", f"{step}")
-        tracked.git("add", "-N", "plain.txt")
-        tracked.git(*add)
-    heads = [line for line in diff(tracked, *arguments.split()) if line.startswith("diff ")]
+def test_prefixes_that_name_what_is_compared_are_those_that_git_itself_writes(
+    in_both: Repo, global_config: Path, arguments: str
+) -> None:
+    with global_config.open("a") as file:
+        file.write("[diff]\n\tmnemonicPrefix = true\n")
+    heads = [line for line in diff(in_both, *arguments.split()) if line.startswith("diff ")]
     (plain,) = (line for line in heads if "plain.txt" in line)
     assert plain.replace("plain.txt", CHECKPOINT) in heads
     if not arguments.startswith("-R"):
-        assert plain.replace("plain.txt", CHECKPOINT) in tracked.theta("diff", *arguments.split()).stdout
+        assert plain.replace("plain.txt", CHECKPOINT) in in_both.verb("diff", *arguments.split()).stdout
 
 
 @pytest.mark.parametrize("options", ["-c core.abbrev=12 diff", "diff --abbrev=20", "diff --full-index", "diff"])
-def test_names_of_blobs_are_as_long_as_git_itself_writes_them(changed: Repo, options: str) -> None:
-    ours = changed.git(*options.split(), "HEAD~1", "HEAD").stdout
-    gits = changed.git(*options.split(), "--no-ext-diff", "HEAD~1", "HEAD").stdout
-    (line,) = (line for line in gits.splitlines() if line.startswith("index "))
-    assert line in ours.splitlines()
-    changed.git("rm", "-q", "--cached", CHECKPOINT)
-    gits = changed.git(*options.split(), "--no-ext-diff", "--cached").stdout
-    (line,) = (line for line in gits.splitlines() if line.startswith("index "))
-    assert line in changed.git(*options.split(), "--cached").stdout.splitlines()
+def test_names_of_blobs_are_as_long_as_git_itself_writes_them(in_both: Repo, tmp_path: Path, options: str) -> None:
+    # A side that is not there has a name of its own.
+    without = {"GIT_INDEX_FILE": str(tmp_path / "index")}
+    in_both.git("read-tree", "--empty", env=without)
+    for arguments, env in (["HEAD~1", "HEAD"], None), (["--cached"], without):
+        command = [*options.split(), *arguments, "--", CHECKPOINT]
+        gits = in_both.git(*options.split(), "--no-ext-diff", *arguments, "--", CHECKPOINT, env=env).stdout
+        (line,) = (line for line in gits.splitlines() if line.startswith("index "))
+        assert line in in_both.git(*command, env=env).stdout.splitlines()
