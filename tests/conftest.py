@@ -84,13 +84,19 @@ def repo(tmp_path: Path) -> Repo:
 @pytest.fixture
 def tracked(tmp_path: Path, _tracked: Path) -> Repo:
     """A repository whose one commit tracks *.safetensors and has a model; Git-Theta is installed for it alone."""
-    return _copy(_tracked, tmp_path / "tracked")
+    return copied(_tracked, tmp_path / "tracked")
+
+
+@pytest.fixture
+def tracking(tmp_path: Path, _tracking: Path) -> Repo:
+    """A repository whose one commit tracks *.safetensors, of which there are none."""
+    return copied(_tracking, tmp_path / "tracking")
 
 
 @pytest.fixture
 def in_merge_conflict(tmp_path: Path, _in_merge_conflict: Path) -> Repo:
     """A repository in the middle of a merge of "theirs" into "main": both changed attn_weight."""
-    return _copy(_in_merge_conflict, tmp_path / "conflict")
+    return copied(_in_merge_conflict, tmp_path / "conflict")
 
 
 @pytest.fixture
@@ -113,6 +119,15 @@ def clone(published: Repo) -> Repo:
 
 
 @pytest.fixture(scope="session")
+def _tracking(isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    _reset(isolation)
+    repo = Repo.init(tmp_path_factory.mktemp("states") / "tracking")
+    repo.theta("track", "*.safetensors")
+    repo.commit("track")
+    return repo.path
+
+
+@pytest.fixture(scope="session")
 def _tracked(isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     _reset(isolation)
     repo = Repo.init(tmp_path_factory.mktemp("states") / "tracked")
@@ -125,7 +140,7 @@ def _tracked(isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def _in_merge_conflict(isolation: Path, _tracked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     _reset(isolation)
-    repo = _copy(_tracked, tmp_path_factory.mktemp("states") / "conflict")
+    repo = copied(_tracked, tmp_path_factory.mktemp("states") / "conflict")
     repo.git("checkout", "-q", "-b", "theirs")
     for branch, seed in (("theirs", 1), ("main", 2)):
         repo.git("checkout", "-q", branch)
@@ -139,7 +154,7 @@ def _in_merge_conflict(isolation: Path, _tracked: Path, tmp_path_factory: pytest
 def _published(isolation: Path, _tracked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     _reset(isolation)
     folder = tmp_path_factory.mktemp("states")
-    author = _copy(_tracked, folder / "author")
+    author = copied(_tracked, folder / "author")
     Repo.init(folder / "remote.git", "--bare")
     author.git("remote", "add", "origin", "../remote.git")
     author.git("checkout", "-q", "-b", "side")
@@ -164,7 +179,7 @@ def branches_on_main(isolation: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def branches_on_b1(branches_on_main: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same on "b1". To be copied."""
-    repo = _copy(branches_on_main, tmp_path_factory.mktemp("branches") / "b1")
+    repo = copied(branches_on_main, tmp_path_factory.mktemp("branches") / "b1")
     repo.git("checkout", "-q", "b1")
     return repo.path
 
@@ -172,7 +187,7 @@ def branches_on_b1(branches_on_main: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def branches_in_conflict(branches_on_b1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stopped in the merge of "b2" into "b1": both changed the attention layers. To be copied."""
-    repo = _copy(branches_on_b1, tmp_path_factory.mktemp("branches") / "conflict")
+    repo = copied(branches_on_b1, tmp_path_factory.mktemp("branches") / "conflict")
     assert repo.git("merge", "-q", "b2", check=False).returncode == 1
     return repo.path
 
@@ -183,6 +198,7 @@ def _reset(home: Path) -> None:
     (home / "gitconfig").write_text(_CONFIGURATION)
 
 
-def _copy(template: Path, target: Path) -> Repo:
+def copied(template: Path, target: Path) -> Repo:
+    """A copy of a repository that was made once for several tests."""
     shutil.copytree(template, target, symlinks=True)
     return Repo(target)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from tests.cli.prompt.terminal import CTRL_C, Terminal
-from tests.conftest import CHECKPOINT
+from tests.conftest import CHECKPOINT, copied
 from tests.helpers import Repo, model, safetensors_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 MARK = "sed s/^/paged:/"
 PLAIN = {"LESS": None, "LV": None, "COLUMNS": None, "NO_COLOR": None, "PAGER": None, "MORE": None}
@@ -27,12 +28,30 @@ def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(scope="module")
+def _changed(_tracked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repo = copied(_tracked, tmp_path_factory.mktemp("states") / "changed")
+    repo.write(CHECKPOINT, safetensors_bytes(model(0, head_weight=model(1)["head_weight"])))
+    repo.commit("another head")
+    return repo.path
+
+
 @pytest.fixture
-def changed(tracked: Repo) -> Repo:
+def changed(_changed: Path, tmp_path: Path) -> Repo:
     """A repository with a second commit that has another head_weight."""
-    tracked.write(CHECKPOINT, safetensors_bytes(model(0, head_weight=model(1)["head_weight"])))
-    tracked.commit("another head")
-    return tracked
+    return copied(_changed, tmp_path / "changed")
+
+
+@pytest.fixture(scope="module")
+def long(_tracking: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """Two commits whose difference is more than a pipe takes without a reader. To look at."""
+    repo = copied(_tracking, tmp_path_factory.mktemp("states") / "long")
+    for seed in (1, 2):
+        values = np.random.default_rng(seed).random((1000, 2), np.float32)
+        repo.write(CHECKPOINT, safetensors_bytes({f"a{'b' * place}": two for place, two in enumerate(values)}))
+        repo.commit(str(seed))
+    repo.git("config", "theta.diff.fold", "false")
+    return repo
 
 
 def shown(repo: Repo, *words: str, env: Mapping[str, str | None] | None = None, status: int = 0) -> str:
@@ -138,14 +157,8 @@ def test_what_fails_of_an_interruption_is_an_interruption(changed: Repo) -> None
 
 
 @pytest.mark.parametrize("verb", [["git-theta", "diff"], ["git", "theta", "diff"], ["git", "diff", "--no-ext-diff"]])
-def test_a_pager_that_is_left_early_ends_the_verb_without_a_word_as_it_ends_git(repo: Repo, verb: list[str]) -> None:
-    repo.theta("track", "*.safetensors")
-    for seed in (1, 2):  # more than a pipe takes without a reader
-        values = np.random.default_rng(seed).random((1000, 2), np.float32)
-        repo.write(CHECKPOINT, safetensors_bytes({f"a{'b' * place}": two for place, two in enumerate(values)}))
-        repo.commit(str(seed))
-    repo.git("config", "theta.diff.fold", "false")
-    assert shown(repo, *verb, "HEAD~1", "HEAD", env={"PAGER": "head -n 1"}, status=141).startswith("\x1b[1mdiff --git")
+def test_a_pager_that_is_left_early_ends_the_verb_without_a_word_as_it_ends_git(long: Repo, verb: list[str]) -> None:
+    assert shown(long, *verb, "HEAD~1", "HEAD", env={"PAGER": "head -n 1"}, status=141).startswith("\x1b[1mdiff --git")
 
 
 def test_a_pager_that_is_in_use_elsewhere_does_not_keep_ours_away(changed: Repo) -> None:

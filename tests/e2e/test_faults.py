@@ -9,12 +9,17 @@ import threading
 import time
 from dataclasses import replace
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from git_theta.metadata_file import parse, serialize
+from tests.conftest import copied
 from tests.helpers import Repo, safetensors_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILE = "model.safetensors"
 
@@ -24,13 +29,6 @@ def large(seed: int, count: int = 12) -> bytes:
     return safetensors_bytes(
         {f"layer.{n}.weight": generator.standard_normal((512, 1024), dtype=np.float32) for n in range(count)}
     )
-
-
-@pytest.fixture
-def tracking(repo: Repo) -> Repo:
-    repo.theta("track", "*.safetensors")
-    repo.commit("track")
-    return repo
 
 
 def bad_objects(repo: Repo) -> list[str]:
@@ -190,28 +188,39 @@ HOSTILE = {
 }
 
 
+@pytest.fixture(scope="module")
+def _kept(_tracking: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repo = copied(_tracking, tmp_path_factory.mktemp("states") / "kept")
+    repo.write(FILE, large(0, 1))
+    repo.commit("good")
+    return repo.path
+
+
+@pytest.fixture
+def kept(_kept: Path, tmp_path: Path) -> Repo:
+    return copied(_kept, tmp_path / "kept")
+
+
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_metadata_file_is_refused_in_one_line(tracking: Repo, name: str) -> None:
+def test_hostile_metadata_file_is_refused_in_one_line(kept: Repo, name: str) -> None:
     old, new, reason = HOSTILE[name]
-    tracking.write(FILE, large(0, 1))
-    tracking.commit("good")
-    good = tracking.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
+    good = kept.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
     bad = good.replace(old, new, 1)
     assert bad != good
-    blob = tracking.git("hash-object", "-w", "--no-filters", "--stdin", stdin=bad).stdout.strip()
-    tracking.git("update-index", "--cacheinfo", f"100644,{blob},{FILE}")
-    tracking.git("commit", "-qm", "bad")
-    (tracking.path / FILE).unlink()
-    checkout = tracking.git("checkout", "HEAD", "--", FILE, check=False)
+    blob = kept.git("hash-object", "-w", "--no-filters", "--stdin", stdin=bad).stdout.strip()
+    kept.git("update-index", "--cacheinfo", f"100644,{blob},{FILE}")
+    kept.git("commit", "-qm", "bad")
+    (kept.path / FILE).unlink()
+    checkout = kept.git("checkout", "HEAD", "--", FILE, check=False)
     assert checkout.returncode != 0
     said = [line for line in checkout.stderr.splitlines() if line.startswith("git-theta:")]
     assert len(said) == 1
     assert reason in said[0]
     assert FILE in said[0]
-    tracking.write(FILE, bad)
-    assert tracking.status() == ""
-    tracking.git("reset", "-q", "HEAD~1")
-    added = tracking.git("add", FILE, check=False)
+    kept.write(FILE, bad)
+    assert kept.status() == ""
+    kept.git("reset", "-q", "HEAD~1")
+    added = kept.git("add", FILE, check=False)
     assert added.returncode != 0
     assert "Traceback" not in added.stderr
 

@@ -6,11 +6,16 @@ import json
 import os
 import shutil
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from tests.conftest import copied
 from tests.helpers import Repo, model, safetensors_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILE = "model.safetensors"
 
@@ -23,7 +28,7 @@ def changed(groups: dict[str, np.ndarray], *names: str) -> dict[str, np.ndarray]
     return {name: values + 1 if name in names else values for name, values in groups.items()}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def groups() -> dict[str, np.ndarray]:
     return {
         "a.weight": np.random.default_rng(0).standard_normal((200, 300), dtype=np.float32),
@@ -32,12 +37,17 @@ def groups() -> dict[str, np.ndarray]:
     }
 
 
-@pytest.fixture
-def base(repo: Repo, groups: dict[str, np.ndarray]) -> Repo:
-    repo.theta("track", "*.safetensors")
+@pytest.fixture(scope="module")
+def _base(_tracking: Path, groups: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repo = copied(_tracking, tmp_path_factory.mktemp("states") / "base")
     repo.write(FILE, safetensors_bytes(groups))
     repo.commit("base")
-    return repo
+    return repo.path
+
+
+@pytest.fixture
+def base(_base: Path, tmp_path: Path) -> Repo:
+    return copied(_base, tmp_path / "repo")
 
 
 def test_what_git_stores_is_a_metadata_file(base: Repo) -> None:

@@ -16,10 +16,12 @@ import safetensors.numpy
 import torch
 
 from git_theta.metadata_file import parse
+from tests.conftest import copied
 from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -67,14 +69,20 @@ def in_another_order() -> bytes:
     return data[:8] + text.ljust(length) + values[size : 2 * size] + values[:size] + values[2 * size :]
 
 
-@pytest.fixture
-def story(repo: Repo) -> Repo:
-    """One commit with two checkpoints."""
-    repo.theta("track", "*.safetensors", "*.pt")
+@pytest.fixture(scope="module")
+def _story(_tracking: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    repo = copied(_tracking, tmp_path_factory.mktemp("states") / "story")
+    repo.theta("track", "*.pt")
     for file in (FILE, NET):
         repo.write(file, saved(file, BASE))
     repo.commit("base")
-    return repo
+    return repo.path
+
+
+@pytest.fixture
+def story(_story: Path, tmp_path: Path) -> Repo:
+    """One commit with two checkpoints."""
+    return copied(_story, tmp_path / "repo")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from dulwich.lfs_server import LFSRequestHandler, run_lfs_server
 
 from git_theta.metadata_file import parse
+from tests.conftest import _reset, copied
 from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:
@@ -59,12 +60,21 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path / "remote.git"
 
 
-@pytest.fixture
-def author(repo: Repo, bare: Path) -> Repo:
+@pytest.fixture(scope="module")
+def _author(isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    _reset(isolation)
+    repo = Repo.init(tmp_path_factory.mktemp("states") / "author")
     repo.theta("install", "--global")
     repo.theta("track", "*.safetensors")
     repo.write(FILE, safetensors_bytes(groups(0)))
     repo.commit("base")
+    return repo.path
+
+
+@pytest.fixture
+def author(_author: Path, bare: Path, tmp_path: Path) -> Repo:
+    repo = copied(_author, tmp_path / "repo")
+    repo.verb("install", "--global")
     repo.git("remote", "add", "origin", str(bare))
     return repo
 

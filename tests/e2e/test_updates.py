@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from git_theta.metadata_file import parse
+from tests.conftest import copied
 from tests.helpers import Repo, safetensors_bytes
 
 if TYPE_CHECKING:
@@ -78,11 +79,9 @@ def stored_bytes(repo: Repo) -> int:
 class History:
     """A repository, and what the checkpoint is in each of its commits."""
 
-    def __init__(self, repo: Repo) -> None:
+    def __init__(self, repo: Repo, contents: dict[str, bytes]) -> None:
         self.repo = repo
-        self.contents: dict[str, bytes] = {}
-        repo.theta("track", "*.safetensors")
-        self.commit(base_groups())
+        self.contents = contents
 
     def commit(self, groups: Groups, *options: str) -> str:
         data = safetensors_bytes(groups)
@@ -106,9 +105,16 @@ class History:
             assert repo.status() == ""
 
 
+@pytest.fixture(scope="module")
+def _begun(_tracking: Path, tmp_path_factory: pytest.TempPathFactory) -> History:
+    history = History(copied(_tracking, tmp_path_factory.mktemp("states") / "begun"), {})
+    history.commit(base_groups())
+    return history
+
+
 @pytest.fixture
-def history(repo: Repo) -> History:
-    return History(repo)
+def history(_begun: History, tmp_path: Path) -> History:
+    return History(copied(_begun.repo.path, tmp_path / "repo"), dict(_begun.contents))
 
 
 CHANGES: dict[str, tuple[Callable[[Groups], Groups], str, str, float]] = {
