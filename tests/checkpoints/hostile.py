@@ -11,6 +11,7 @@ import stat
 import struct
 import subprocess
 import zipfile
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -179,6 +180,7 @@ def _replaced(data: bytes, signature: bytes, offset: int, value: bytes) -> bytes
     return data[:at] + value + data[at + len(value) :]
 
 
+@cache
 def zips(pickled: bytes) -> dict[str, bytes]:
     """Torch files whose archive is not what it seems to be, all with the pickle in them."""
     good = as_zip(pickled)

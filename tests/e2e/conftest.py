@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import _reset
+from tests.conftest import _reset, copied
+from tests.e2e import story as stories
 from tests.e2e.forks import Fork
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.helpers import Repo
 
 
 @pytest.fixture
@@ -35,3 +38,14 @@ def _forked(isolation: Path, tmp_path_factory: pytest.TempPathFactory) -> Fork:
     fork.branch("story", start="story", message="three", a=3, m=3, h=3)
     fork.branch("story", start="story", message="four", a=3, m=3, h=3, k=3)
     return fork
+
+
+@pytest.fixture
+def story(tmp_path: Path, _story: Path) -> Repo:
+    """Three commits, each with a tag: "base", "tuned" (attn_*) and "headed" (head_weight)."""
+    return copied(_story, tmp_path / "story")
+
+
+@pytest.fixture(scope="session")
+def _story(_tracked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stories.make(_tracked, tmp_path_factory.mktemp("states") / "story").path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.forks import FILE, criss_cross, groups, loaded, saved
+from tests.e2e.forks import FILE, groups, loaded, saved
 
 if TYPE_CHECKING:
     from tests.e2e.forks import Fork
@@ -110,53 +110,6 @@ def test_octopus_of_neighbouring_groups_is_refused_by_git(fork: Fork) -> None:
     assert said.code == 2
     fork.settled(h=1)
     assert fork.repo.status() == ""
-
-
-def test_criss_cross_of_different_groups(fork: Fork) -> None:
-    """The ancestor is itself a merge, so what one side took back since then stays taken back."""
-    criss_cross(fork, "attn", "mlp", {"a": 1, "m": 1}, {"a": 1, "m": 1})
-    fork.branch("right", start="right", m=1, h=1)
-    fork.branch("left", start="left", a=1, m=1, k=1)
-    fork.on("left")
-    fork.git("merge", "-q", "--no-edit", "right")
-    fork.settled(m=1, h=1, k=1)
-    fork.finish()
-
-
-@pytest.mark.parametrize(("mine", "yours"), [(1, 2), (1, 0), (0, 3)])
-def test_criss_cross_that_was_settled_in_two_ways_is_a_conflict(fork: Fork, mine: int, yours: int) -> None:
-    """Each side decided what the group is, and not alike: none of the decisions may vanish."""
-    criss_cross(fork, "attn", "clash", {"a": mine}, {"a": yours, "h": 1})
-    fork.on("left")
-    said = fork.git("merge", "--no-edit", "right", check=False)
-    fork.conflict(said=said, a=mine)
-    fork.take("theirs")
-    fork.git("commit", "-qm", "settled")
-    fork.settled(a=yours, h=1)
-
-
-def test_ancestor_of_a_criss_cross_merge_can_be_looked_at_and_taken(fork: Fork) -> None:
-    """Git made it, and it says of groups that nobody decided about them. That must not get into a commit."""
-    criss_cross(fork, "attn", "clash", {"a": 1}, {"a": 2})
-    fork.on("left")
-    fork.git("merge", "--no-edit", "right", check=False)
-    assert b"undecided" in fork.repo.git_bytes("cat-file", "blob", f":1:{FILE}")
-    temporary = fork.git("checkout-index", "--temp", "--stage=1", FILE).text.split("\t")[0]
-    fork.repo.write(FILE, fork.repo.read(temporary))
-    (fork.repo.path / temporary).unlink()
-    fork.git("commit", "-qam", "settled")
-    fork.settled(a=0)
-    assert b"undecided" not in fork.repo.git_bytes("cat-file", "blob", f"HEAD:{FILE}")
-    fork.finish()
-
-
-@pytest.mark.parametrize("both", [0, 3])
-def test_criss_cross_that_was_settled_alike_merges(fork: Fork, both: int) -> None:
-    criss_cross(fork, "attn", "clash", {"a": both, "m": 1}, {"a": both, "h": 1})
-    fork.on("left")
-    fork.git("merge", "-q", "--no-edit", "right")
-    fork.settled(a=both, m=1, h=1)
-    fork.finish()
 
 
 @pytest.mark.parametrize("renamed", ["ours", "theirs"])
