@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 from git_theta.cli import filtering, interrupting
@@ -24,6 +27,9 @@ from git_theta.memory import keep_freed
 
 _ONLY_CLEANING: Final = ("add", "commit", "diff", "status", "update-index", "hash-object")
 """Commands that put no file into the worktree."""
+
+_NEEDED: Final[Mapping[str, str]] = {"clean": "git_theta.flows.clean", "smudge": "git_theta.flows.smudge"}
+"""What each of git's requests takes."""
 
 
 def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
@@ -41,16 +47,34 @@ def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
             if cleaned is not None:
                 _repeat(connection, cleaned.read_bytes())
                 return
+            requests = connection.requests()
+            first = next(requests, None)
+            if first is None:
+                return
+            _import_ahead(first.command)
             workspace = Workspace.here()
             server = _Server(connection, workspace, Waiting(workspace), skip=skip)
-            for number, request in enumerate(connection.requests()):
-                if not number:
-                    workspace.ensure_hook()
+            server.serve(first)
+            # Git is busy with the answer now, and does not wait for this.
+            workspace.ensure_hook()
+            for request in requests:
                 server.serve(request)
     except EndOfInput:
         return
     # Who interrupts this is told: it is about files in the worktree.
     _put_back(workspace, server.replaced)
+
+
+def _import_ahead(command: str) -> None:
+    """Begin to import what the command takes, which is slow, while git is asked where the repository is."""
+    name = _NEEDED.get(command)
+    if name is not None:
+        Thread(target=_import, args=(name,)).start()
+
+
+def _import(name: str) -> None:
+    with suppress(Exception):  # Whoever needs it says what is wrong.
+        importlib.import_module(name)
 
 
 @dataclass

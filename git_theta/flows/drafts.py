@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from git_theta.merges.decisions import Conflict, Decision
 from git_theta.merges.fitting import ROWS, VERSIONS
 from git_theta.merges.parameters import Parameter, Value
 from git_theta.merges.session import Session, Step
+from git_theta.replacing import token
 
 _FOLDER: Final = "drafts"
 _VERSION: Final = 1
@@ -65,7 +65,7 @@ class Draft:
             for step in session.steps
         ]
         text = json.dumps({"version": _VERSION, "conflicts": key(session.conflicts), "steps": steps})
-        temporary = self.file.with_suffix(f".{secrets.token_hex(8)}")
+        temporary = self.file.with_suffix(f".{token()}")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(text, encoding="utf-8")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from git_theta.replacing import token
 
 _MAX_BYTES: Final = 1 << 26
 
@@ -36,7 +37,7 @@ class MetadataCache:
     def put(self, key: str, data: bytes) -> None:
         """Keep a metadata file; a cache that cannot be written is not worth an error."""
         path = self._directory / key
-        temporary = self._directory / f".{key[:8]}-{secrets.token_hex(8)}"
+        temporary = self._directory / f".{key[:8]}-{token()}"
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Final
 
 import numpy as np
 
+from git_theta.replacing import token
 from git_theta.store.arrays import Block, Ready
 from git_theta.store.planes import Rows
 
@@ -107,7 +107,7 @@ class Gift:
     def __init__(self, directory: Path) -> None:
         """Begin; raises OSError where no file can be made."""
         self._directory = directory
-        self._temporary = directory / f"{_PREFIX}{secrets.token_hex(8)}.part"
+        self._temporary = directory / f"{_PREFIX}{token()}.part"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(self._temporary, flags, 0o600)
         self._is_whole = True

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from git_theta.errors import CorruptObjectError, MissingObjectError, StoreError, UnreadableObjectError
 from git_theta.metadata import ObjectRef
+from git_theta.replacing import token
 
 _STALE_SECONDS: Final = 24 * 3600
 
@@ -77,6 +76,8 @@ class ObjectStore:
         Raises:
             ObjectError: it is missing, cannot be read, or its bytes are not the ones it was named for.
         """
+        from hashlib import sha256  # 5 ms to import, and most checkouts name no object
+
         with self.open(ref) as file:
             hasher = sha256()
             while block := file.read(1 << 20):
@@ -117,7 +118,7 @@ class ObjectStore:
         """
         with _as_store_error(self.root):
             directory = self.temporary_directory()
-            temporary = directory / f"object-{secrets.token_hex(8)}"
+            temporary = directory / f"object-{token()}"
             # Not mkstemp: the umask decides who may read, or the repository.
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _READABLE)
             self._share(descriptor)
@@ -181,6 +182,8 @@ class ObjectWriter:
 
     def __post_init__(self) -> None:
         """Start with an empty object."""
+        from hashlib import sha256
+
         self._hasher = sha256()
         self._size = 0
         self.is_passed_on = False
