@@ -49,10 +49,11 @@ def serve(*, skip: bool = False, cleaned: Path | None = None) -> None:
                 return
             requests = connection.requests()
             first = next(requests, None)
+            if first is not None:
+                _import_ahead(first.command)
+            workspace = Workspace.here()
             if first is None:
                 return
-            _import_ahead(first.command)
-            workspace = Workspace.here()
             server = _Server(connection, workspace, Waiting(workspace), skip=skip)
             server.serve(first)
             # Git is busy with the answer now, and does not wait for this.

@@ -46,7 +46,8 @@ def read_peft(config: Mapping[str, object], groups: Mapping[str, Values], target
 
     Modules are found in the checkpoint by their names; those of the checkpoint may have one prefix more or less
     (`model.`, `transformer.`). Whether a weight is kept as (out, in) or (in, out) is told by its shape, and for a
-    square one by `fan_in_fan_out`, unless that is wrong for another weight of the same adapter.
+    square one by `fan_in_fan_out`, unless that is wrong for another weight of the same adapter, or the biases of the
+    checkpoint tell that it is wrong for matrices like this one.
 
     Args:
         config: of `parse_config`.
@@ -73,7 +74,7 @@ def read_peft(config: Mapping[str, object], groups: Mapping[str, Values], target
     _refuse_twice(placed.values())
     _refuse_twice(replaced.values())
     parts = [_part(module, group, adapted[module], groups, targets, settings) for module, group in placed.items()]
-    orientation = Orientation.of(parts, settings.transposed)
+    orientation = Orientation.of(parts, targets, settings.transposed)
     changes: list[Change] = [replacement(group, groups[name], *targets[group]) for name, group in replaced.items()]
     for part in parts:
         changes += merged(part, targets, settings, orientation)

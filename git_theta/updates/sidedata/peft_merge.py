@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from git_theta.errors import UsageError
+from git_theta.updates.sidedata.biases import Biases
 from git_theta.updates.sidedata.changes import Change, LowRank, Scale, SparseChange, Targets
 from git_theta.updates.sidedata.naming import listed
 from git_theta.updates.sidedata.peft_config import Settings
@@ -72,17 +73,19 @@ class Orientation:
 
     Attributes:
         flag: what the configuration says.
-        trusted: no matrix contradicts the flag.
+        trusted: no matrix that the adapter is for contradicts the flag.
+        biases: what they tell about the others of the checkpoint.
     """
 
     flag: bool
     trusted: bool
+    biases: Biases
 
     @classmethod
-    def of(cls, parts: Iterable[Part], flag: bool) -> Orientation:
+    def of(cls, parts: Iterable[Part], targets: Targets, flag: bool) -> Orientation:
         """Look at all matrices that are not square."""
         fitting = [_fitting(part) for part in parts]
-        return cls(flag, [not flag] not in fitting)
+        return cls(flag, [not flag] not in fitting, Biases.of(targets))
 
     def transposed(self, part: Part) -> bool:
         """Whether the module's matrix is kept as (in, out).
@@ -93,10 +96,11 @@ class Orientation:
         fitting = _fitting(part)
         if not fitting:
             raise part.misfit()
-        if len(fitting) == 2 and not self.trusted:
+        if len(fitting) == 2 and not (self.trusted and self.biases.transposed(part.group) <= {self.flag}):
             raise UsageError(
-                f"the adapter says fan_in_fan_out = {self.flag}, but not all of its weights are kept so, and the group "
-                f"{part.group!r} is square: give its factors as '<group>/R' and '<group>/C' instead"
+                f"the adapter says fan_in_fan_out = {self.flag}, but not all weights that it is for, or that are like "
+                f"them, are kept so, and the group {part.group!r} is square: give its factors as '<group>/R' and "
+                "'<group>/C' instead"
             )
         return fitting[0] if len(fitting) == 1 else self.flag
 

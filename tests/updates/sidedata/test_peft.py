@@ -153,6 +153,20 @@ def test_square_weights_are_kept_as_the_flag_says_unless_it_is_seen_to_be_wrong(
         assert len(right) == 2
 
 
+def test_square_weights_of_a_checkpoint_whose_biases_contradict_the_flag_are_refused() -> None:
+    """The adapter's flag is then that of another module, which is not square, or of none."""
+    for flag in (False, True):
+        config = {**LORA, "fan_in_fan_out": flag}
+        for fits in (False, True):
+            up = (6, 3) if flag is not fits else (3, 6)
+            groups = f32(h__attn__c_proj__weight=(3, 3), h__mlp__c_proj__weight=up, h__mlp__c_proj__bias=(6,))
+            if fits:
+                assert len(read_peft(config, lora("h.attn.c_proj", 3, 3), groups)) == 1
+                continue
+            with pytest.raises(UsageError, match=f"fan_in_fan_out = {flag}, .*'h.attn.c_proj.weight' is square"):
+                read_peft(config, lora("h.attn.c_proj", 3, 3), groups)
+
+
 def test_a_scale_of_a_module_without_bias_and_with_one() -> None:
     adapter = {"base_model.model.key.ia3_l": values(random(3, 1))}
     assert len(read_peft(IA3, adapter, f32(key__weight=(3, 4)))) == 1
