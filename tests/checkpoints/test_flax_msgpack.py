@@ -457,10 +457,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("source", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_files_take_little_memory_and_time(source: Endless, monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = time.monotonic()
+    begin = time.thread_time()
     with pytest.raises(NotThisFormatError):
         FlaxMsgpack().scan(source)
-    assert time.monotonic() - begin < 20
+    assert time.thread_time() - begin < 30
     # Tracing memory is slow, so it is done with a tenth of what is allowed.
     limits = {flax_reader: ("_MAX_ITEMS", "_MAX_NAMES"), flax_msgpack: ("_MAX_GROUPS", "_MAX_NAMES")}
     for module, names in limits.items():

@@ -386,10 +386,10 @@ COUNTS = {"many keys": 65_536, "long keys": 2000, "many strings": 5}
 def test_hostile_files_take_little_memory_and_time(name: str) -> None:
     data = file(HOSTILE[name](), counts=(0, COUNTS.get(name, 1)))
     source = BytesSource(data)
-    begin = time.monotonic()
+    begin = time.thread_time()
     with pytest.raises(NotThisFormatError):
         Gguf().scan(source)
-    assert time.monotonic() - begin < 20
+    assert time.thread_time() - begin < 30
     if name == "many strings":
         return  # Tracing takes a minute of these, and they take no memory.
     tracemalloc.start()

@@ -595,10 +595,10 @@ HOSTILE = {
 def test_hostile_archives_take_little_memory_and_time(entries: list[bytes]) -> None:
     central = b"".join(entries)
     data = central + struct.pack("<4s4H2IH", END, 0, 0, len(entries), len(entries), len(central), 0, 0)
-    begin = time.monotonic()
+    begin = time.thread_time()
     with pytest.raises(NotThisFormatError):
         Npz().scan(BytesSource(data))
-    assert time.monotonic() - begin < 10
+    assert time.thread_time() - begin < 30
     tracemalloc.start()
     try:
         with pytest.raises(NotThisFormatError):

@@ -295,10 +295,10 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bombs_do_not_hang(name: str) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     with contextlib.suppress(NotThisFormatError):
         look_at_everything(BOMBS[name], 3)
-    assert time.process_time() - began < 5  # half a second, mostly
+    assert time.thread_time() - began < 5  # half a second, mostly
 
 
 @pytest.mark.parametrize(

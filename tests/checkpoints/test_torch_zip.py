@@ -512,9 +512,9 @@ def test_a_scan_reads_little_and_takes_little_time(kind: str) -> None:
     assert watched.total < 4 * skeleton + 10 * 65536
     times = []
     for _ in range(5):
-        began = time.process_time()
+        began = time.thread_time()
         form.scan(BytesSource(data))
-        times.append(time.process_time() - began)
+        times.append(time.thread_time() - began)
     assert min(times) < 0.1
 
 
@@ -976,9 +976,9 @@ def test_large_directories_are_bounded() -> None:
     many = [Part(f"archive/{number}", b"") for number in range(20_000)]
     data = make_zip(many)
     tracemalloc.start()
-    began = time.process_time()
+    began = time.thread_time()
     refuse(data, "zip|torch")
-    assert time.process_time() - began < 5
+    assert time.thread_time() - began < 5
     assert tracemalloc.get_traced_memory()[1] < 200e6
     tracemalloc.stop()
 
@@ -1074,10 +1074,10 @@ def test_deep_nesting_ends_the_search_for_names() -> None:
 def test_a_name_is_the_first_of_many_paths() -> None:
     laughs = b"]q\0" + tensor(storage(), 0, (4,), (1,)) + b"a"
     laughs += b"".join(b"](" + (b"h" + bytes([i])) * 10 + b"eq" + bytes([i + 1]) for i in range(100)) + b"."
-    began = time.process_time()
+    began = time.thread_time()
     (span,) = scan(with_pickle(laughs, {"0": bytes(16)})).spans
     assert span.name == "/".join(["0"] * 101)
-    assert time.process_time() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_tensors_of_old_are_known() -> None:
@@ -1132,14 +1132,14 @@ def test_damaged_files_are_scanned_or_refused(kind: str) -> None:
             else:
                 copied[place:place] = dice.randbytes(dice.randrange(1, 9))
         damaged.append(bytes(copied))
-    began = time.process_time()
+    began = time.thread_time()
     slowest = 0.0
     for one in damaged:
-        started = time.process_time()
+        started = time.thread_time()
         try_everything(one, kind)
-        slowest = max(slowest, time.process_time() - started)
+        slowest = max(slowest, time.thread_time() - started)
     assert slowest < 5
-    assert time.process_time() - began < 60
+    assert time.thread_time() - began < 60
 
 
 def try_everything(data: bytes, kind: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,10 +16,11 @@ from git_theta import tensors
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update
 from git_theta.metadata_file import parse, serialize
 from tests.conftest import CHECKPOINT
+from tests.growth import grows_linearly
 from tests.helpers import TIMEOUT, Repo, model, safetensors_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 OLD = safetensors_bytes(model(0))
@@ -261,22 +261,25 @@ def test_paths_that_look_like_options_are_paths(tracked: Repo) -> None:
         assert said.count("head_weight") == (2 if not options else 4)
 
 
-def test_many_groups_take_little_time(repo: Repo, tmp_path: Path) -> None:
-    def version(seed: int) -> bytes:
+def test_groups_take_time_that_grows_with_their_number(repo: Repo, tmp_path: Path) -> None:
+    def version(seed: int, size: int) -> bytes:
         entries = tuple(
             Entry(f"layers.{number}.w", "float32", (4,), tensors.digest(f"{number % 3 and seed} {number}".encode()), 0,
                   Update("dense", ObjectRef(tensors.digest(b"shared"), 1000, number)))
-            for number in range(20_000)
+            for number in range(size)
         )  # fmt: skip
-        return serialize(Metadata("safetensors", 320_000, Skeleton(0, tensors.digest(b""), b"", None), entries))
+        return serialize(Metadata("safetensors", 16 * size, Skeleton(0, tensors.digest(b""), b"", None), entries))
 
-    for seed in (1, 2):
-        (tmp_path / str(seed)).write_bytes(version(seed))
-    begin = time.process_time()
-    shown = call(repo, tmp_path / "1", tmp_path / "2")
-    assert time.process_time() - begin < 5
-    assert shown[-1] == "13333 of 20000 groups modified, 213.3 kB of 320.0 kB"
-    assert len(shown) == 6
+    def show(size: int) -> Callable[[], object]:
+        old, new = (tmp_path / f"{size} {seed}" for seed in (1, 2))
+        old.write_bytes(version(1, size))
+        new.write_bytes(version(2, size))
+        shown = call(repo, old, new)
+        assert shown[-1].startswith(f"{size // 3 * 2} of {size} groups modified, ")
+        assert len(shown) == 6
+        return lambda: call(repo, old, new)
+
+    assert grows_linearly(show, 2400)
 
 
 def test_settings_decide_what_is_shown(changed: Repo, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,10 @@ from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import Entry, Metadata
 from git_theta.metadata_file import parse, serialize
 from tests.flows.merging.scene import checkpoint, digest, entry, model
+from tests.growth import grows_linearly
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BASE = model(a="1", b="1", c="1")
 
@@ -282,17 +286,19 @@ def test_pairs_that_share_what_all_share_change_nothing(sides: list[str], old: s
 # --- size -----------------------------------------------------------------------------------------------------------
 
 
-def test_twenty_thousand_groups_are_planned_quickly() -> None:
-    names = [f"layer/{number}" for number in range(20_000)]
-    old = checkpoint(*(entry(name, "1") for name in names))
-    ours = checkpoint(*(entry(name, "2") for name in names), *(entry(f"ours/{name}", "1") for name in names))
-    theirs = checkpoint(*(entry(f"theirs/{name}", "1") for name in names), *(entry(name, "3") for name in names))
-    versions = Versions(old, (ours, theirs))
-    before = time.process_time()
-    steps = plan_groups(versions)
-    assert time.process_time() - before < 2
-    assert len(steps) == 60_000
-    assert sum(step.conflict is not None for step in steps) == 20_000
+def test_planning_takes_time_that_grows_with_the_number_of_groups() -> None:
+    def plan_all(size: int) -> Callable[[], object]:
+        names = [f"layer/{number}" for number in range(size)]
+        old = checkpoint(*(entry(name, "1") for name in names))
+        ours = checkpoint(*(entry(name, "2") for name in names), *(entry(f"ours/{name}", "1") for name in names))
+        theirs = checkpoint(*(entry(f"theirs/{name}", "1") for name in names), *(entry(name, "3") for name in names))
+        versions = Versions(old, (ours, theirs))
+        steps = plan_groups(versions)
+        assert len(steps) == 3 * size
+        assert sum(step.conflict is not None for step in steps) == size
+        return lambda: plan_groups(versions)
+
+    assert grows_linearly(plan_all, 2000)
 
 
 def test_group_in_conflict_between_ancestors_is_changed_on_every_side() -> None:

@@ -61,9 +61,9 @@ def test_patterns_of_adapters_match_endings_of_names(pattern: str, module: str) 
     ["(a+)+b", "(a|a)*b", "(a?){40}a{40}b", "(((a*)*)*)*b", ".*.*.*.*.*.*.*.*b", "(?:a|aa)+$b", "(a*)*?b"],
 )
 def test_patterns_that_take_re_very_long_are_quick(pattern: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     assert not Patterns().match_ending(pattern, "a." * 30 + "a" * 100)
-    assert time.monotonic() - start < 5
+    assert time.thread_time() - start < 5
 
 
 @pytest.mark.parametrize(
