@@ -385,6 +385,278 @@ static PyObject *mean(PyObject *module, PyObject *args)
     return PyBool_FromLong(is_right);
 }
 
+/* --- merges: see merges/elections.py and merges/selection.py ----------------------------------------------------------- */
+
+FOR_EACH_PROCESSOR
+static int finite16(const char *values, Py_ssize_t count)
+{
+    uint16_t largest = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        uint16_t bits;
+        memcpy(&bits, values + 2 * i, 2);
+        bits &= 0x7f80u;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest != 0x7f80u;
+}
+
+FOR_EACH_PROCESSOR
+static int finite32(const char *values, Py_ssize_t count)
+{
+    uint32_t largest = 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, values + 4 * i, 4);
+        bits &= 0x7f800000u;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest != 0x7f800000u;
+}
+
+static PyObject *are_finite(PyObject *module, PyObject *args)
+{
+    PyObject *source;
+    int size, is_finite;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "Oi", &source, &size))
+        return NULL;
+    Buffers buffers = {.count = 0};
+    const char *values = take(&buffers, source, PyBUF_SIMPLE);
+    if (values == NULL)
+        return NULL;
+    if ((size != 2 && size != 4) || nbytes(&buffers, 0) % size)
+        return wrong(&buffers, "these are no floats of that size");
+    Py_BEGIN_ALLOW_THREADS
+    is_finite = (size == 2 ? finite16 : finite32)(values, nbytes(&buffers, 0) / size);
+    Py_END_ALLOW_THREADS
+    release(&buffers);
+    return PyBool_FromLong(is_finite);
+}
+
+/* Up to STEP bfloat16 (size 2) or float32 numbers as float32. */
+static inline void load(const char *values, int size, float *out, size_t count)
+{
+    if (size == 4) {
+        memcpy(out, values, count * 4);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint16_t bits;
+        memcpy(&bits, values + 2 * i, 2);
+        out[i] = float_of((uint32_t)bits << 16);
+    }
+}
+
+static inline float magnitude(float value, float base)
+{
+    return float_of(bits_of(value - base) & 0x7fffffffu);
+}
+
+FOR_EACH_PROCESSOR
+static void magnitudes(const float *values, const float *base, float *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = magnitude(values[i], base[i]);
+}
+
+/* Those from low to high, each written where the next is to be, which moves on only if this one counts. */
+static Py_ssize_t select_between(const char *values, const char *base, int size, float low, float high, char *out,
+                                 Py_ssize_t count, Py_ssize_t *above)
+{
+    float one[STEP], other[STEP], keys[STEP];
+    Py_ssize_t found = 0, larger = 0;
+    for (Py_ssize_t start = 0; start < count; start += STEP) {
+        size_t length = (size_t)least(STEP, count - start), place = (size_t)start * (size_t)size;
+        load(values + place, size, one, length);
+        load(base + place, size, other, length);
+        magnitudes(one, other, keys, length);
+        for (size_t i = 0; i < length; i++) {
+            memcpy(out + 4 * found, &keys[i], 4);
+            larger += keys[i] > high;
+            found += (keys[i] >= low) & (keys[i] <= high);
+        }
+    }
+    *above = larger;
+    return found;
+}
+
+static PyObject *select_magnitudes(PyObject *module, PyObject *args)
+{
+    PyObject *source, *origin, *target;
+    float low, high;
+    int size;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOiffO", &source, &origin, &size, &low, &high, &target))
+        return NULL;
+    Buffers buffers = {.count = 0};
+    const char *values = take(&buffers, source, PyBUF_SIMPLE);
+    const char *base = values == NULL ? NULL : take(&buffers, origin, PyBUF_SIMPLE);
+    char *out = base == NULL ? NULL : take(&buffers, target, PyBUF_WRITABLE);
+    if (out == NULL) {
+        release(&buffers);
+        return NULL;
+    }
+    Py_ssize_t length = nbytes(&buffers, 0);
+    if ((size != 2 && size != 4) || length % size)
+        return wrong(&buffers, "these are no floats of that size");
+    if (nbytes(&buffers, 1) != length || nbytes(&buffers, 2) != length / size * 4)
+        return wrong(&buffers, "the values are not as many as the others");
+    Py_ssize_t above, found;
+    Py_BEGIN_ALLOW_THREADS
+    found = select_between(values, base, size, low, high, out, length / size, &above);
+    Py_END_ALLOW_THREADS
+    release(&buffers);
+    return Py_BuildValue("nn", above, found);
+}
+
+enum { MOST_INPUTS = MOST_BUFFERS - 2 };
+
+typedef struct {
+    const char *values;
+    double weight;
+    float cut;       /* magnitudes above it are kept, */
+    Py_ssize_t last; /* and those equal to it up to this position */
+} Input;
+
+/* Bits of bfloat16: by way of a float32 whose last bit remembers what was cut off, so that it is as if rounded once. */
+static inline uint16_t bfloat16_of(double value)
+{
+    float nearest = (float)value;
+    uint32_t bits = bits_of(nearest);
+    bits -= (nearest < 0 ? -(double)nearest : (double)nearest) > (value < 0 ? -value : value);
+    bits |= (double)nearest != value;
+    uint16_t carried = (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+    return value != value ? 0x7fc0 : carried;
+}
+
+/* Up to STEP weighted deltas, thinned out. */
+FOR_EACH_PROCESSOR
+static void thin(const Input *input, Py_ssize_t start, int size, const float *base, double *out, size_t count)
+{
+    float values[STEP], keys[STEP];
+    load(input->values + (size_t)start * (size_t)size, size, values, count);
+    magnitudes(values, base, keys, count);
+    const float cut = input->cut;
+    const double weight = input->weight;
+    const size_t equals = input->last < start ? 0 : (size_t)least((Py_ssize_t)count, input->last - start + 1);
+    for (size_t i = 0; i < equals; i++)
+        out[i] = ((double)values[i] - (double)base[i]) * (keys[i] >= cut ? 1.0 : 0.0) * weight;
+    for (size_t i = equals; i < count; i++)
+        out[i] = ((double)values[i] - (double)base[i]) * (keys[i] > cut ? 1.0 : 0.0) * weight;
+}
+
+/* The sum of those that point where the sum of all does. */
+FOR_EACH_PROCESSOR
+static void elect(double rows[][STEP], const Input *inputs, int number, int normalize, double *merged, size_t count)
+{
+    double sign[STEP], weights[STEP];
+    for (size_t i = 0; i < count; i++)
+        sign[i] = 0.0;
+    for (int row = 0; row < number; row++)
+        for (size_t i = 0; i < count; i++)
+            sign[i] += rows[row][i];
+    for (size_t i = 0; i < count; i++) {
+        sign[i] = __builtin_copysign(1.0, sign[i]);
+        merged[i] = weights[i] = 0.0;
+    }
+    for (int row = 0; row < number; row++) {
+        const double weight = inputs[row].weight;
+        for (size_t i = 0; i < count; i++) {
+            double part = rows[row][i] * sign[i];
+            merged[i] += part > 0 ? part : 0.0;
+            weights[i] += part > 0 ? weight : 0.0;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        merged[i] *= sign[i];
+        merged[i] /= normalize && weights[i] != 0 ? weights[i] : 1.0;
+    }
+}
+
+FOR_EACH_PROCESSOR
+static void put(const double *merged, const float *base, double factor, int size, char *out, size_t count)
+{
+    if (size == 4) {
+        for (size_t i = 0; i < count; i++) {
+            float value = (float)(merged[i] * factor + (double)base[i]);
+            memcpy(out + 4 * i, &value, 4);
+        }
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint16_t bits = bfloat16_of(merged[i] * factor + (double)base[i]);
+        memcpy(out + 2 * i, &bits, 2);
+    }
+}
+
+static void merge_elected(const Input *inputs, int number, const char *base, int size, int normalize, double factor,
+                          char *out, Py_ssize_t count)
+{
+    double rows[MOST_INPUTS][STEP], merged[STEP];
+    float below[STEP];
+    for (Py_ssize_t start = 0; start < count; start += STEP) {
+        size_t length = (size_t)least(STEP, count - start), place = (size_t)start * (size_t)size;
+        load(base + place, size, below, length);
+        for (int row = 0; row < number; row++)
+            thin(&inputs[row], start, size, below, rows[row], length);
+        elect(rows, inputs, number, normalize, merged, length);
+        put(merged, below, factor, size, out + place, length);
+    }
+}
+
+/* An input from its description (values, weight, cut, last); 0 with an exception. */
+static int take_input(Buffers *buffers, PyObject *described, Input *input)
+{
+    PyObject *values;
+    if (!PyTuple_Check(described)) {
+        PyErr_SetString(PyExc_TypeError, "an input is described by a tuple");
+        return 0;
+    }
+    if (!PyArg_ParseTuple(described, "Odfn", &values, &input->weight, &input->cut, &input->last))
+        return 0;
+    input->values = take(buffers, values, PyBUF_SIMPLE);
+    return input->values != NULL;
+}
+
+static PyObject *elected(PyObject *module, PyObject *args)
+{
+    PyObject *sequence, *origin, *target;
+    int size, normalize;
+    double factor;
+    Input inputs[MOST_INPUTS];
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!OipdO", &PyTuple_Type, &sequence, &origin, &size, &normalize, &factor, &target))
+        return NULL;
+    Buffers buffers = {.count = 0};
+    Py_ssize_t number = PyTuple_Size(sequence);
+    if (number < 1 || number > MOST_INPUTS)
+        return wrong(&buffers, "there are no inputs, or too many");
+    if (size != 2 && size != 4)
+        return wrong(&buffers, "there are no floats of that size");
+    const char *base = take(&buffers, origin, PyBUF_SIMPLE);
+    char *out = base == NULL ? NULL : take(&buffers, target, PyBUF_WRITABLE);
+    if (out == NULL) {
+        release(&buffers);
+        return NULL;
+    }
+    Py_ssize_t length = nbytes(&buffers, 0);
+    if (length % size || nbytes(&buffers, 1) != length)
+        return wrong(&buffers, "the values are not as many as the others");
+    for (int row = 0; row < number; row++) {
+        if (!take_input(&buffers, PyTuple_GetItem(sequence, row), &inputs[row])) {
+            release(&buffers);
+            return NULL;
+        }
+        if (nbytes(&buffers, row + 2) != length)
+            return wrong(&buffers, "the values are not as many as the others");
+    }
+    Py_BEGIN_ALLOW_THREADS
+    merge_elected(inputs, (int)number, base, size, normalize, factor, out, length / size);
+    Py_END_ALLOW_THREADS
+    release(&buffers);
+    Py_RETURN_NONE;
+}
+
 /* --- the module ------------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef methods[] = {
@@ -393,11 +665,14 @@ static PyMethodDef methods[] = {
     {"add", add, METH_VARARGS, NULL},
     {"difference", difference, METH_VARARGS, NULL},
     {"mean", mean, METH_VARARGS, NULL},
+    {"finite", are_finite, METH_VARARGS, NULL},
+    {"select", select_magnitudes, METH_VARARGS, NULL},
+    {"elected", elected, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 /* To be raised with each change of what the functions take or do: kernels.py takes no other. */
-enum { REVISION = 1 };
+enum { REVISION = 2 };
 
 static int say_revision(PyObject *module)
 {

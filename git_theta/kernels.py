@@ -15,7 +15,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 """A contiguous array in little-endian order, of which only the bytes count."""
 
-_REVISION: Final = 1
+_REVISION: Final = 2
 """Of the functions. A compiled file that was left from another revision is not used."""
 
 
@@ -42,6 +42,50 @@ class Kernels(Protocol):
         Returns:
             Whether each result is a normal number or 0; if not, what was written is of no use.
         """
+
+    def finite(self, values: Array, size: int, /) -> bool:
+        """Whether no number is infinite or NaN: bfloat16 (size 2) or float32 (4)."""
+
+    def select(self, values: Array, base: Array, size: int, low: float, high: float, out: Array, /) -> tuple[int, int]:
+        """The magnitudes of values - base in float32 that lie from low to high, at the beginning of out.
+
+        Args:
+            values: bfloat16 (size 2) or float32 (4).
+            base: as many.
+            size: of a number.
+            low: the smallest that is wanted.
+            high: the largest that is wanted.
+            out: float32, with room for all.
+
+        Returns:
+            How many are above high, and how many are in out.
+        """
+
+    def elected(
+        self,
+        inputs: tuple[tuple[Array, float, float, int], ...],
+        base: Array,
+        size: int,
+        normalize: bool,
+        factor: float,
+        out: Array,
+        /,
+    ) -> None:
+        """The base plus what elected deltas sum up to; see `merges.elections`.
+
+        Args:
+            inputs: at most `MOST_INPUTS`: values (bfloat16 or float32), weight, and a `Cut`: its value and its last
+                position, counted from these values.
+            base: as many values.
+            size: of a number: 2 or 4.
+            normalize: divide by the sum of the weights that count.
+            factor: of the merged delta.
+            out: gets as many values.
+        """
+
+
+MOST_INPUTS: Final = 7
+"""Inputs that `Kernels.elected` takes at the most."""
 
 
 def _found() -> Kernels | None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
-from git_theta import kernels, tensors
+from git_theta import kernels, merge_arrays, tensors
+from git_theta.merges import numerics, selection
 from git_theta.store import planes
 from git_theta.updates import linear, words
 
@@ -54,7 +56,7 @@ def by_numpy(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     def call(function: Callable[..., Any], *arguments: object) -> Any:
         with monkeypatch.context() as patch:
-            for module in (planes, words, linear):
+            for module in (planes, words, linear, numerics):
                 patch.setattr(module, "native", None)
             return function(*arguments)
 
@@ -154,6 +156,104 @@ def test_mean_that_is_no_normal_number_is_left_to_others(
     assert np.array_equal(found, expected)
 
 
+MERGED = [np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)]
+
+
+def deltas_of(count: int, dtype: np.dtype[Any], number: int = 2) -> tuple[list[np.ndarray], np.ndarray]:
+    """Inputs and a base: zeros of both signs, equal and subnormal values, and all sizes that give no infinite sums."""
+    values = rng().standard_normal((number + 1, count)) * 10.0 ** rng().integers(-45, 30, (number + 1, count))
+    values[rng().random(values.shape) < 0.2] = -0.0
+    values[rng().random(values.shape) < 0.2] = 0.25
+    *inputs, base = values.astype(dtype)
+    inputs[0][: count // 3] = base[: count // 3]
+    return inputs, base
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@pytest.mark.parametrize("count", [1, 31, 512, 513, 5000])
+@pytest.mark.parametrize("dtype", MERGED, ids=str)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"density": 0.4},
+        {"density": [0.0, 1.0, 0.5], "weight": [0.3, -0.7, 1.1]},
+        {"density": 0.2, "weight": [1, -1, 0], "normalize": False, "lambda": 0.3},
+        {"threshold": [0.25, 0.1, 1e-30], "lambda": -2.0},
+        {"density": 0.5, "weight": 1e-300},
+    ],
+)
+def test_elections_are_those_of_numpy(
+    native: Kernels, params: dict[str, Any], dtype: np.dtype[Any], count: int, by_numpy: Callable[..., Any]
+) -> None:
+    assert native is kernels.native
+    inputs, base = deltas_of(count, dtype, 3)
+    with np.errstate(all="raise"):
+        found = merge_arrays("ties", inputs, base, **params)
+    expected = by_numpy(lambda: merge_arrays("ties", inputs, base, **params))
+    assert found.dtype == expected.dtype == dtype
+    assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@pytest.mark.parametrize("number", [1, 2, kernels.MOST_INPUTS, kernels.MOST_INPUTS + 1])
+def test_elections_of_any_number_are_those_of_numpy(native: Kernels, number: int, by_numpy: Callable[..., Any]) -> None:
+    assert native is kernels.native
+    inputs, base = deltas_of(2000, MERGED[0], number)
+    found = merge_arrays("ties", inputs, base, density=0.3)
+    assert found.tobytes() == by_numpy(lambda: merge_arrays("ties", inputs, base, density=0.3)).tobytes()
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@pytest.mark.parametrize("last", [-(1 << 40), -1, 0, 511, 512, 1299, 1 << 40])
+def test_equal_magnitudes_are_kept_up_to_a_position(native: Kernels, last: int) -> None:
+    values, base, out = np.full(1300, 2, np.float32), np.ones(1300, np.float32), np.empty(1300, np.float32)
+    native.elected(((numerics.raw(values), 1.0, 1.0, last),), numerics.raw(base), 4, True, 1.0, numerics.raw(out))
+    assert np.array_equal(out, np.where(np.arange(1300) <= last, 2, 1))
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@pytest.mark.parametrize("value", [1e39, -1e39, 3.3961e38, 1e-41, -1e-45, 2.0**-133 * 1.5, 2.0**-134, np.nan])
+def test_merged_values_are_rounded_once(native: Kernels, value: float) -> None:
+    """Also those that bfloat16 holds only as infinite, or not in full."""
+    base = np.ones(700, ml_dtypes.bfloat16)
+    inputs = ((numerics.raw(np.zeros_like(base)), 1.0, 0.0, 699),)
+    found, expected = np.empty_like(base), np.empty_like(base)
+    native.elected(inputs, numerics.raw(base), 2, False, 1 - value, numerics.raw(found))
+    numerics.store(np.full(700, 1.0) - (1 - value), expected)
+    assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("dtype", MERGED, ids=str)
+@pytest.mark.parametrize("bounds", [(0.0, np.inf), (0.25, 0.25), (1e-40, 1e-3), (3.0, np.inf)])
+def test_magnitudes_between_two_are_those_of_numpy(
+    native: Kernels, bounds: tuple[float, float], dtype: np.dtype[Any], count: int
+) -> None:
+    (values, _), base = deltas_of(count, dtype)
+    room = np.empty(count, np.float32)
+    above, number = native.select(numerics.raw(values), numerics.raw(base), dtype.itemsize, *bounds, room)
+    keys = selection.magnitudes(numerics.load(values, base, np.empty(count)), np.dtype(np.float32))
+    expected, between = selection.between(lambda where: keys[where], slice(0, count), *bounds)
+    assert (above, room[:number].tobytes()) == (expected, between.tobytes())
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@pytest.mark.parametrize("dtype", MERGED, ids=str)
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan, -np.nan])
+def test_what_is_not_finite_is_found_wherever_it_is(native: Kernels, odd: float, dtype: np.dtype[Any]) -> None:
+    values = np.full(77, ml_dtypes.finfo(dtype).max)
+    for place in range(77):
+        assert native.finite(numerics.raw(values), dtype.itemsize)
+        assert numerics.are_finite(values[::-1])
+        kept, values[place] = values[place], odd
+        assert not native.finite(numerics.raw(values), dtype.itemsize)
+        assert not numerics.are_finite(values[::-1])
+        values[place] = kept
+    assert native.finite(numerics.raw(values[:0]), dtype.itemsize)
+
+
 ROW = np.zeros((4, 2), np.uint8)
 PLANE = np.zeros(4, np.uint8)
 FROZEN = np.frombuffer(bytes(8), np.uint8)
@@ -189,6 +289,25 @@ FROZEN = np.frombuffer(bytes(8), np.uint8)
         ("mean", (PLANE, PLANE, 0.5, 8, PLANE), ValueError),
         ("mean", (PLANE, PLANE, 0.5, 4, PLANE[1:]), ValueError),
         ("mean", (PLANE[1:], PLANE[1:], 0.5, 2, PLANE[1:]), ValueError),
+        ("finite", (PLANE, 8), ValueError),
+        ("finite", (PLANE[1:], 2), ValueError),
+        ("finite", (ROW[:, 0], 2), (BufferError, ValueError)),
+        ("select", (PLANE, PLANE, 4, 0.0, 1.0, PLANE[1:]), ValueError),
+        ("select", (PLANE, PLANE, 2, 0.0, 1.0, PLANE), ValueError),
+        ("select", (PLANE, PLANE, 1, 0.0, 1.0, PLANE), ValueError),
+        ("select", (PLANE[1:], PLANE[1:], 2, 0.0, 1.0, PLANE), ValueError),
+        ("select", (PLANE, PLANE, 4, 0.0, 1.0, FROZEN[:4]), (BufferError, ValueError)),
+        ("elected", ((), PLANE, 4, True, 1.0, PLANE), ValueError),
+        ("elected", (((PLANE, 1.0, 0.0, 9),) * 8, PLANE, 4, True, 1.0, PLANE), ValueError),
+        ("elected", (((PLANE, 1.0, 0.0, 9),), PLANE, 4, True, 1.0, PLANE[1:]), ValueError),
+        ("elected", (((PLANE, 1.0, 0.0, 9),), PLANE[1:], 4, True, 1.0, PLANE), ValueError),
+        ("elected", (((PLANE[1:], 1.0, 0.0, 9),), PLANE, 4, True, 1.0, PLANE), ValueError),
+        ("elected", (((PLANE, 1.0, 0.0, 9),), PLANE, 8, True, 1.0, PLANE), ValueError),
+        ("elected", (((PLANE[1:], 1.0, 0.0, 9),), PLANE[1:], 2, True, 1.0, PLANE[1:]), ValueError),
+        ("elected", (((PLANE, 1.0, 0.0),), PLANE, 4, True, 1.0, PLANE), TypeError),
+        ("elected", (([PLANE, 1.0, 0.0, 9],), PLANE, 4, True, 1.0, PLANE), TypeError),
+        ("elected", (((None, 1.0, 0.0, 9),), PLANE, 4, True, 1.0, PLANE), TypeError),
+        ("elected", (((PLANE, 1.0, 0.0, 9),), PLANE, 4, True, 1.0, FROZEN[:4]), (BufferError, ValueError)),
     ],
 )
 def test_what_does_not_fit_is_refused_before_a_byte_is_written(

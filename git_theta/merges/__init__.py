@@ -72,6 +72,9 @@ factor for each input, then that of the base if there is one. A factor of 0 stan
 ReadsBase = Callable[[int, Params], bool]
 """Tells from the number of inputs and the parameters whether the values of a base make a difference."""
 
+COPIES: Final = 2
+"""Those of a method that does not say how many arrays it makes."""
+
 Compute = Callable[[Sequence[Array], Array | None, Params, Sequence[Draw]], Array]
 
 
@@ -83,6 +86,7 @@ class Method:
         factors: of a method whose result is a weighted sum, which then needs not be stored. Optional for plug-ins, too.
         reads_base: of a method that looks at a base only for some parameters or numbers of inputs: it is not given one
             that it does not look at, which may hold anything. Optional for plug-ins, too.
+        copies: arrays of a group's size that it makes beside its inputs, as a rule.
     """
 
     name: str
@@ -94,6 +98,7 @@ class Method:
     elementwise: bool = False
     factors: Factors | None = None
     reads_base: ReadsBase | None = None
+    copies: int = COPIES
 
     def merge(self, inputs: Sequence[Array], base: Array | None, params: Params, draw: Sequence[Draw]) -> Array:
         """Merge one parameter group; see `MergeMethod`."""

@@ -12,7 +12,7 @@ from git_theta.errors import MergeError, PluginError
 from git_theta.merges import Array, Draw, MergeMethod, merge_methods, wanted_inputs
 from git_theta.merges.draws import seeded
 from git_theta.merges.fitting import FLOATS, VERSIONS
-from git_theta.merges.numerics import pieces, store
+from git_theta.merges.numerics import are_finite, pieces, store
 from git_theta.merges.parameters import Params, resolve
 from git_theta.merges.plugged import guarded
 from git_theta.merges.terms import reads_base
@@ -157,14 +157,8 @@ def _common_dtype(arrays: Sequence[Array]) -> np.dtype[Any]:
 
 def _check_finite(arrays: Sequence[Array]) -> None:
     for array in arrays:
-        if not _finite(array):
+        if not are_finite(array):
             raise MergeError("there are infinite values or NaN among those to be merged: take one side")
-
-
-def _finite(array: Array) -> bool:
-    values = array.reshape(-1)
-    with np.errstate(invalid="ignore"):  # a signalling NaN is not to be signalled
-        return all(bool(np.isfinite(values[where]).all()) for where in pieces(values.size))
 
 
 def _seeded(params: Params, key: str, number: int) -> Draw:
@@ -198,6 +192,6 @@ def _rounded(made: Array, dtype: np.dtype[Any]) -> Array:
         source, target = np.ascontiguousarray(made).reshape(-1), out.reshape(-1)
         for where in pieces(source.size):
             store(source[where].astype(np.float64), target[where])
-    if not _finite(out):
+    if not are_finite(out):
         raise MergeError(f"the result has values that {dtype.name} cannot hold: give smaller weights, or take one side")
     return out

@@ -7,13 +7,14 @@ float64 blocks, never through BLAS, whose results depend on the processor.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from git_theta.errors import MergeError
+from git_theta.kernels import native
 from git_theta.merges import Array
 from git_theta.rounding import bfloat16_bits
 
@@ -24,6 +25,8 @@ BLOCK: Final = 1 << 17
 """Elements of a block: 1 MiB of float64. The few blocks of one step nearly stay in the cache; with less at a time,
 threads would wait for each other, since they ask for the interpreter anew after each operation of NumPy."""
 
+_COMPILED: Final[Mapping[str, int]] = {"bfloat16": 2, "float32": 4}
+
 
 def pieces(size: int) -> Iterator[slice]:
     """The blocks of so many elements."""
@@ -33,6 +36,25 @@ def pieces(size: int) -> Iterator[slice]:
 def flat(array: Array) -> Array:
     """The values in C order, one after the other; a view where possible."""
     return np.ascontiguousarray(array).reshape(-1)
+
+
+def compiled_size(array: Array) -> int:
+    """Bytes of a number in an array that the compiled loops take (`kernels`); 0 of another, or where there are none."""
+    return _COMPILED.get(array.dtype.name, 0) if native is not None else 0
+
+
+def raw(array: Array) -> npt.NDArray[np.uint8]:
+    """The bytes of a flat array, for the compiled loops; a view."""
+    return array.view(np.uint8)
+
+
+def are_finite(array: Array) -> bool:
+    """Whether no value is infinite or NaN."""
+    values, size = array.reshape(-1), compiled_size(array)
+    if native is not None and size and array.flags.c_contiguous:
+        return native.finite(raw(values), size)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is not to be signalled
+        return all(bool(np.isfinite(values[where]).all()) for where in pieces(values.size))
 
 
 def rows(count: int, size: int) -> Floats:

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta.errors import MergeError
+from git_theta.kernels import native
 from git_theta.merges import Array, Draw
-from git_theta.merges.numerics import Floats, Mask, load, pieces, rows
-from git_theta.merges.selection import Cut, Ranking, Where, key_dtype, largest, magnitudes, ranking
+from git_theta.merges.numerics import Floats, Mask, compiled_size, load, pieces, raw, rows
+from git_theta.merges.selection import NOTHING, Cut, Ranking, Where, between, key_dtype, largest, magnitudes, ranking
 
 Thin = Callable[[Floats, slice], None]
 """Sets the elements of a block of the delta that are not kept to 0, in place; the slice says where the block lies."""
@@ -89,7 +90,15 @@ class Delta:
 
     def largest(self, count: int) -> Cut:
         """The cut that leaves so many of the largest magnitudes in."""
-        return largest(self.size, self.dtype, self.keys, count)
+        return largest(self.size, self.dtype, self.keys, count, self._between)
+
+    def _between(self, where: slice, low: float, high: float) -> tuple[int, Array]:
+        size = compiled_size(self._values)
+        if native is None or not size:
+            return between(self.keys, where, low, high)
+        room = np.empty(where.stop - where.start, np.float32)
+        above, count = native.select(raw(self._values[where]), raw(self._base[where]), size, low, high, room)
+        return above, room[:count].copy()
 
     def shrinkage(self, thin: Thin) -> float:
         """The factor that gives what is kept the L1 norm of the whole; 1 if there is nothing to speak of."""
@@ -111,6 +120,27 @@ def keep_nothing(block: Floats, _where: slice) -> None:
     block[...] = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """Keep what a cut of the magnitudes leaves in."""
+
+    cut: Cut
+    dtype: np.dtype[np.floating]
+
+    def __call__(self, block: Floats, where: slice) -> None:
+        """Thin a block; see `Thin`."""
+        block *= self.cut.mask(magnitudes(block, self.dtype), where)
+
+
+def cut_of(thin: Thin, size: int) -> Cut | None:
+    """The cut that thins out a delta of so many elements; None if none does."""
+    if thin is keep_all:
+        return Cut(0.0, size - 1)
+    if thin is keep_nothing:
+        return NOTHING
+    return thin.cut if isinstance(thin, Cutting) else None
+
+
 def thinning(delta: Delta, wish: Wish, draw: Draw) -> Thin:
     """How to thin the blocks of a delta.
 
@@ -118,7 +148,7 @@ def thinning(delta: Delta, wish: Wish, draw: Draw) -> Thin:
         MergeError: the density does not leave room for epsilon, or the draw gave no mask of the right size.
     """
     if wish.threshold is not None:
-        return _cutting(Cut(wish.threshold, delta.size - 1), delta)
+        return Cutting(Cut(wish.threshold, delta.size - 1), delta.dtype)
     if wish.rule is Rule.NONE or wish.density >= 1:
         return keep_all
     if wish.density <= 0:
@@ -126,7 +156,7 @@ def thinning(delta: Delta, wish: Wish, draw: Draw) -> Thin:
     count = max(1, int(wish.density * delta.size))
     match wish.rule:
         case Rule.MAGNITUDE:
-            return _cutting(delta.largest(count), delta)
+            return Cutting(delta.largest(count), delta.dtype)
         case Rule.OUTLIERS:
             return _without_outliers(delta, count, int(wish.gamma * delta.size))
         case Rule.RANDOM:
@@ -134,13 +164,6 @@ def thinning(delta: Delta, wish: Wish, draw: Draw) -> Thin:
         case Rule.RANKED:
             chances = _ranked_chances(delta, wish)
     return _drawn(chances, draw, by_chance=wish.by_chance)
-
-
-def _cutting(cut: Cut, delta: Delta) -> Thin:
-    def thin(block: Floats, where: slice) -> None:
-        block *= cut.mask(magnitudes(block, delta.dtype), where)
-
-    return thin
 
 
 def _without_outliers(delta: Delta, count: int, outliers: int) -> Thin:

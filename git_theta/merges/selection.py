@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,9 @@ Where = slice | npt.NDArray[np.intp]
 
 Keys = Callable[[Where], Array]
 """Gives the keys of some positions, in their order: an array that the caller may change."""
+
+Between = Callable[[slice, float, float], tuple[int, Array]]
+"""Of the keys at some positions: how many are above the second value, and those from the first value to the second."""
 
 _SAMPLED: Final = 1 << 16
 """Keys of a sample."""
@@ -91,7 +95,19 @@ def ranking(size: int, dtype: np.dtype[np.floating], keys: Callable[[slice], Arr
     return Ranking(found, keys)
 
 
-def largest(size: int, dtype: np.dtype[np.floating], keys: Keys, count: int) -> Cut:
+def between(keys: Keys, where: slice, low: float, high: float) -> tuple[int, Array]:
+    """See `Between`."""
+    block = keys(where)
+    is_between = block >= low
+    count = int(np.count_nonzero(is_between))
+    is_between &= block <= high
+    found = block[is_between]
+    return count - found.size, found
+
+
+def largest(
+    size: int, dtype: np.dtype[np.floating], keys: Keys, count: int, look_between: Between | None = None
+) -> Cut:
     """The cut that leaves the largest in, without holding all keys if there are many.
 
     A sample tells between which values the cut lies; one pass counts what is above, and holds what is between. Where
@@ -102,19 +118,14 @@ def largest(size: int, dtype: np.dtype[np.floating], keys: Keys, count: int) -> 
         dtype: of the keys.
         keys: gives those at any positions; not negative.
         count: how many are to be left in.
+        look_between: as `between` does with these keys, and faster.
     """
+    look_between = look_between or partial(between, keys)
     if not 0 < count < size or size < _SAMPLED:
         return ranking(size, dtype, keys).largest(count)
     low, high = _bracket(size, keys, count)
-    above, between = 0, []
-    for where in pieces(size):
-        block = keys(where)
-        is_between = block >= low
-        above += int(np.count_nonzero(is_between))
-        is_between &= block <= high
-        between.append(block[is_between])
-        above -= between[-1].size
-    middle = np.concatenate(between)
+    found = [look_between(where, low, high) for where in pieces(size)]
+    above, middle = sum(count for count, _ in found), np.concatenate([keys for _, keys in found])
     rest = count - above
     if not 0 < rest <= middle.size:
         return ranking(size, dtype, keys).largest(count)

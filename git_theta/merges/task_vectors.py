@@ -15,12 +15,12 @@ from typing import Final
 import numpy as np
 
 from git_theta.errors import MergeError
-from git_theta.merges import Array, Draw, MergeMethod, Method
+from git_theta.merges import COPIES, Array, Draw, MergeMethod, Method, elections
 from git_theta.merges.draws import SEED
 from git_theta.merges.linear import WEIGHT
 from git_theta.merges.numerics import Floats, flat, pieces, remainder, rows, store
 from git_theta.merges.parameters import ANY, POSITIVE, SHARE, Kind, Parameter, Params
-from git_theta.merges.pruning import Delta, Rule, Thin, Wish, keep_all, thinning
+from git_theta.merges.pruning import Delta, Rule, Thin, Wish, cut_of, keep_all, thinning
 from git_theta.merges.sums import weighted_sum
 
 DENSITY: Final = Parameter("density", Kind.NUMBER, 1.0, "share of the delta that is kept", per_input=True, range=SHARE)
@@ -139,6 +139,7 @@ def _method(name: str, recipe: _Recipe) -> MergeMethod:
         recipe.parameters(),
         needs_base=True,
         inputs=(0, None),
+        copies=COPIES if recipe.random else 1,
     )
 
 
@@ -146,13 +147,20 @@ def _merge(recipe: _Recipe, inputs: Sequence[Array], base: Array | None, params:
     assert base is not None
     weights = params.numbers("weight")
     total = 1.0 if recipe.elect else _total(weights, params)
+    out = np.empty(base.size, base.dtype)
     deltas = [Delta(values, base) for values in inputs]
     wishes = _wishes(recipe, len(inputs), params)
     thins = [thinning(delta, wish, one) for delta, wish, one in zip(deltas, wishes, draw, strict=True)]
     scales = _scales(deltas, thins, params)
-    tally = _Tally(weights, params, rows(len(inputs), base.size)) if recipe.elect else None
+    if recipe.elect and scales is None:
+        put = elections.compiled(inputs, base, [cut_of(thin, base.size) for thin in thins], params)
+        if put is not None:
+            for where in pieces(base.size):
+                put(where, out[where])
+            return out.reshape(base.shape)
+    tally = elections.Tally(weights, params, rows(len(inputs), base.size)) if recipe.elect else None
     factor = params.number("lambda")
-    flat_base, out, room = flat(base), np.empty(base.size, base.dtype), rows(len(inputs), base.size)
+    flat_base, room = flat(base), rows(len(inputs), base.size)
     for where in pieces(base.size):
         block = room[:, : where.stop - where.start]
         for row, delta, thin in zip(block, deltas, thins, strict=True):
@@ -193,43 +201,3 @@ def _scales(deltas: Sequence[Delta], thins: Sequence[Thin], params: Params) -> F
         return None
     each = zip(deltas, thins, strict=True)
     return np.array([[1.0 if thin is keep_all else delta.shrinkage(thin)] for delta, thin in each])
-
-
-class _Tally:
-    """Merges blocks of deltas with an election: only those count whose sign is that of the sum; a sum of 0 elects +."""
-
-    def __init__(self, weights: Sequence[float], params: Params, room: Floats) -> None:
-        self._weights = np.array(weights)[:, None]
-        self._normalize = params.flag("normalize")
-        self._election = params.choice("election")
-        self._room = room
-
-    def merge(self, block: Floats) -> Floats:
-        """The merged delta; the block is overwritten."""
-        votes = self._room[:, : block.shape[1]]
-        if self._election == "weighted":
-            block *= self._weights
-            elected = _signs(np.add.reduce(block))
-            block *= elected
-            agree = block > 0
-            merged: Floats = np.add.reduce(np.maximum(block, 0.0, out=block))
-            merged *= elected
-        else:
-            np.copyto(votes, block)
-            block *= self._weights
-            if self._election == "count":
-                np.sign(block, out=votes)
-            votes *= _signs(np.add.reduce(votes))
-            agree = votes > 0
-            block *= agree
-            merged = np.add.reduce(block)
-        if self._normalize:
-            weight = np.add.reduce(np.multiply(agree, self._weights, out=votes))
-            weight += weight == 0
-            merged /= weight
-        return merged
-
-
-def _signs(sums: Floats) -> Floats:
-    """1 or -1; a sum of 0 elects 1 (one of -0.0 has no parts but zeros, which none elects)."""
-    return np.copysign(1.0, sums)

@@ -16,20 +16,18 @@ from git_theta.errors import MergeError
 from git_theta.flows.merging import rows
 from git_theta.flows.merging.jobs import Job
 from git_theta.flows.merging.values import Array, Inputs, Room, typed
+from git_theta.merges import COPIES
 from git_theta.merges.arrays import merge_with
+from git_theta.merges.numerics import are_finite
 from git_theta.merges.numerics import store as rounded
 from git_theta.store.planes import Rows
 from git_theta.updates import Group, choose, plans
 from git_theta.updates.choose import Limits
-from git_theta.updates.floats import widen
 from git_theta.updates.plans import Base
 from git_theta.updates.words import difference, words_of
 
 _BUDGET_BYTES: Final = 3 << 28
 """What the groups that are merged at one time may take in memory; one that takes more is merged alone."""
-
-_SHARE: Final = 2
-"""Copies of a group that a method may make beside its inputs, as a rule."""
 
 _HEAD: Final = 1 << 16
 """Elements by which the nearest version is found."""
@@ -84,7 +82,8 @@ class Maker:
                 out[position : position + len(parts[0])] = _merged(job, parts, flat=True)
                 position += len(parts[0])
         else:
-            needed = self._budget.taking(group.nbytes * (len(job.entries) + _SHARE))
+            copies = getattr(job.method, "copies", COPIES)
+            needed = self._budget.taking(group.nbytes * (len(job.entries) + copies))
             with needed, self._inputs.all_raw(job.entries, self._room) as whole:
                 heads = [part[:_HEAD].copy() for part in whole]
                 out = _merged(job, whole, flat=False)
@@ -167,7 +166,7 @@ def check_finite(block: Rows, dtype: str) -> None:
     Raises:
         MergeError: one is infinite or NaN.
     """
-    if not np.isfinite(widen(block, dtype)).all():
+    if not are_finite(typed(block, dtype)):
         raise MergeError(
             f"there are infinite values or NaN among those to be merged, or the result has values that {dtype} cannot "
             "hold: take one side, or give smaller weights"
