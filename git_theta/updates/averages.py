@@ -64,20 +64,26 @@ def predictions(change: Change, versions: Versions) -> Iterator[Sum]:
     heads = [head[:_SAMPLE] for head in versions.heads()]
     for one, two in itertools.combinations(range(len(heads)), 2):
         pair = heads[one], heads[two]
-        share, _ = _best(new[:_FEW], [head[:_FEW] for head in pair], dtype)
+        share, _ = _best(new[:_FEW], [head[:_FEW] for head in pair], dtype, _LIKELY_SHARE)
         share, weight = _best(new, pair, dtype) if share >= _LIKELY_SHARE else (0.0, 0.0)
         if share >= _EXACT_SHARE:
             yield Sum(versions, (one, two), (weight, 1 - weight))
             return
 
 
-def _best(new: Rows, pair: Sequence[Rows], dtype: str) -> tuple[float, float]:
-    """What share of the new values the likeliest weight of the first of two versions gives, and that weight."""
-    found = [
-        (_exact_share(new, pair, (weight, 1 - weight), dtype), weight)
-        for weight in _weights(new, pair[0], pair[1], dtype)
-    ]
-    return max(found, key=lambda one: one[0], default=(0.0, 0.0))
+def _best(new: Rows, pair: Sequence[Rows], dtype: str, enough: float = 1.0) -> tuple[float, float]:
+    """What share of the new values the likeliest weight of the first of two versions gives, and that weight.
+
+    Those that are left are not tried when one gives enough.
+    """
+    best = 0.0, 0.0
+    for weight in _weights(new, pair[0], pair[1], dtype):
+        share = _exact_share(new, pair, (weight, 1 - weight), dtype)
+        if share > best[0]:
+            best = share, weight
+        if share >= enough:
+            break
+    return best
 
 
 def _exact_share(new: Rows, parts: Sequence[Rows], weights: Sequence[float], dtype: str) -> float:

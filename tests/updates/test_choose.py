@@ -142,6 +142,25 @@ def test_weight_that_is_no_number_to_compute_with_is_an_error(tmp_path: Path, we
         list(readers.mine().values(update, Group("float32", (4,))))
 
 
+def test_large_changes_are_begun_first_and_small_ones_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = [3, 200_000, 5, 400_000, 4]
+    changes = [Change(Group("float32", (count,)), wanted(np.full(count, count, np.float32))) for count in counts]
+    begun: list[Change] = []
+    inner = choose.keep_made
+
+    def keep_made(makes: Any, *rest: Any) -> Any:
+        begun.extend(make() for make in makes)
+        return inner(makes, *rest)
+
+    monkeypatch.setattr(choose, "keep_made", keep_made)
+    store = ObjectStore(tmp_path / "theta")
+    kept = choose.keep(changes, store, Readers(store, update_types()), Limits())
+    assert [change.group.shape[0] for change in begun] == [400_000, 200_000, 3, 5, 4]
+    assert kept.keys() == {change.wanted.digest for change in changes}
+
+
 @pytest.mark.parametrize("nbytes", [1, 200 * 300 * 8, 1 << 30])
 def test_changes_are_kept_a_portion_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
     """What is to be written for all groups of a large model need not fit in memory."""
