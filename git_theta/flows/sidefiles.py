@@ -13,7 +13,7 @@ from git_theta.errors import UsageError
 from git_theta.metadata import Metadata
 from git_theta.registry import Family
 from git_theta.sources import FileSource
-from git_theta.updates.sidedata.changes import Change
+from git_theta.updates.sidedata.changes import Told
 from git_theta.updates.sidedata.keyed import read_keyed
 from git_theta.updates.sidedata.peft import read_peft
 from git_theta.updates.sidedata.peft_config import parse_config
@@ -22,7 +22,7 @@ _CONFIG: Final = "adapter_config.json"
 _ADAPTERS: Final = ("adapter_model.safetensors", "adapter_model.bin")
 
 
-def read_changes(data: Path, base: Metadata, kind: str, formats: Family[Format]) -> dict[str, Sequence[Change]]:
+def read_changes(data: Path, base: Metadata, kind: str, formats: Family[Format]) -> dict[str, Sequence[Told]]:
     """What a file or folder of update data changes in a checkpoint, by group.
 
     Args:
@@ -37,8 +37,9 @@ def read_changes(data: Path, base: Metadata, kind: str, formats: Family[Format])
     targets = {entry.name: (entry.dtype, entry.shape) for entry in base.entries}
     file, config = _adapter(data)
     groups = _groups(file, formats)
+    changes: Sequence[Told]
     changes = read_keyed(groups, targets, kind) if config is None else read_peft(parse_config(config), groups, targets)
-    found: dict[str, Sequence[Change]] = {}
+    found: dict[str, Sequence[Told]] = {}
     for change in changes:
         found[change.group] = [*found.get(change.group, ()), change]
     return found

@@ -20,6 +20,7 @@ from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import ChangedWhileReadingError, StoreError, UsageError
 from git_theta.flows import by_value
 from git_theta.flows.clean import Cleaner
+from git_theta.flows.hints import hint, stored
 from git_theta.flows.intake import Intake
 from git_theta.flows.keeping import Wish
 from git_theta.layout import Span
@@ -27,19 +28,15 @@ from git_theta.metadata import Entry, Metadata
 from git_theta.registry import Family
 from git_theta.replacing import replacing
 from git_theta.sources import FileSource, FileState, Source, blocks
-from git_theta.updates import Group, update_types
-from git_theta.updates.factors import LowRankOf, rounded
-from git_theta.updates.low_rank import matrix_shape
-from git_theta.updates.plans import Base, Prediction, Stored
+from git_theta.updates import update_types
 from git_theta.updates.reading import Readers
-from git_theta.updates.scales import Scaled
 from git_theta.updates.sidedata.apply import apply_all
-from git_theta.updates.sidedata.changes import Change, LowRank, Scale
+from git_theta.updates.sidedata.changes import Change, Either, Told, readings
 from git_theta.updates.sidedata.recognise import is_result
-from git_theta.updates.sidedata.values import shaped, widen
+from git_theta.updates.sidedata.values import shaped
 
 Bytes = npt.NDArray[np.uint8]
-Changes = Mapping[str, Sequence[Change]]
+Changes = Mapping[str, Sequence[Told]]
 """What changes, by group; several changes of one group follow one another."""
 
 _BACK: Final = 50_000_000
@@ -80,11 +77,11 @@ class SideLoader:
             ThetaError: the base's values cannot be had, or the file cannot be written.
         """
         entries = base.by_name()
-        told = {name: hint for name, parts in changes.items() if (hint := _told(parts, entries[name])) is not None}
-        wish = Wish(kind, told, anew=True)
         with self._taking(path) as (intake, state):
-            new = self._new_values(intake, base, changes)
-            if new is None:
+            meant, new = self._new_values(intake, base, changes)
+            told = {name: found for name, parts in meant.items() if (found := hint(parts, entries[name])) is not None}
+            wish = Wish(kind, told, anew=True)
+            if not new:
                 return Decided(self.cleaner.decide_anew(intake, path, [base], wish), state)
             written = self._rewrite(path, new, intake, state)
         with _saying_that_rewritten(path):
@@ -121,17 +118,22 @@ class SideLoader:
                 raise StoreError(f"{path} cannot be read: {error.strerror}") from error
             yield intake, state if is_settled else None
 
-    def _new_values(self, intake: Intake, base: Metadata, changes: Changes) -> dict[str, Bytes] | None:
+    def _new_values(
+        self, intake: Intake, base: Metadata, changes: Changes
+    ) -> tuple[dict[str, Sequence[Change]], dict[str, Bytes]]:
         """The values that the worktree file is to get, in groups that do not have them, or what is as good, already.
 
         What it has in groups that do not change is its own affair.
 
         Returns:
-            Values by group; None if the file stays as it is.
+            What is meant by the changes, by group; and the new values by group, none if the file stays as it is.
+
+        Raises:
+            UsageError: the file holds neither the old nor the new values, or what is meant cannot be told.
         """
         spans = {span.name: (span, digest) for span, digest in _spanned(intake)}
         entries = base.by_name()
-        new = {}
+        meant, new = {}, {}
         for name, parts in changes.items():
             span, digest = spans.get(name, (None, ""))
             entry = entries[name]
@@ -139,20 +141,25 @@ class SideLoader:
                 raise UsageError(f"the worktree file has another group {name!r} than the version that the data is for")
             found = _values(intake.source, span)
             if digest == entry.digest:
-                new[name] = _applied(parts, found, entry)
+                meant[name] = _undoubted(parts)
+                new[name] = _applied(meant[name], found, entry)
             else:
-                self._check_merged(found, parts, entry)
-        return new or None
+                meant[name] = self._merged(found, parts, entry)
+        return meant, new
 
-    def _check_merged(self, found: Bytes, parts: Sequence[Change], entry: Entry) -> None:
-        """Make sure that values, which are not the base's, are what the changes make of these, but for rounding."""
-        stored = _stored(entry)
+    def _merged(self, found: Bytes, parts: Sequence[Told], entry: Entry) -> Sequence[Change]:
+        """The changes that make of the base's values those that were found, which are not the base's, but for rounding.
+
+        Raises:
+            UsageError: none do.
+        """
         readers = Readers(self.cleaner.store, update_types())
-        old = np.frombuffer(b"".join(block.tobytes() for block in stored.rows(readers.mine())), np.uint8)
-        if np.array_equal(found, _applied(parts, old, entry)):
-            return
-        if is_result(parts, old, found, entry.dtype, entry.shape):
-            return
+        old = np.frombuffer(b"".join(block.tobytes() for block in stored(entry).rows(readers.mine())), np.uint8)
+        for changes in readings(parts):
+            if np.array_equal(found, _applied(changes, old, entry)):
+                return changes
+            if is_result(changes, old, found, entry.dtype, entry.shape):
+                return changes
         raise UsageError(
             f"the worktree file holds neither the old nor the new values of group {entry.name!r}: check out the "
             "version that the update data is for, and try again"
@@ -257,39 +264,19 @@ def _values(source: Source, span: Span) -> Bytes:
     return np.frombuffer(source.read(span.start, span.stop), np.uint8)
 
 
+def _undoubted(parts: Sequence[Told]) -> Sequence[Change]:
+    """What the data says.
+
+    Raises:
+        UsageError: something contradicts it.
+    """
+    for part in parts:
+        if isinstance(part, Either) and part.doubt:
+            raise UsageError(part.doubt)
+    return readings(parts)[0]
+
+
 def _applied(parts: Sequence[Change], old: Bytes, entry: Entry) -> Bytes:
     """The bytes that changes make of a group's."""
     new = apply_all(parts, shaped(old, entry.dtype, entry.shape), entry.dtype, entry.shape)
     return np.ascontiguousarray(new).reshape(-1).view(np.uint8)
-
-
-def _stored(entry: Entry) -> Stored:
-    return Stored(Group(entry.dtype, entry.shape), Base(entry.update, entry.digest, entry.signature))
-
-
-def _told(parts: Sequence[Change], entry: Entry) -> Prediction | None:
-    """What the new values are said to come from, if an update can say so."""
-    if len(parts) != 1 or not entry.nbytes:
-        return None
-    change, stored = parts[0], _stored(entry)
-    if isinstance(change, LowRank) and (change.r.shape[0], change.c.shape[1]) == matrix_shape(entry.shape):
-        rank = change.r.shape[1]
-        if rank > min(matrix_shape(entry.shape)):
-            return None
-        left, right = change.r.astype(np.float64), change.c.astype(np.float64)
-        kept = next(kept for kept in ("bfloat16", "float32", "float64") if _holds(kept, left, right))
-        return LowRankOf(stored, stored.group, rounded(left, right, kept), rank, kept)
-    if isinstance(change, Scale):
-        return Scaled(
-            stored, stored.group, change.vector.astype(np.float64 if entry.dtype == "float64" else np.float32)
-        )
-    return None
-
-
-def _holds(kept: str, left: npt.NDArray[np.float64], right: npt.NDArray[np.float64]) -> bool:
-    """Whether a dtype can hold both factors as they are; float64 always can."""
-    flat = np.concatenate([left.reshape(-1), right.reshape(-1)])
-    rows = rounded(left, right, kept)
-    size = tensors.itemsize(kept)
-    held = widen(shaped(rows.reshape(-1), kept, (rows.size // size,)), kept)
-    return kept == "float64" or bool(np.array_equal(held, flat, equal_nan=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import zipfile
@@ -265,6 +266,33 @@ def test_merged_values_of_another_program_stay_and_are_kept_small(tracked: Repo)
     assert types(entries(tracked)["embed_weight"])[1:] == ["low-rank", "dense"]
     assert added(tracked, before) < 0.4 * (merged["embed_weight"].nbytes + merged["attn_weight"].nbytes)
     check_committed(tracked, CHECKPOINT, content)
+
+
+@pytest.mark.parametrize("flag", [False, True])
+def test_merged_values_tell_how_a_square_matrix_is_kept_where_the_adapter_is_in_doubt(repo: Repo, flag: bool) -> None:
+    rng = np.random.default_rng(3)
+    # As Conv1D keeps them, (in, out), or as Linear does: the other way round than the flag says.
+    wide = (160, 120) if flag else (120, 160)
+    old = {
+        "h.attn.c_proj.weight": rng.standard_normal((160, 160), np.float32),
+        "h.mlp.c_proj.weight": rng.standard_normal(wide, np.float32),
+        "h.mlp.c_proj.bias": rng.standard_normal(160, np.float32),
+    }
+    start(repo, CHECKPOINT, safetensors_bytes(old))
+    a, b = rng.standard_normal((4, 160), np.float32), rng.standard_normal((160, 4), np.float32)
+    prefix = "base_model.model.h.attn.c_proj.lora_"
+    repo.write("adapter/adapter_model.safetensors", safetensors_bytes({f"{prefix}A.weight": a, f"{prefix}B.weight": b}))
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "fan_in_fan_out": flag}
+    repo.write("adapter/adapter_config.json", json.dumps(config).encode())
+    done = repo.verb("add", CHECKPOINT, "--update-data", "adapter", check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"fan_in_fan_out = {flag}" in done.stderr
+    product = b @ a
+    merged = old | {"h.attn.c_proj.weight": old["h.attn.c_proj.weight"] + (product if flag else product.T)}
+    repo.write(CHECKPOINT, safetensors_bytes(merged))
+    done = repo.verb("add", CHECKPOINT, "--update-data", "adapter")
+    assert "h.attn.c_proj.weight: low-rank" in done.stdout
+    check_committed(repo, CHECKPOINT, safetensors_bytes(merged))
 
 
 @pytest.mark.parametrize("change", ["another value", "another group"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +79,40 @@ class Dense:
 
 Change = LowRank | SparseChange | Scale | Dense
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Either:
+    """One of two changes of a square matrix, of which the data does not tell for sure whether it is kept transposed.
+
+    Attributes:
+        group: its name in the checkpoint.
+        likely: what the data says.
+        other: what it is if the matrix is kept the other way.
+        doubt: what contradicts the data, as a message; "" if nothing does.
+    """
+
+    group: str
+    likely: Change
+    other: Change
+    doubt: str = ""
+
+
+Told = Change | Either
+"""What data tells about a group."""
+
 Targets = Mapping[str, tuple[str, tuple[int, ...]]]
 """The groups of the checkpoint that is changed: dtype and shape by name."""
+
+
+def readings(parts: Sequence[Told]) -> list[list[Change]]:
+    """What may be meant by what is told about one group: what the data says, and, where that is one of two, the other.
+
+    Args:
+        parts: several changes of a group follow one another.
+    """
+    likely = [part.likely if isinstance(part, Either) else part for part in parts]
+    other = [part.other if isinstance(part, Either) else part for part in parts]
+    return [likely, other] if any(isinstance(part, Either) for part in parts) else [likely]
 
 
 def check(change: Change, dtype: str, shape: tuple[int, ...]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from git_theta.errors import UsageError
-from git_theta.updates.sidedata.changes import Change, Targets, check, replacement
+from git_theta.updates.sidedata.changes import Targets, Told, check, readings, replacement
 from git_theta.updates.sidedata.naming import Modules, listed, plain
 from git_theta.updates.sidedata.peft_config import Settings
 from git_theta.updates.sidedata.peft_merge import Orientation, Part, merged
@@ -41,13 +41,13 @@ _ROLES: Final[Mapping[str, frozenset[frozenset[str]]]] = {
 """What an adapter may have for one module."""
 
 
-def read_peft(config: Mapping[str, object], groups: Mapping[str, Values], targets: Targets) -> list[Change]:
+def read_peft(config: Mapping[str, object], groups: Mapping[str, Values], targets: Targets) -> list[Told]:
     """What merging an adapter changes.
 
     Modules are found in the checkpoint by their names; those of the checkpoint may have one prefix more or less
     (`model.`, `transformer.`). Whether a weight is kept as (out, in) or (in, out) is told by its shape, and for a
-    square one by `fan_in_fan_out`, unless that is wrong for another weight of the same adapter, or the biases of the
-    checkpoint tell that it is wrong for matrices like this one.
+    square one by `fan_in_fan_out`, which is in doubt if it is wrong for another weight of the same adapter, or the
+    biases of the checkpoint tell that it is wrong for matrices like this one.
 
     Args:
         config: of `parse_config`.
@@ -75,11 +75,12 @@ def read_peft(config: Mapping[str, object], groups: Mapping[str, Values], target
     _refuse_twice(replaced.values())
     parts = [_part(module, group, adapted[module], groups, targets, settings) for module, group in placed.items()]
     orientation = Orientation.of(parts, targets, settings.transposed)
-    changes: list[Change] = [replacement(group, groups[name], *targets[group]) for name, group in replaced.items()]
+    changes: list[Told] = [replacement(group, groups[name], *targets[group]) for name, group in replaced.items()]
     for part in parts:
         changes += merged(part, targets, settings, orientation)
     for change in changes:
-        check(change, *targets[change.group])
+        for (reading,) in readings([change]):
+            check(reading, *targets[change.group])
     order = {group: place for place, group in enumerate(dict.fromkeys(change.group for change in changes))}
     return sorted(changes, key=lambda change: order[change.group])
 

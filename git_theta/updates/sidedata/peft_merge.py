@@ -9,7 +9,7 @@ unless the scaling is a power of two; and where PEFT rounds the product to 16 bi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from git_theta.errors import UsageError
 from git_theta.updates.sidedata.biases import Biases
-from git_theta.updates.sidedata.changes import Change, LowRank, Scale, SparseChange, Targets
+from git_theta.updates.sidedata.changes import Change, Either, LowRank, Scale, SparseChange, Targets, Told
 from git_theta.updates.sidedata.naming import listed
 from git_theta.updates.sidedata.peft_config import Settings
 from git_theta.updates.sidedata.values import Floats, Values, coarsest, floats
@@ -87,25 +87,31 @@ class Orientation:
         fitting = [_fitting(part) for part in parts]
         return cls(flag, [not flag] not in fitting, Biases.of(targets))
 
-    def transposed(self, part: Part) -> bool:
-        """Whether the module's matrix is kept as (in, out).
+    def told(self, part: Part, change: Callable[[bool], Change]) -> Told:
+        """The change of the module's matrix, made from whether that is kept as (in, out).
 
         Raises:
-            UsageError: the adapter does not fit it, or it cannot be told.
+            UsageError: the adapter does not fit it.
         """
         fitting = _fitting(part)
         if not fitting:
             raise part.misfit()
-        if len(fitting) == 2 and not (self.trusted and self.biases.transposed(part.group) <= {self.flag}):
-            raise UsageError(
-                f"the adapter says fan_in_fan_out = {self.flag}, but not all weights that it is for, or that are like "
-                f"them, are kept so, and the group {part.group!r} is square: give its factors as '<group>/R' and "
-                "'<group>/C' instead"
-            )
-        return fitting[0] if len(fitting) == 1 else self.flag
+        if len(fitting) == 1:
+            return change(fitting[0])
+        return Either(part.group, change(self.flag), change(not self.flag), self._doubt(part))
+
+    def _doubt(self, part: Part) -> str:
+        """What contradicts the flag for a square matrix."""
+        if self.trusted and self.biases.transposed(part.group) <= {self.flag}:
+            return ""
+        return (
+            f"the adapter says fan_in_fan_out = {self.flag}, but not all weights that it is for, or that are like "
+            f"them, are kept so, and the group {part.group!r} is square: give its factors as '<group>/R' and "
+            "'<group>/C' instead"
+        )
 
 
-def merged(part: Part, targets: Targets, settings: Settings, orientation: Orientation) -> list[Change]:
+def merged(part: Part, targets: Targets, settings: Settings, orientation: Orientation) -> list[Told]:
     """The changes of the module's weight and bias.
 
     Args:
@@ -127,7 +133,7 @@ def merged(part: Part, targets: Targets, settings: Settings, orientation: Orient
     with np.errstate(all="ignore"):
         factor_a, factor_b = part.floats(a), part.floats(b)
         factor_b = factor_b * factor_b.dtype.type(scaling)
-    changes: list[Change] = [_low_rank(part, factor_a, factor_b, orientation)]
+    changes: list[Told] = [_low_rank(part, factor_a, factor_b, orientation)]
     if "lora_B.bias" in part.values:
         changes.append(_bias_sum(part, targets, scaling))
     return changes
@@ -158,7 +164,7 @@ def _scaled(part: Part) -> tuple[int | None, int | None]:
     return (None, count) if by_input else (count, None)
 
 
-def _low_rank(part: Part, a: Floats, b: Floats, orientation: Orientation) -> LowRank:
+def _low_rank(part: Part, a: Floats, b: Floats, orientation: Orientation) -> Told:
     """The change b @ a, where b is scaled already, in the shape in which the group is kept."""
     given = part.coarsest()
     if "lora_embedding_A" in part.values:
@@ -166,9 +172,11 @@ def _low_rank(part: Part, a: Floats, b: Floats, orientation: Orientation) -> Low
             raise part.misfit()
         return LowRank(part.group, _contiguous(a.T), _contiguous(b.T), given)
     if a.ndim == 2:
-        if orientation.transposed(part):
-            return LowRank(part.group, _contiguous(a.T), _contiguous(b.T), given)
-        return LowRank(part.group, b, a, given)
+
+        def kept(transposed: bool) -> LowRank:
+            return LowRank(part.group, *((_contiguous(a.T), _contiguous(b.T)) if transposed else (b, a)), given)
+
+        return orientation.told(part, kept)
     if (b.shape[0], *a.shape[1:]) != part.shape or math.prod(b.shape[2:]) != 1:
         raise part.misfit()
     return LowRank(part.group, b.reshape(b.shape[:2]), a.reshape(len(a), -1), given)
@@ -195,16 +203,16 @@ def _bias(part: Part) -> str:
     return part.group.removesuffix("weight") + "bias"
 
 
-def _scales(part: Part, targets: Targets, orientation: Orientation) -> list[Change]:
+def _scales(part: Part, targets: Targets, orientation: Orientation) -> list[Told]:
     """The scale of the weight and, if the output is scaled, of the bias."""
     vector = part.floats("ia3_l")
     if len(part.shape) == 2:
         by_input = _scaled(part)[0] is None
-        scale = vector.T if orientation.transposed(part) else vector
+        told = orientation.told(part, lambda way: Scale(part.group, _contiguous(vector.T if way else vector)))
     else:
         by_input = part.scales_input
-        scale = _kernel_scale(part, vector)
-    changes: list[Change] = [Scale(part.group, _contiguous(scale))]
+        told = Scale(part.group, _contiguous(_kernel_scale(part, vector)))
+    changes = [told]
     if not by_input and _bias(part) in targets:
         changes.append(Scale(_bias(part), vector.reshape(-1)))
     return changes
