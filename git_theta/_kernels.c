@@ -657,6 +657,57 @@ static PyObject *elected(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* --- signatures: see lsh.py ------------------------------------------------------------------------------------------- */
+
+#define DEFINE_FOLD(NAME, BITS, SHIFT)                                                                                   \
+    FOR_EACH_PROCESSOR                                                                                                   \
+    static void NAME(const char *values, const char *signs, int negative, double *sums, Py_ssize_t count)                \
+    {                                                                                                                    \
+        const uint##BITS##_t turn = (uint##BITS##_t)((uint##BITS##_t)(negative != 0) << (BITS - 1));                     \
+        uint##BITS##_t value[STEP], sign[STEP];                                                                          \
+        for (Py_ssize_t start = 0; start < count; start += STEP) {                                                       \
+            size_t size = (size_t)least(STEP, count - start), place = (size_t)start * sizeof *value;                     \
+            memcpy(value, values + place, size * sizeof *value);                                                         \
+            memcpy(sign, signs + place, size * sizeof *value);                                                           \
+            for (size_t i = 0; i < size; i++) {                                                                          \
+                uint##BITS##_t turned = (uint##BITS##_t)(value[i] ^ sign[i] ^ turn);                                     \
+                sums[(size_t)start + i] += (double)float_of((uint32_t)turned << SHIFT);                                  \
+            }                                                                                                            \
+        }                                                                                                                \
+    }
+
+DEFINE_FOLD(fold_bfloat16, 16, 16)
+DEFINE_FOLD(fold32, 32, 0)
+
+static PyObject *fold(PyObject *module, PyObject *args)
+{
+    PyObject *source, *flips, *target;
+    int size, negative;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOipO", &source, &flips, &size, &negative, &target))
+        return NULL;
+    Buffers buffers = {.count = 0};
+    const char *values = take(&buffers, source, PyBUF_SIMPLE);
+    const char *signs = values == NULL ? NULL : take(&buffers, flips, PyBUF_SIMPLE);
+    char *sums = signs == NULL ? NULL : take(&buffers, target, PyBUF_WRITABLE);
+    if (sums == NULL) {
+        release(&buffers);
+        return NULL;
+    }
+    Py_ssize_t length = nbytes(&buffers, 0);
+    if ((size != 2 && size != 4) || length % size)
+        return wrong(&buffers, "these are no floats of that size");
+    if (nbytes(&buffers, 1) != length || nbytes(&buffers, 2) != length / size * 8)
+        return wrong(&buffers, "the values are not as many as the others");
+    if ((uintptr_t)sums % sizeof(double))
+        return wrong(&buffers, "the sums are not aligned");
+    Py_BEGIN_ALLOW_THREADS
+    (size == 2 ? fold_bfloat16 : fold32)(values, signs, negative, (double *)(void *)sums, length / size);
+    Py_END_ALLOW_THREADS
+    release(&buffers);
+    Py_RETURN_NONE;
+}
+
 /* --- the module ------------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef methods[] = {
@@ -668,11 +719,12 @@ static PyMethodDef methods[] = {
     {"finite", are_finite, METH_VARARGS, NULL},
     {"select", select_magnitudes, METH_VARARGS, NULL},
     {"elected", elected, METH_VARARGS, NULL},
+    {"fold", fold, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
 /* To be raised with each change of what the functions take or do: kernels.py takes no other. */
-enum { REVISION = 2 };
+enum { REVISION = 3 };
 
 static int say_revision(PyObject *module)
 {

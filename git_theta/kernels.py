@@ -15,7 +15,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 """A contiguous array in little-endian order, of which only the bytes count."""
 
-_REVISION: Final = 2
+_REVISION: Final = 3
 """Of the functions. A compiled file that was left from another revision is not used."""
 
 
@@ -81,6 +81,17 @@ class Kernels(Protocol):
             normalize: divide by the sum of the weights that count.
             factor: of the merged delta.
             out: gets as many values.
+        """
+
+    def fold(self, values: Array, signs: Array, size: int, negative: bool, sums: Array, /) -> None:
+        """Add values to sums, or subtract them, after the signs have been turned that signs says; see `lsh`.
+
+        Args:
+            values: bfloat16 (size 2) or float32 (4).
+            signs: the sign bit or nothing for each.
+            size: of a value.
+            negative: subtract.
+            sums: float64, aligned, as many.
         """
 
 

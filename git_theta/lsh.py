@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from blake3 import blake3
 
+from git_theta.kernels import native
 from git_theta.signatures import LIMIT, PROJECTIONS, WIDTH, Signature
 
 if TYPE_CHECKING:
@@ -151,13 +152,19 @@ class Signer:
         A rotated block goes beyond the end; what is there is added to the beginning when all is done.
         """
         count = bits.size
+        moves = _moves("block", self._blocks, _BLOCK)
+        if native is not None and self._floats == np.float32:
+            for row, (offset, negative) in zip(sums, moves, strict=True):
+                target = row[offset : offset + count]
+                native.fold(bits, self._signs[:count], bits.itemsize, negative, target)
+            return
         flipped = np.bitwise_xor(bits, self._signs[:count], out=self._flipped[:count])
         widened = self._widened[:count]
         if self._narrow:
             np.left_shift(flipped, 16, out=widened, dtype=np.uint32)
         values = self._values[:count]
         np.copyto(values, widened.view(self._floats))
-        for row, (offset, negative) in zip(sums, _moves("block", self._blocks, _BLOCK), strict=True):
+        for row, (offset, negative) in zip(sums, moves, strict=True):
             target = row[offset : offset + count]
             (np.subtract if negative else np.add)(target, values, out=target)
 

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from git_theta import kernels, merge_arrays, tensors
+from git_theta import kernels, lsh, merge_arrays, tensors
 from git_theta.merges import numerics, selection
 from git_theta.store import planes
 from git_theta.updates import linear, words
@@ -56,7 +56,7 @@ def by_numpy(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     def call(function: Callable[..., Any], *arguments: object) -> Any:
         with monkeypatch.context() as patch:
-            for module in (planes, words, linear, numerics):
+            for module in (planes, words, linear, numerics, lsh):
                 patch.setattr(module, "native", None)
             return function(*arguments)
 
@@ -254,6 +254,45 @@ def test_what_is_not_finite_is_found_wherever_it_is(native: Kernels, odd: float,
     assert native.finite(numerics.raw(values[:0]), dtype.itemsize)
 
 
+@pytest.mark.parametrize("native", NATIVE)
+@pytest.mark.parametrize("count", [0, 1, 513, 90_000, 90_001, 400_000])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "complex64"])
+def test_signatures_are_those_of_numpy(
+    native: Kernels, dtype: str, count: int, by_numpy: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(count).standard_normal(2 * count, np.float32).view(np.uint8).reshape(-1, 4)
+    data = (values[:count, 2:] if dtype == "bfloat16" else values).tobytes()
+
+    assert native is lsh.native
+
+    def signed() -> tuple[Any, ...]:
+        signer = lsh.Signer(dtype)
+        signer.feed(data)
+        return signer.signature(), signer._sums.tobytes()
+
+    found = signed()
+    assert found[0] is not None
+    assert found == by_numpy(signed)
+    monkeypatch.setattr(lsh, "native", SimpleNamespace(fold=lambda *_: None))
+    assert count == 0 or signed() != found
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@pytest.mark.parametrize("dtype", MERGED, ids=str)
+@pytest.mark.parametrize("negative", [False, True])
+def test_folded_values_are_added_with_the_signs_that_are_asked_for(
+    native: Kernels, negative: bool, dtype: np.dtype[Any]
+) -> None:
+    (values, _), sums = deltas_of(1300, dtype)[0], rng().standard_normal(1300)
+    turned = rng().random(1300) < 0.5
+    words = np.dtype(f"u{dtype.itemsize}")
+    signs = turned.astype(words) << words.type(8 * dtype.itemsize - 1)
+    wide = np.where(turned != negative, -values.astype(np.float64), values.astype(np.float64))
+    expected = sums + wide
+    native.fold(numerics.raw(values), numerics.raw(signs), dtype.itemsize, negative, sums)
+    assert np.array_equal(sums, expected)
+
+
 ROW = np.zeros((4, 2), np.uint8)
 PLANE = np.zeros(4, np.uint8)
 FROZEN = np.frombuffer(bytes(8), np.uint8)
@@ -297,6 +336,12 @@ FROZEN = np.frombuffer(bytes(8), np.uint8)
         ("select", (PLANE, PLANE, 1, 0.0, 1.0, PLANE), ValueError),
         ("select", (PLANE[1:], PLANE[1:], 2, 0.0, 1.0, PLANE), ValueError),
         ("select", (PLANE, PLANE, 4, 0.0, 1.0, FROZEN[:4]), (BufferError, ValueError)),
+        ("fold", (PLANE, PLANE, 4, True, PLANE), ValueError),
+        ("fold", (PLANE, PLANE[1:], 4, True, ROW), ValueError),
+        ("fold", (PLANE, PLANE, 1, True, np.zeros(4)), ValueError),
+        ("fold", (PLANE[1:], PLANE[1:], 2, True, ROW), ValueError),
+        ("fold", (PLANE, PLANE, 4, True, np.zeros(9, np.uint8)[1:]), ValueError),
+        ("fold", (PLANE, PLANE, 4, True, FROZEN), (BufferError, ValueError)),
         ("elected", ((), PLANE, 4, True, 1.0, PLANE), ValueError),
         ("elected", (((PLANE, 1.0, 0.0, 9),) * 8, PLANE, 4, True, 1.0, PLANE), ValueError),
         ("elected", (((PLANE, 1.0, 0.0, 9),), PLANE, 4, True, 1.0, PLANE[1:]), ValueError),
