@@ -20,10 +20,12 @@ WEIGHTED: Final = "weighted"
 """The election by the sum of weighted deltas."""
 
 
-def compiled(
-    inputs: Sequence[Array], base: Array, cuts: Sequence[Cut | None], params: Params
-) -> Callable[[slice, Array], None] | None:
-    """What puts the merged values at some positions into an array of as many; None if no loop is compiled for these.
+Put = Callable[[slice, Array], None]
+"""Puts the merged values at some positions into an array of as many."""
+
+
+def compiled(inputs: Sequence[Array], base: Array, cuts: Sequence[Cut | None], params: Params) -> Put | None:
+    """What merges a block in one pass; None if no loop is compiled for these.
 
     Args:
         inputs: arrays of the base's dtype and shape.
@@ -39,13 +41,13 @@ def compiled(
     normalize, factor = params.flag("normalize"), params.number("lambda")
     each = list(zip(arrays, params.numbers("weight"), found, strict=True))
 
-    def merge(where: slice, out: Array) -> None:
+    def put(where: slice, out: Array) -> None:
         assert native is not None
         place = slice(where.start * size, where.stop * size)
         described = tuple((array[place], weight, cut.value, cut.last - where.start) for array, weight, cut in each)
         native.elected(described, below[place], size, normalize, factor, raw(out))
 
-    return merge
+    return put
 
 
 class Tally:

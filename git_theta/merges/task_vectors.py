@@ -145,23 +145,35 @@ def _method(name: str, recipe: _Recipe) -> MergeMethod:
 
 def _merge(recipe: _Recipe, inputs: Sequence[Array], base: Array | None, params: Params, draw: Sequence[Draw]) -> Array:
     assert base is not None
-    weights = params.numbers("weight")
-    total = 1.0 if recipe.elect else _total(weights, params)
-    out = np.empty(base.size, base.dtype)
     deltas = [Delta(values, base) for values in inputs]
     wishes = _wishes(recipe, len(inputs), params)
     thins = [thinning(delta, wish, one) for delta, wish, one in zip(deltas, wishes, draw, strict=True)]
     scales = _scales(deltas, thins, params)
+    put = None
     if recipe.elect and scales is None:
         put = elections.compiled(inputs, base, [cut_of(thin, base.size) for thin in thins], params)
-        if put is not None:
-            for where in pieces(base.size):
-                put(where, out[where])
-            return out.reshape(base.shape)
-    tally = elections.Tally(weights, params, rows(len(inputs), base.size)) if recipe.elect else None
-    factor = params.number("lambda")
-    flat_base, room = flat(base), rows(len(inputs), base.size)
+    put = put or _passes(recipe, deltas, thins, scales, flat(base), params)
+    out = np.empty(base.size, base.dtype)
     for where in pieces(base.size):
+        put(where, out[where])
+    return out.reshape(base.shape)
+
+
+def _passes(
+    recipe: _Recipe,
+    deltas: Sequence[Delta],
+    thins: Sequence[Thin],
+    scales: Floats | None,
+    base: Array,
+    params: Params,
+) -> elections.Put:
+    """What merges a block, in one pass of NumPy for each operation."""
+    weights, factor = params.numbers("weight"), params.number("lambda")
+    total = 1.0 if recipe.elect else _total(weights, params)
+    tally = elections.Tally(weights, params, rows(len(deltas), base.size)) if recipe.elect else None
+    room = rows(len(deltas), base.size)
+
+    def put(where: slice, out: Array) -> None:
         block = room[:, : where.stop - where.start]
         for row, delta, thin in zip(block, deltas, thins, strict=True):
             thin(delta.block(where, row), where)
@@ -175,9 +187,10 @@ def _merge(recipe: _Recipe, inputs: Sequence[Array], base: Array | None, params:
             merged = tally.merge(block)
         if factor != 1.0:
             merged *= factor
-        merged += flat_base[where].astype(np.float64)
-        store(merged, out[where])
-    return out.reshape(base.shape)
+        merged += base[where].astype(np.float64)
+        store(merged, out)
+
+    return put
 
 
 def _wishes(recipe: _Recipe, count: int, params: Params) -> list[Wish]:
