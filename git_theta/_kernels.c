@@ -7,11 +7,17 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
+#include <float.h>
 #include <stdint.h>
 #include <string.h>
 
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "for little-endian machines only"
+#endif
+
+/* NumPy rounds each float to its 32 bits. (16 says that of half floats, too.) */
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "for machines that compute in the precision of the operands only"
 #endif
 
 /* Code for newer processors beside that for all of them, where the linker can choose when the program starts. */
