@@ -51,6 +51,16 @@ static char *take(Buffers *buffers, PyObject *object, int flags)
     return view->buf;
 }
 
+/* Take two buffers to read and one to write; 0 with an exception, and none of them, if that fails. */
+static int take_three(Buffers *buffers, PyObject *one, PyObject *other, PyObject *target)
+{
+    if (take(buffers, one, PyBUF_SIMPLE) != NULL && take(buffers, other, PyBUF_SIMPLE) != NULL &&
+        take(buffers, target, PyBUF_WRITABLE) != NULL)
+        return 1;
+    release(buffers);
+    return 0;
+}
+
 static Py_ssize_t nbytes(const Buffers *buffers, int number)
 {
     return buffers->views[number].len;
@@ -242,11 +252,8 @@ static Py_ssize_t take_words(PyObject *args, Buffers *buffers, int *size, int *i
     PyObject *one, *other, *target;
     if (!PyArg_ParseTuple(args, "OOipO", &one, &other, size, is_float, &target))
         return -1;
-    if (take(buffers, one, PyBUF_SIMPLE) == NULL || take(buffers, other, PyBUF_SIMPLE) == NULL ||
-        take(buffers, target, PyBUF_WRITABLE) == NULL) {
-        release(buffers);
+    if (!take_three(buffers, one, other, target))
         return -1;
-    }
     if (*size != 1 && *size != 2 && *size != 4 && *size != 8) {
         wrong(buffers, "there are no words of that size");
         return -1;
@@ -372,13 +379,10 @@ static PyObject *mean(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOfiO", &one, &other, &weight, &size, &target))
         return NULL;
     Buffers buffers = {.count = 0};
-    const char *first = take(&buffers, one, PyBUF_SIMPLE);
-    const char *second = first == NULL ? NULL : take(&buffers, other, PyBUF_SIMPLE);
-    char *out = second == NULL ? NULL : take(&buffers, target, PyBUF_WRITABLE);
-    if (out == NULL) {
-        release(&buffers);
+    if (!take_three(&buffers, one, other, target))
         return NULL;
-    }
+    const char *first = buffers.views[0].buf, *second = buffers.views[1].buf;
+    char *out = buffers.views[2].buf;
     Py_ssize_t length = nbytes(&buffers, 0);
     if (size != 2 && size != 4)
         return wrong(&buffers, "there are no floats of that size");
@@ -495,13 +499,10 @@ static PyObject *select_magnitudes(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOiffO", &source, &origin, &size, &low, &high, &target))
         return NULL;
     Buffers buffers = {.count = 0};
-    const char *values = take(&buffers, source, PyBUF_SIMPLE);
-    const char *base = values == NULL ? NULL : take(&buffers, origin, PyBUF_SIMPLE);
-    char *out = base == NULL ? NULL : take(&buffers, target, PyBUF_WRITABLE);
-    if (out == NULL) {
-        release(&buffers);
+    if (!take_three(&buffers, source, origin, target))
         return NULL;
-    }
+    const char *values = buffers.views[0].buf, *base = buffers.views[1].buf;
+    char *out = buffers.views[2].buf;
     Py_ssize_t length = nbytes(&buffers, 0);
     if ((size != 2 && size != 4) || length % size)
         return wrong(&buffers, "these are no floats of that size");
@@ -693,13 +694,10 @@ static PyObject *fold(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OOipO", &source, &flips, &size, &negative, &target))
         return NULL;
     Buffers buffers = {.count = 0};
-    const char *values = take(&buffers, source, PyBUF_SIMPLE);
-    const char *signs = values == NULL ? NULL : take(&buffers, flips, PyBUF_SIMPLE);
-    char *sums = signs == NULL ? NULL : take(&buffers, target, PyBUF_WRITABLE);
-    if (sums == NULL) {
-        release(&buffers);
+    if (!take_three(&buffers, source, flips, target))
         return NULL;
-    }
+    const char *values = buffers.views[0].buf, *signs = buffers.views[1].buf;
+    char *sums = buffers.views[2].buf;
     Py_ssize_t length = nbytes(&buffers, 0);
     if ((size != 2 && size != 4) || length % size)
         return wrong(&buffers, "these are no floats of that size");

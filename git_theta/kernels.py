@@ -1,6 +1,6 @@
 """Loops that are compiled where there was a compiler when Git-Theta was installed; elsewhere NumPy does the same.
 
-NumPy makes a pass through memory for each operation. A loop of C makes one for all of them, in a quarter of the time.
+NumPy makes a pass through memory for each operation. A loop of C makes one for all of them, in a fraction of the time.
 Both give the same bytes, which is tested: with every function here, whoever calls it has the operations of NumPy beside
 it. So no user needs a compiler, and whoever reads only Python can follow.
 """

@@ -254,6 +254,14 @@ def test_what_is_not_finite_is_found_wherever_it_is(native: Kernels, odd: float,
     assert native.finite(numerics.raw(values[:0]), dtype.itemsize)
 
 
+def test_numbers_in_the_other_order_of_bytes_are_left_to_numpy() -> None:
+    values = np.array([1, 2], np.dtype(np.float32).newbyteorder())
+    assert numerics.compiled_size(values) == 0
+    assert numerics.are_finite(values)
+    values[1] = np.inf
+    assert not numerics.are_finite(values)
+
+
 @pytest.mark.parametrize("native", NATIVE)
 @pytest.mark.parametrize("count", [0, 1, 513, 90_000, 90_001, 400_000])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "complex64"])

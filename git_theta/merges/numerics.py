@@ -40,7 +40,7 @@ def flat(array: Array) -> Array:
 
 def compiled_size(array: Array) -> int:
     """Bytes of a number in an array that the compiled loops take (`kernels`); 0 of another, or where there are none."""
-    return _COMPILED.get(array.dtype.name, 0) if native is not None else 0
+    return _COMPILED.get(array.dtype.name, 0) if native is not None and array.dtype.isnative else 0
 
 
 def raw(array: Array) -> npt.NDArray[np.uint8]:

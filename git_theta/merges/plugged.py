@@ -27,6 +27,8 @@ def checked(name: str, found: T) -> T:
     for flag in ("needs_base", "uses_base", "elementwise"):
         _ask(found, flag, lambda value: isinstance(value, bool), "must be True or False")
     _ask(found, "inputs", _is_range, "must be the least and the largest number of inputs, or None for no limit")
+    if hasattr(found, "copies"):
+        _ask(found, "copies", _is_count, "must be a number of arrays")
     _ask(found, "merge", callable, "must be a function")
     return found
 
@@ -57,6 +59,10 @@ def _ask(found: object, attribute: str, is_right: Callable[[object], bool], want
 
 def _are_parameters(value: object) -> bool:
     return isinstance(value, tuple) and all(isinstance(one, Parameter) for one in value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def _is_range(value: object) -> bool:

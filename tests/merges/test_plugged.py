@@ -50,6 +50,8 @@ def test_method_without_an_attribute_is_refused(missing: str) -> None:
         ("inputs", 2),
         ("inputs", (1, "many")),
         ("inputs", (1, 2, 3)),
+        ("copies", "two"),
+        ("copies", -1),
         ("merge", None),
     ],
 )

@@ -106,8 +106,8 @@ class Orientation:
             return ""
         return (
             f"the adapter says fan_in_fan_out = {self.flag}, but not all weights that it is for, or that are like "
-            f"them, are kept so, and the group {part.group!r} is square: give its factors as '<group>/R' and "
-            "'<group>/C' instead"
+            f"them, are kept so, and the group {part.group!r} is square: merge it with PEFT and try again on the "
+            "merged file, or give its factors as '<group>/R' and '<group>/C'"
         )
 
 
