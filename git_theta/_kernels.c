@@ -314,6 +314,117 @@ static PyObject *difference(PyObject *module, PyObject *args)
     return PyBool_FromLong(is_right);
 }
 
+/* --- sparse updates: see updates/sparse.py ----------------------------------------------------------------------------- */
+
+/* A row of a sparse update: the unchanged words before a changed one, then its code. */
+enum { GAP = 4 };
+
+static void locate(const char *rows, size_t width, char *out, Py_ssize_t count)
+{
+    int64_t place = -1;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        uint32_t gap;
+        memcpy(&gap, rows + (size_t)i * width, GAP);
+        place += (int64_t)gap + 1;
+        memcpy(out + (size_t)i * sizeof place, &place, sizeof place);
+    }
+}
+
+static PyObject *places(PyObject *module, PyObject *args)
+{
+    PyObject *source, *target;
+    int size;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OiO", &source, &size, &target))
+        return NULL;
+    Buffers buffers = {.count = 0};
+    const char *rows = take(&buffers, source, PyBUF_SIMPLE);
+    char *out = rows == NULL ? NULL : take(&buffers, target, PyBUF_WRITABLE);
+    if (out == NULL) {
+        release(&buffers);
+        return NULL;
+    }
+    if (size != 1 && size != 2 && size != 4 && size != 8)
+        return wrong(&buffers, "there are no words of that size");
+    Py_ssize_t width = GAP + size, count = nbytes(&buffers, 0) / width;
+    if (nbytes(&buffers, 0) % width || nbytes(&buffers, 1) != count * (Py_ssize_t)sizeof(int64_t))
+        return wrong(&buffers, "the places are not as many as the rows");
+    Py_BEGIN_ALLOW_THREADS
+    locate(rows, (size_t)width, out, count);
+    Py_END_ALLOW_THREADS
+    release(&buffers);
+    Py_RETURN_NONE;
+}
+
+#define DEFINE_CHANGE(BITS)                                                                                              \
+    static void change##BITS(const char *places, const char *rows, int64_t start, int is_float, char *out,               \
+                             Py_ssize_t count)                                                                           \
+    {                                                                                                                    \
+        const uint##BITS##_t mask = MASK(BITS, is_float);                                                                \
+        for (Py_ssize_t i = 0; i < count; i++) {                                                                         \
+            int64_t place;                                                                                               \
+            uint##BITS##_t old, code;                                                                                    \
+            memcpy(&place, places + (size_t)i * sizeof place, sizeof place);                                             \
+            memcpy(&code, rows + (size_t)i * (GAP + sizeof code) + GAP, sizeof code);                                    \
+            char *word = out + (size_t)(place - start) * sizeof old;                                                     \
+            memcpy(&old, word, sizeof old);                                                                              \
+            uint##BITS##_t sum = (uint##BITS##_t)(ORDERED(BITS, old, mask) + DECODED(BITS, code));                       \
+            old = ORDERED(BITS, sum, mask);                                                                              \
+            memcpy(word, &old, sizeof old);                                                                              \
+        }                                                                                                                \
+    }
+
+DEFINE_CHANGE(8)
+DEFINE_CHANGE(16)
+DEFINE_CHANGE(32)
+DEFINE_CHANGE(64)
+
+/* Whether all places lie among so many words from start on. */
+static int are_within(const char *places, int64_t start, int64_t words, Py_ssize_t count)
+{
+    int is_within = 1;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        int64_t place;
+        memcpy(&place, places + (size_t)i * sizeof place, sizeof place);
+        is_within &= (uint64_t)place - (uint64_t)start < (uint64_t)words;
+    }
+    return is_within;
+}
+
+static PyObject *change(PyObject *module, PyObject *args)
+{
+    PyObject *where, *source, *target;
+    long long start;
+    int size, is_float;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOLipO", &where, &source, &start, &size, &is_float, &target))
+        return NULL;
+    Buffers buffers = {.count = 0};
+    if (!take_three(&buffers, where, source, target))
+        return NULL;
+    const char *positions = buffers.views[0].buf, *rows = buffers.views[1].buf;
+    char *out = buffers.views[2].buf;
+    Py_ssize_t count = nbytes(&buffers, 0) / (Py_ssize_t)sizeof(int64_t);
+    if (size != 1 && size != 2 && size != 4 && size != 8)
+        return wrong(&buffers, "there are no words of that size");
+    if (nbytes(&buffers, 0) % (Py_ssize_t)sizeof(int64_t) || nbytes(&buffers, 1) != count * (GAP + size))
+        return wrong(&buffers, "the places are not as many as the rows");
+    if (start < 0 || !are_within(positions, start, nbytes(&buffers, 2) / size, count))
+        return wrong(&buffers, "a place is not among the words");
+    Py_BEGIN_ALLOW_THREADS
+    if (size == 1)
+        change8(positions, rows, start, is_float, out, count);
+    else if (size == 2)
+        change16(positions, rows, start, is_float, out, count);
+    else if (size == 4)
+        change32(positions, rows, start, is_float, out, count);
+    else
+        change64(positions, rows, start, is_float, out, count);
+    Py_END_ALLOW_THREADS
+    release(&buffers);
+    Py_RETURN_NONE;
+}
+
 /* --- means: see updates/linear.py ------------------------------------------------------------------------------------- */
 
 static float float_of(uint32_t bits)
@@ -393,6 +504,100 @@ static PyObject *mean(PyObject *module, PyObject *args)
     Py_END_ALLOW_THREADS
     release(&buffers);
     return PyBool_FromLong(is_right);
+}
+
+/* --- products: see updates/low_rank.py -------------------------------------------------------------------------------- */
+
+/* Up to STEP elements of a row of the product. */
+FOR_EACH_PROCESSOR
+static void multiply(const float *left, const float *right, Py_ssize_t rank, Py_ssize_t columns, float *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = left[0] * right[i];
+    for (Py_ssize_t k = 1; k < rank; k++) {
+        const float factor = left[k], *row = right + (size_t)k * (size_t)columns;
+        for (size_t i = 0; i < count; i++)
+            out[i] += factor * row[i];
+    }
+}
+
+/* The sums of values and others, rounded; every NaN is the one quiet NaN. */
+FOR_EACH_PROCESSOR
+static void add_rounded(const char *values, const float *others, int size, char *out, size_t count)
+{
+    if (size == 4) {
+        uint32_t bits[STEP];
+        memcpy(bits, values, count * 4);
+        for (size_t i = 0; i < count; i++) {
+            float sum = float_of(bits[i]) + others[i];
+            bits[i] = sum != sum ? 0x7fc00000u : bits_of(sum);
+        }
+        memcpy(out, bits, count * 4);
+        return;
+    }
+    uint16_t bits[STEP];
+    memcpy(bits, values, count * 2);
+    for (size_t i = 0; i < count; i++) {
+        float sum = float_of((uint32_t)bits[i] << 16) + others[i];
+        uint32_t whole = bits_of(sum);
+        uint16_t carried = (uint16_t)((whole + 0x7fffu + (whole >> 16 & 1)) >> 16);
+        bits[i] = sum != sum ? 0x7fc0 : carried;
+    }
+    memcpy(out, bits, count * 2);
+}
+
+static void add_product(const char *base, const float *left, const float *right, Py_ssize_t rank, Py_ssize_t columns,
+                        Py_ssize_t start, int size, char *out, Py_ssize_t count)
+{
+    float sums[STEP];
+    Py_ssize_t done = 0;
+    while (done < count) {
+        Py_ssize_t row = (start + done) / columns, column = (start + done) % columns;
+        Py_ssize_t length = least(least(STEP, columns - column), count - done);
+        size_t place = (size_t)done * (size_t)size;
+        multiply(left + (size_t)row * (size_t)rank, right + column, rank, columns, sums, (size_t)length);
+        add_rounded(base + place, sums, size, out + place, (size_t)length);
+        done += length;
+    }
+}
+
+static PyObject *product(PyObject *module, PyObject *args)
+{
+    PyObject *origin, *one, *other, *target;
+    Py_ssize_t rank, start;
+    int size;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOnniO", &origin, &one, &other, &rank, &start, &size, &target))
+        return NULL;
+    Buffers buffers = {.count = 0};
+    if (!take_three(&buffers, origin, one, target))
+        return NULL;
+    if (take(&buffers, other, PyBUF_SIMPLE) == NULL) {
+        release(&buffers);
+        return NULL;
+    }
+    const char *base = buffers.views[0].buf, *left = buffers.views[1].buf, *right = buffers.views[3].buf;
+    char *out = buffers.views[2].buf;
+    if (size != 2 && size != 4)
+        return wrong(&buffers, "there are no floats of that size");
+    const Py_ssize_t length = nbytes(&buffers, 0), element = (Py_ssize_t)sizeof(float);
+    if (length % size || nbytes(&buffers, 2) != length)
+        return wrong(&buffers, "the values are not as many as the others");
+    if (rank < 1 || rank > PY_SSIZE_T_MAX / element || nbytes(&buffers, 1) % (rank * element) ||
+        nbytes(&buffers, 3) % (rank * element))
+        return wrong(&buffers, "the factors have another rank");
+    if ((uintptr_t)left % sizeof(float) || (uintptr_t)right % sizeof(float))
+        return wrong(&buffers, "the factors are not aligned");
+    const Py_ssize_t rows = nbytes(&buffers, 1) / (rank * element), columns = nbytes(&buffers, 3) / (rank * element);
+    if (start < 0 || (length && (columns < 1 || start > PY_SSIZE_T_MAX - length ||
+                                 (start + length / size - 1) / columns >= rows)))
+        return wrong(&buffers, "the product has no such elements");
+    Py_BEGIN_ALLOW_THREADS
+    add_product(base, (const float *)(const void *)left, (const float *)(const void *)right, rank, columns, start, size,
+                out, length / size);
+    Py_END_ALLOW_THREADS
+    release(&buffers);
+    Py_RETURN_NONE;
 }
 
 /* --- merges: see merges/elections.py and merges/selection.py ----------------------------------------------------------- */
@@ -719,7 +924,10 @@ static PyMethodDef methods[] = {
     {"split", split, METH_VARARGS, NULL},
     {"add", add, METH_VARARGS, NULL},
     {"difference", difference, METH_VARARGS, NULL},
+    {"places", places, METH_VARARGS, NULL},
+    {"change", change, METH_VARARGS, NULL},
     {"mean", mean, METH_VARARGS, NULL},
+    {"product", product, METH_VARARGS, NULL},
     {"finite", are_finite, METH_VARARGS, NULL},
     {"select", select_magnitudes, METH_VARARGS, NULL},
     {"elected", elected, METH_VARARGS, NULL},
@@ -728,7 +936,7 @@ static PyMethodDef methods[] = {
 };
 
 /* To be raised with each change of what the functions take or do: kernels.py takes no other. */
-enum { REVISION = 3 };
+enum { REVISION = 4 };
 
 static int say_revision(PyObject *module)
 {

@@ -8,14 +8,18 @@ it. So no user needs a compiler, and whoever reads only Python can follow.
 from __future__ import annotations
 
 import importlib
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-"""A contiguous array in little-endian order, of which only the bytes count."""
+Array: TypeAlias = "npt.NDArray[Any] | bytes | bytearray | memoryview"
+"""A contiguous array in little-endian order, or any bytes: only they count."""
 
-_REVISION: Final = 3
+GAP: Final = 4
+"""Bytes of the number of unchanged words before a changed one, in a row of a sparse update."""
+
+_REVISION: Final = 4
 """Of the functions. A compiled file that was left from another revision is not used."""
 
 
@@ -36,11 +40,45 @@ class Kernels(Protocol):
     def difference(self, new: Array, base: Array, size: int, is_float: bool, out: Array, /) -> bool:
         """Zigzag codes for new words; whether they give these again."""
 
+    def places(self, rows: Array, size: int, out: Array, /) -> None:
+        """The places of changed words; see `updates.sparse`.
+
+        Args:
+            rows: a gap of 4 bytes and a code each.
+            size: of a code: 1, 2, 4 or 8.
+            out: int64, as many.
+        """
+
+    def change(self, places: Array, rows: Array, start: int, size: int, is_float: bool, out: Array, /) -> None:
+        """Change some of the words from `start` on, which are in out, as `add` does.
+
+        Args:
+            places: of the changed words, int64.
+            rows: a gap and a code for each.
+            start: the place of the first word of out.
+            size: of a word: 1, 2, 4 or 8.
+            is_float: see `add`.
+            out: the words.
+        """
+
     def mean(self, one: Array, other: Array, weight: float, size: int, out: Array, /) -> bool:
         """(one + other) * weight of bfloat16 (size 2) or float32 (4), computed in float32.
 
         Returns:
             Whether each result is a normal number or 0; if not, what was written is of no use.
+        """
+
+    def product(self, base: Array, left: Array, right: Array, rank: int, start: int, size: int, out: Array, /) -> None:
+        """Some elements of a matrix plus those of left @ right, computed in float32; see `updates.low_rank`.
+
+        Args:
+            base: the elements of the matrix: bfloat16 (size 2) or float32 (4).
+            left: (rows, rank) in float32, aligned.
+            right: (rank, columns) in float32, aligned.
+            rank: columns of left.
+            start: the place of the first element in the matrix.
+            size: of an element.
+            out: gets as many as base has, and may be the base.
         """
 
     def finite(self, values: Array, size: int, /) -> bool:

@@ -77,6 +77,9 @@ MAX_BYTES: Final = 2**62
 
 MAX_RANK: Final = 64
 
+WORKING: Final = {"float16": "<f4", "bfloat16": "<f4", "float32": "<f4", "float64": "<f8"}
+"""What is computed in, for each dtype that can be computed with."""
+
 
 @lru_cache(1 << 12)
 def nbytes(dtype: str, shape: tuple[int, ...]) -> int:

@@ -14,10 +14,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from git_theta import kernels, lsh, merge_arrays, tensors
+from git_theta import kernels, lsh, merge_arrays, passes, tensors
 from git_theta.merges import numerics, selection
-from git_theta.store import planes
-from git_theta.updates import linear, words
+from git_theta.updates import linear, low_rank, products, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +55,7 @@ def by_numpy(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     def call(function: Callable[..., Any], *arguments: object) -> Any:
         with monkeypatch.context() as patch:
-            for module in (planes, words, linear, numerics, lsh):
+            for module in (linear, low_rank, numerics, lsh):
                 patch.setattr(module, "native", None)
             return function(*arguments)
 
@@ -87,7 +86,7 @@ def test_without_a_compiled_file_there_are_none(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("native", NATIVE)
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("itemsize", [2, 4, 8])
-def test_planes_are_those_of_numpy(native: Kernels, itemsize: int, count: int, by_numpy: Callable[..., Any]) -> None:
+def test_planes_are_those_of_numpy(native: Kernels, itemsize: int, count: int) -> None:
     rows = rows_of(count, itemsize)
     parts = []
     for plane in range(itemsize):
@@ -97,7 +96,7 @@ def test_planes_are_those_of_numpy(native: Kernels, itemsize: int, count: int, b
         parts.append(room)
     joined, expected = np.empty_like(rows), np.empty_like(rows)
     native.join(tuple(parts), joined)
-    by_numpy(planes.put_together, parts, expected)
+    passes.join(tuple(parts), expected.reshape(-1))
     assert np.array_equal(joined, rows)
     assert np.array_equal(expected, rows)
 
@@ -105,19 +104,17 @@ def test_planes_are_those_of_numpy(native: Kernels, itemsize: int, count: int, b
 @pytest.mark.parametrize("native", NATIVE)
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_codes_and_words_are_those_of_numpy(
-    native: Kernels, dtype: str, count: int, by_numpy: Callable[..., Any]
-) -> None:
+def test_codes_and_words_are_those_of_numpy(native: Kernels, dtype: str, count: int) -> None:
     kind = words.words_of(dtype)
     new, base = (odd_floats(count, kind.size, seed) for seed in (1, 2))
     codes, expected = np.empty_like(new), np.empty_like(new)
     assert native.difference(new, base, kind.size, kind.is_float, codes)
-    assert by_numpy(words.checked_difference, kind.view(new), kind.view(base), kind, kind.view(expected))
+    assert passes.difference(new, base, kind.size, kind.is_float, expected)
     assert np.array_equal(codes, expected)
     found = np.empty_like(new)
     native.add(base, codes, kind.size, kind.is_float, found)
     assert np.array_equal(found, new)
-    by_numpy(words.add, kind.view(base), kind.view(codes), kind, kind.view(expected))
+    passes.add(base, codes, kind.size, kind.is_float, expected)
     assert np.array_equal(expected, new)
     native.add(base, codes, kind.size, kind.is_float, base)
     assert np.array_equal(base, new)
@@ -154,6 +151,49 @@ def test_mean_that_is_no_normal_number_is_left_to_others(
     linear.weighted_sum(parts, (0.5, 0.5), dtype, found)
     by_numpy(linear.weighted_sum, parts, (0.5, 0.5), dtype, expected)
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+@pytest.mark.parametrize("is_float", [True, False])
+def test_changed_words_are_those_of_numpy(native: Kernels, is_float: bool, size: int, count: int) -> None:
+    rows = rows_of(count, kernels.GAP + size)
+    rows[:, 1 : kernels.GAP] = 0
+    found, expected = np.empty(count, np.int64), np.empty(count, np.int64)
+    native.places(rows, size, found)
+    passes.places(rows, size, expected)
+    assert np.array_equal(found, expected)
+    words = rows_of(int(found.max(initial=0)) + 3, size, 1)
+    changed = words.copy()
+    passes.change(found, rows, 0, size, is_float, changed)
+    assert np.array_equal((changed != words).any(axis=1).nonzero()[0], found[rows[:, kernels.GAP :].any(axis=1)])
+    middle = int(found[count // 2]) if count else 0
+    for part, start, stop in ((slice(None, count // 2), 0, middle), (slice(count // 2, None), middle, len(words))):
+        native.change(found[part], rows[part], start, size, is_float, words[start:stop])
+    assert np.array_equal(words, changed)
+
+
+@pytest.mark.parametrize("native", NATIVE)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (7, 600, 3), (600, 7, 8), (3, 512, 2), (40, 1, 1), (1, 1500, 17)], ids=str
+)
+def test_products_are_those_of_numpy(native: Kernels, shape: tuple[int, int, int], dtype: str) -> None:
+    height, width, rank = shape
+    size = tensors.itemsize(dtype)
+    left, right = odd_floats(height * rank, 4, 1), odd_floats(rank * width, 4, 2)
+    for factor in (left, right):
+        ordinary = rng().random(len(factor)) < 0.7
+        factor[ordinary] = rng().standard_normal(np.count_nonzero(ordinary)).astype("<f4").view(np.uint8).reshape(-1, 4)
+    base = odd_floats(height * width, size)
+    factors = left.tobytes(), right.tobytes()
+    expected = np.empty_like(base)
+    products.add(factors, rank, dtype, base, 0, expected)
+    for start, stop in ((0, len(base)), (len(base) // 3, len(base)), (0, 1), (len(base) // 2, len(base) // 2)):
+        found = base[start:stop].copy()
+        native.product(found, *factors, rank, start, size, found)
+        assert np.array_equal(found, expected[start:stop])
 
 
 MERGED = [np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16)]
@@ -304,6 +344,9 @@ def test_folded_values_are_added_with_the_signs_that_are_asked_for(
 ROW = np.zeros((4, 2), np.uint8)
 PLANE = np.zeros(4, np.uint8)
 FROZEN = np.frombuffer(bytes(8), np.uint8)
+ROWS = bytes(2 * (kernels.GAP + 2))
+PLACES = np.arange(2)
+ONE = bytes(4)
 
 
 @pytest.mark.parametrize("native", NATIVE)
@@ -333,9 +376,34 @@ FROZEN = np.frombuffer(bytes(8), np.uint8)
         ("add", (PLANE, PLANE, 4, True, FROZEN[:4]), (BufferError, ValueError)),
         ("difference", (PLANE, PLANE, 0, False, PLANE), ValueError),
         ("difference", (PLANE, PLANE, 16, False, PLANE), ValueError),
+        ("places", (ROWS, 3, PLACES), ValueError),
+        ("places", (ROWS[:-1], 2, PLACES), ValueError),
+        ("places", (ROWS, 2, PLACES[1:]), ValueError),
+        ("places", (ROWS, 2, FROZEN), (BufferError, ValueError)),
+        ("change", (PLACES, ROWS, 0, 3, True, ROW), ValueError),
+        ("change", (PLACES, ROWS[:-1], 0, 2, True, ROW), ValueError),
+        ("change", (PLACES[1:], ROWS, 0, 2, True, ROW), ValueError),
+        ("change", (PLACES, ROWS, 1, 2, True, ROW), ValueError),
+        ("change", (PLACES, ROWS, -1, 2, True, ROW), ValueError),
+        ("change", (PLACES + 3, ROWS, 0, 2, True, ROW), ValueError),
+        ("change", (np.array([-(2**63), 1]), ROWS, 1 << 62, 2, True, ROW), ValueError),
+        ("change", (PLACES, ROWS, 0, 2, True, FROZEN), (BufferError, ValueError)),
         ("mean", (PLANE, PLANE, 0.5, 8, PLANE), ValueError),
         ("mean", (PLANE, PLANE, 0.5, 4, PLANE[1:]), ValueError),
         ("mean", (PLANE[1:], PLANE[1:], 0.5, 2, PLANE[1:]), ValueError),
+        ("product", (PLANE, ONE, ONE, 1, 0, 4, PLANE[1:]), ValueError),
+        ("product", (PLANE, ONE, ONE, 1, 0, 8, PLANE), ValueError),
+        ("product", (PLANE[1:], ONE, ONE, 1, 0, 2, PLANE[1:]), ValueError),
+        ("product", (PLANE, ONE, ONE, 0, 0, 4, PLANE), ValueError),
+        ("product", (PLANE, ONE, ONE, 2, 0, 4, PLANE), ValueError),
+        ("product", (PLANE, ONE, ONE, 1 << 62, 0, 4, PLANE), ValueError),
+        ("product", (PLANE, ONE, ONE, 1, 1, 4, PLANE), ValueError),
+        ("product", (PLANE, ONE, ONE, 1, -1, 4, PLANE), ValueError),
+        ("product", (PLANE, ONE, ONE, 1, (1 << 63) - 1, 4, PLANE), ValueError),
+        ("product", (PLANE, ONE, b"", 1, 0, 4, PLANE), ValueError),
+        ("product", (PLANE, b"", ONE, 1, 0, 4, PLANE), ValueError),
+        ("product", (PLANE, np.zeros(5, np.uint8)[1:], ONE, 1, 0, 4, PLANE), ValueError),
+        ("product", (PLANE, ONE, ONE, 1, 0, 4, FROZEN[:4]), (BufferError, ValueError)),
         ("finite", (PLANE, 8), ValueError),
         ("finite", (PLANE[1:], 2), ValueError),
         ("finite", (ROW[:, 0], 2), (BufferError, ValueError)),

@@ -17,11 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
+from git_theta.checkpoints.by_value import MARK
 from git_theta.errors import PluginError
 from git_theta.layout import Layout, Span
-
-MARK: Final = "by-value:"
-"""Stands before a plug-in's name where the name of a format is expected."""
 
 _MAX_DEPTH: Final = 64
 _UNPACKED: Final = ("int2", "uint2", "int4", "uint4", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
@@ -32,11 +30,6 @@ _SHOWN: Final = 80
 
 Path = tuple[str, ...]
 Array = npt.NDArray[Any]
-
-
-def plugin_of(format_name: str) -> str | None:
-    """The plug-in that files of such a format are made by; None if they are kept by their bytes."""
-    return format_name.removeprefix(MARK) if format_name.startswith(MARK) else None
 
 
 class StandIn:

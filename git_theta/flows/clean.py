@@ -30,9 +30,11 @@ from git_theta.store.arrays import Arrays
 from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
 from git_theta.store.pointers import is_pointer
-from git_theta.updates import dense, update_types
+from git_theta.updates import update_types
 from git_theta.updates.choose import AUTO, Limits
+from git_theta.updates.dense import Dense
 from git_theta.updates.reading import Reader
+from git_theta.updates.wanted import Wanted, restore
 
 FORMAT_ATTRIBUTE: Final = "theta-format"
 """The attribute that names the format of a file."""
@@ -204,15 +206,15 @@ class Cleaner:
     def _restore(self, metadata: Metadata, intake: Intake) -> bool:
         """Make lost objects anew, now that their values are at hand; False if some could not be."""
         lost = {ref.oid: ref for ref in metadata.objects() if not self.store.has(ref)}
-        values: dict[str, dict[int, dense.Wanted]] = {oid: {} for oid in lost}
+        values: dict[str, dict[int, Wanted]] = {oid: {} for oid in lost}
         for entry, span in zip(metadata.entries, metadata.layout().spans, strict=True):
             ref = entry.update.object
-            if ref is not None and ref.oid in lost and entry.update.type == dense.Dense.name:
+            if ref is not None and ref.oid in lost and entry.update.type == Dense.name:
                 values[ref.oid][ref.start] = wanted(intake.source, span, entry.digest)
         skeleton = metadata.skeleton.update
         if skeleton is not None and skeleton.object is not None and skeleton.object.oid in lost:
             values[skeleton.object.oid][skeleton.object.start] = skeleton_wanted(intake.digests.skeleton)
-        restored = [oid for oid in lost if values[oid] and dense.restore(lost[oid], values[oid], self.store)]
+        restored = [oid for oid in lost if values[oid] and restore(lost[oid], values[oid], self.store)]
         return len(restored) == len(lost)
 
     def _new(self, intake: Intake, path: str, before: Sequence[Metadata], wish: Wish) -> bytes:

@@ -14,11 +14,12 @@ from git_theta.metadata import INLINE_BYTES, Entry, Metadata, Skeleton, Update
 from git_theta.signatures import Signature
 from git_theta.sources import BytesSource, Source
 from git_theta.store.objects import ObjectStore
-from git_theta.updates import Group, choose, dense, update_types
+from git_theta.updates import Group, choose, update_types
 from git_theta.updates.choose import Limits
-from git_theta.updates.dense import Dense, Wanted
+from git_theta.updates.dense import Dense
 from git_theta.updates.plans import Base, Change, Prediction
 from git_theta.updates.reading import Readers
+from git_theta.updates.wanted import Wanted, keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def wanted(
     sign: str | None = None,
     signatures: dict[str, Signature | None] | None = None,
 ) -> Wanted:
-    """A group of a file as values to keep; see `dense.Wanted`."""
+    """A group of a file as values to keep; see `wanted.Wanted`."""
     return Wanted(
         source,
         span.start,
@@ -176,7 +177,7 @@ def keep_skeleton(skeleton: bytes, store: ObjectStore) -> Skeleton:
     digest = tensors.digest(skeleton)
     if len(skeleton) <= INLINE_BYTES:
         return Skeleton(len(skeleton), digest, skeleton, None)
-    return Skeleton(len(skeleton), digest, None, dense.keep([skeleton_wanted(skeleton)], store)[digest])
+    return Skeleton(len(skeleton), digest, None, keep([skeleton_wanted(skeleton)], store)[digest])
 
 
 def _skeleton_change(skeleton: bytes) -> Change:

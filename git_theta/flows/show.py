@@ -20,7 +20,7 @@ from git_theta.git import command
 from git_theta.git.repository import Repository
 from git_theta.metadata import Entry, Metadata, Skeleton
 from git_theta.registry import Family
-from git_theta.store.planes import Rows
+from git_theta.store.rows import Rows
 from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.reading import Readers
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, Values, has_checksums
+from git_theta.checkpoints.by_value import plugin_of
 from git_theta.checkpoints.digests import Digests
-from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import ChangedWhileReadingError, StoreError, UsageError
 from git_theta.flows import by_value
 from git_theta.flows.clean import Cleaner

@@ -13,16 +13,14 @@ from blake3 import blake3
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, formats
-from git_theta.checkpoints.stand_in import plugin_of
+from git_theta.checkpoints.by_value import plugin_of
 from git_theta.errors import CorruptObjectError, StoreError, UnreadableObjectError
-from git_theta.flows import by_value
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update, content_key
 from git_theta.registry import Family
 from git_theta.store.arrays import AHEAD, Arrays, Block
 from git_theta.store.cache import MetadataCache
 from git_theta.store.handover import HandOver
 from git_theta.store.objects import ObjectStore
-from git_theta.store.planes import Rows
 from git_theta.updates import Group, UpdateType
 from git_theta.updates.reading import Reader, Readers, ahead, block_nbytes
 
@@ -42,7 +40,7 @@ class _Part:
     """A block of a group's values, or their end and what read them, or (without a group) bytes of the skeleton."""
 
     entry: Entry | None
-    block: Future[Rows] | Block | None
+    block: Future[memoryview] | Block | None
     literal: bytes = b""
     reader: Reader | None = None
     is_handed_over: bool = False
@@ -78,6 +76,9 @@ class Smudger:
         """
         content = self._content(metadata, data, path)
         if plugin_of(metadata.format) is not None:
+            # Hardly ever needed, and slow to import.
+            from git_theta.flows import by_value
+
             content = by_value.saved(metadata.layout(), content, self.formats, path, self.store.temporary_directory)
         yield from content
 
@@ -100,7 +101,7 @@ class Smudger:
                 yield part.literal
                 continue
             with naming(path, entry.name, entry.update, self.store):
-                block = part.block.result().data.cast("B") if part.block is not None else memoryview(b"")
+                block = part.block.result() if part.block is not None else memoryview(b"")
                 hasher.update(block)
                 done += len(block)
                 if done >= entry.nbytes or part.block is None:

@@ -15,10 +15,11 @@ from git_theta.layout import Span
 from git_theta.metadata import Entry, Metadata
 from git_theta.signatures import distance as distance_of
 from git_theta.sources import Source, blocks
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS
+from git_theta.tensors import WORKING
 from git_theta.updates import Group, update_types
-from git_theta.updates.floats import WORKING, widen
+from git_theta.updates.floats import widen
 from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.plans import Base, Stored
 from git_theta.updates.reading import Readers

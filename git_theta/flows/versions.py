@@ -16,9 +16,9 @@ from blake3 import blake3
 
 from git_theta import tensors
 from git_theta.checkpoints import Format
+from git_theta.checkpoints.by_value import plugin_of
 from git_theta.checkpoints.digests import Digests, digest_again
 from git_theta.checkpoints.scan import Scan, scan
-from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import ChangedWhileReadingError, MetadataError, NotThisFormatError, StoreError
 from git_theta.flows import by_value
 from git_theta.flows.intake import Intake
@@ -29,8 +29,8 @@ from git_theta.metadata_file import MAX_BYTES, is_in_conflict, is_metadata, pars
 from git_theta.registry import Family
 from git_theta.sources import FileSource, Source, blocks
 from git_theta.store.cache import MetadataCache
-from git_theta.store.planes import Rows
-from git_theta.store.serialize import BLOCK_ROWS
+from git_theta.store.description import BLOCK_ROWS
+from git_theta.store.rows import Rows
 from git_theta.updates import Group
 from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.plans import Base, Stored

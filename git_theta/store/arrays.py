@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final, Protocol
-
-import numpy as np
 
 from git_theta.errors import CorruptObjectError
 from git_theta.metadata import ObjectRef
+from git_theta.store.decode import Buffers, Reader
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.store.objects import ObjectStore
-from git_theta.store.planes import Rows
-from git_theta.store.serialize import BLOCK_ROWS, Buffers, Reader
 
 SHARED_BYTES: Final = 1 << 22
 """Objects that several groups share hold no more bytes of values than this."""
@@ -37,8 +36,8 @@ class Block(Protocol):
     def nbytes(self) -> int:
         """Bytes of the rows."""
 
-    def result(self) -> Rows:
-        """The rows, an array of shape (rows, itemsize) and dtype uint8.
+    def result(self) -> memoryview:
+        """The bytes of the rows.
 
         Raises:
             CorruptObjectError: they cannot be decoded.
@@ -48,13 +47,13 @@ class Block(Protocol):
 class Ready:
     """Rows that are here."""
 
-    def __init__(self, rows: Rows) -> None:
-        """Args: rows: an array of shape (rows, itemsize)."""
-        self._rows = rows
-        self.nbytes = rows.nbytes
+    def __init__(self, rows: bytes | memoryview) -> None:
+        """Args: rows: their bytes."""
+        self._rows = memoryview(rows)
+        self.nbytes = self._rows.nbytes
 
-    def result(self) -> Rows:
-        """The rows."""
+    def result(self) -> memoryview:
+        """The bytes of the rows."""
         return self._rows
 
 
@@ -108,13 +107,32 @@ def ring_nbytes(nbytes: int, block_nbytes: int) -> int:
     return min(nbytes, _RING * block_nbytes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """An array that is in memory: its bytes, and those of a row."""
+
+    data: bytes
+    itemsize: int
+
+    def part(self, start: int, nbytes: int) -> memoryview:
+        """So many bytes from a row on.
+
+        Raises:
+            CorruptObjectError: there are none.
+        """
+        first = start * self.itemsize
+        if nbytes % self.itemsize or first + nbytes > len(self.data):
+            raise CorruptObjectError(f"it has no {nbytes} bytes from row {start} on")
+        return memoryview(self.data)[first : first + nbytes]
+
+
 class Arrays:
     """The arrays of a store's objects."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
         self._idle: list[Buffers] = []
-        self._shared: OrderedDict[str, Rows] = OrderedDict()
+        self._shared: OrderedDict[str, _Whole] = OrderedDict()
         self._shared_nbytes = 0
 
     def lease(self, count: int = 1) -> Lease:
@@ -135,7 +153,7 @@ class Arrays:
             ObjectError: the object is missing or damaged, or the reading would take too much memory.
         """
         if ref.oid in self._shared:
-            yield Ready(_rows(self._shared[ref.oid], ref.start, nbytes))
+            yield Ready(self._shared[ref.oid].part(ref.start, nbytes))
             return
         with self.store.open(ref) as file:
             reader = Reader(file)
@@ -145,15 +163,15 @@ class Arrays:
                 return
             array = _whole(reader)
         self._remember(ref.oid, array)
-        yield Ready(_rows(array, ref.start, nbytes))
+        yield Ready(array.part(ref.start, nbytes))
 
-    def _remember(self, oid: str, array: Rows) -> None:
+    def _remember(self, oid: str, array: _Whole) -> None:
         """Keep the array of an object in memory; those that have been there for longest make room for it."""
         self._shared[oid] = array
-        self._shared_nbytes += array.nbytes
+        self._shared_nbytes += len(array.data)
         while self._shared_nbytes > _KEPT_BYTES:
             _, oldest = self._shared.popitem(last=False)
-            self._shared_nbytes -= oldest.nbytes
+            self._shared_nbytes -= len(oldest.data)
 
 
 def array_nbytes(store: ObjectStore, ref: ObjectRef) -> int:
@@ -174,14 +192,7 @@ def _one_by_one(reader: Reader, start: int, nbytes: int, lease: Lease) -> Iterat
     return reader.blocks(start, start + count, lease.buffers(nbytes, BLOCK_ROWS * reader.itemsize))
 
 
-def _whole(reader: Reader) -> Rows:
+def _whole(reader: Reader) -> _Whole:
     """All rows of what several groups share."""
     blocks = [block.result() for block in reader.blocks(0, reader.rows, Buffers(SHARED_BYTES // BLOCK_ROWS))]
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-
-
-def _rows(array: Rows, start: int, nbytes: int) -> Rows:
-    count, rest = divmod(nbytes, array.shape[1])
-    if rest or start + count > len(array):
-        raise CorruptObjectError(f"it has no {nbytes} bytes from row {start} on")
-    return array[start : start + count]
+    return _Whole(b"".join(blocks), reader.itemsize)

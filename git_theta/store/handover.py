@@ -16,11 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from git_theta.replacing import token
 from git_theta.store.arrays import Block, Ready
-from git_theta.store.planes import Rows
 
 MIN_BYTES: Final = 1 << 20
 """Smaller groups are computed again sooner than a file is opened."""
@@ -112,9 +109,8 @@ class Gift:
         self._descriptor = os.open(self._temporary, flags, 0o600)
         self._is_whole = True
 
-    def write(self, rows: Rows) -> None:
+    def write(self, view: memoryview) -> None:
         """Append values."""
-        view = rows.reshape(-1).data
         try:
             while self._is_whole and view:
                 view = view[os.write(self._descriptor, view) :]
@@ -138,7 +134,7 @@ def _blocks(descriptor: int, nbytes: int, size: int) -> Iterator[Block]:
     """What the file holds; less if somebody cuts it short meanwhile."""
     try:
         for position in range(0, nbytes, size):
-            yield Ready(np.frombuffer(os.pread(descriptor, min(size, nbytes - position), position), np.uint8))
+            yield Ready(os.pread(descriptor, min(size, nbytes - position), position))
     finally:
         os.close(descriptor)
 

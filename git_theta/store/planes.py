@@ -7,20 +7,16 @@ times as long. So it is hardly searched, unless a sample tells that the search p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import zstandard
 
 from git_theta.kernels import native
-
-Rows = npt.NDArray[np.uint8]
-"""An array of shape (rows, itemsize)."""
-
-LEVEL: Final = 1
-"""Of zstd, which fixes what the header of an object says. How hard it searches for repetitions is up to the writer."""
+from git_theta.store.description import LEVEL
+from git_theta.store.rows import Rows
 
 _SAMPLE: Final = 1 << 15
 """Bytes of a plane that tell whether to search it."""
@@ -29,8 +25,6 @@ _COMPILED: Final = (2, 4, 8)
 _WORDS: Final = (2, 4)
 _LEAST_HASH_LOG: Final = 6
 _LONGEST_MATCH: Final = 7
-_UNSAID: Final = -1
-"""What a frame of zstd says of its content's size if it says nothing."""
 
 
 class Compressor:
@@ -55,22 +49,6 @@ class Compressor:
         return best.compress(plane.data)
 
 
-def decompressed(frame: bytes, nbytes: int, decompressor: zstandard.ZstdDecompressor) -> bytes:
-    """What a frame of zstd holds. It says how much that is, and is refused before a byte of too much is made.
-
-    Raises:
-        ValueError: it holds more or less than so many bytes.
-        ZstdError: it is damaged.
-    """
-    size = zstandard.frame_content_size(frame)
-    if size not in (nbytes, _UNSAID):
-        raise ValueError(f"a chunk has {size} bytes instead of {nbytes}")
-    data = decompressor.decompress(frame, max_output_size=nbytes, allow_extra_data=False)
-    if len(data) != nbytes:
-        raise ValueError(f"a chunk has {len(data)} bytes instead of {nbytes}")
-    return data
-
-
 def split(rows: Rows, out: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
     """The planes of rows, one after the other, each in `out`, of which the next takes its place."""
     itemsize = rows.shape[1]
@@ -89,27 +67,3 @@ def split(rows: Rows, out: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uin
         for plane in range(itemsize):
             np.copyto(out, rows[:, plane])
             yield out
-
-
-def put_together(planes: Sequence[npt.NDArray[np.uint8]], out: Rows) -> None:
-    """Rows from their planes. Shifting whole words is faster than to write single bytes, each into another row."""
-    flat = out.reshape(-1)
-    if native is not None and len(planes) in _COMPILED:
-        native.join(tuple(planes), flat)
-    elif len(planes) == 2:
-        _join(planes[0], planes[1], 8, flat.view("<u2"))
-    elif len(planes) == 4:
-        low, high = np.empty(len(out), "<u2"), np.empty(len(out), "<u2")
-        _join(planes[0], planes[1], 8, low)
-        _join(planes[2], planes[3], 8, high)
-        _join(low, high, 16, flat.view("<u4"))
-    else:
-        for number, plane in enumerate(planes):
-            out[:, number] = plane
-
-
-def _join(low: npt.NDArray[Any], high: npt.NDArray[Any], bits: int, out: npt.NDArray[Any]) -> None:
-    """Numbers from their lower and upper halves."""
-    np.copyto(out, high)
-    np.left_shift(out, bits, out=out)
-    np.bitwise_or(out, low, out=out)

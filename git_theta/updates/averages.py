@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from git_theta.store.planes import Rows
-from git_theta.updates.floats import WORKING, widen
+from git_theta.store.rows import Rows
+from git_theta.tensors import WORKING
+from git_theta.updates.floats import widen
 from git_theta.updates.linear import weighted_sum
 from git_theta.updates.plans import Change, Plan
 from git_theta.updates.reading import Reader

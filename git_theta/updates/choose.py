@@ -210,7 +210,7 @@ def _is_right(one: _Settled, update: Update | None, store: ObjectStore, readers:
     try:
         with readers.mine().reading() as reader:
             for rows in results(reader.values(update, one.group)):
-                hasher.update(rows.reshape(-1).data)
+                hasher.update(rows)
     except StoreError:
         return False
     return hasher.hexdigest() == one.digest

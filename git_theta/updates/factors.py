@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
-from git_theta.store.planes import Rows
+from git_theta.store.rows import Rows
+from git_theta.tensors import WORKING
 from git_theta.updates import refine
-from git_theta.updates.floats import WORKING, Floats, narrow, widen
+from git_theta.updates.floats import Floats, narrow, widen
 from git_theta.updates.low_rank import Product, matrix_shape
 from git_theta.updates.payloads import Array
 from git_theta.updates.plans import Change, Plan, Prediction
@@ -69,7 +70,7 @@ class LowRankOf:
 
     def rows(self, reader: Reader) -> Iterator[Rows]:
         """The values in blocks; see `plans.Prediction`."""
-        product = Product.of(widen(self.factors, self.kept), self.rank, self.group)
+        product = Product.of(self.factors.reshape(-1).data, self.kept, self.rank, self.group)
         start = 0
         for base in self.base.rows(reader):
             out = np.empty_like(base)

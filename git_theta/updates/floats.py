@@ -13,12 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta.rounding import bfloat16_bits
-from git_theta.store.planes import Rows
+from git_theta.store.rows import Rows
+from git_theta.tensors import WORKING
 
 Floats = npt.NDArray[np.floating[Any]]
-
-WORKING: Final = {"float16": "<f4", "bfloat16": "<f4", "float32": "<f4", "float64": "<f8"}
-"""What is computed in, for each dtype that can be computed with."""
 
 _HELD: Final = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
 

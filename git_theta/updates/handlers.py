@@ -1,18 +1,18 @@
 """Update data made by a program: `get_update_handler(name).format_update(...)`, as git-theta 0.2 has it.
 
 What a handler returns belongs into a checkpoint, under the name of the group that it is for; that file is then given to
-`git theta add --update-data`.
+`git theta add --update-data`. The module is imported with the package, so NumPy waits until it is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from git_theta.errors import PluginError, UsageError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Tensor = Any
 """An array of NumPy or of a framework; one that is not taken apart is handed on as it is."""
@@ -69,6 +69,8 @@ class SparseHandler:
         Raises:
             UsageError: it is not one array, or not one that NumPy can have.
         """
+        import numpy as np
+
         (difference,) = _counted(self.name, data, "the difference")
         flat = _array(difference).reshape(-1)
         (places,) = np.nonzero(flat)
@@ -150,6 +152,8 @@ def _counted(name: str, data: tuple[Tensor, ...], *wanted: str) -> tuple[Tensor,
 
 def _array(tensor: Tensor) -> npt.NDArray[Any]:
     """A tensor as an array; one of torch without importing torch, and also if NumPy has no such dtype."""
+    import numpy as np
+
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().cpu()
         tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor

@@ -14,8 +14,9 @@ from git_theta import tensors
 from git_theta.errors import CorruptObjectError
 from git_theta.metadata import Update
 from git_theta.store.arrays import Block
-from git_theta.store.planes import Rows
-from git_theta.updates.floats import WORKING, Floats, narrow, widen
+from git_theta.store.rows import Rows, rows_of
+from git_theta.tensors import WORKING
+from git_theta.updates.floats import Floats, narrow, widen
 from git_theta.updates.reading import Group, Reader, sequence_nbytes, whole_nbytes
 from git_theta.updates.single import base_of
 
@@ -32,13 +33,14 @@ class Ia3:
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, block by block; see `updates.UpdateType`."""
         shape, kept = _settings(update, group)
-        vector = widen(reader.whole(update.object, self.payload_nbytes(update, group)), kept)
+        data = reader.whole(update.object, self.payload_nbytes(update, group))
+        vector = widen(rows_of(data, tensors.itemsize(kept)), kept)
         scaling = Scaling.of(vector.reshape(shape), group)
-        del vector  # It may be twice as large as what is made of it.
+        del data, vector  # They may be twice as large as what is made of it.
         start = 0
         compute = reader.computing(group)
         for base in reader.values(base_of(update), group):
-            yield compute(partial(_apply, scaling, base, start), base.nbytes, tensors.itemsize(group.dtype))
+            yield compute(partial(_apply, scaling, base, start), base.nbytes)
             start += base.nbytes // tensors.itemsize(group.dtype)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:
@@ -107,5 +109,6 @@ def _settings(update: Update, group: Group) -> tuple[tuple[int, ...], str]:
     return extents, kept
 
 
-def _apply(scaling: Scaling, base: Block, start: int, out: Rows) -> None:
-    scaling.multiply(base.result(), start, out)
+def _apply(scaling: Scaling, base: Block, start: int, out: memoryview) -> None:
+    size = tensors.itemsize(scaling.dtype)
+    scaling.multiply(rows_of(base.result(), size), start, rows_of(out, size))

@@ -10,24 +10,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import Final
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
+from git_theta.kernels import Array, native
 from git_theta.metadata import Update
 from git_theta.store.arrays import Block
-from git_theta.store.planes import Rows
-from git_theta.updates.floats import WORKING, Floats, narrow, widen
+from git_theta.tensors import WORKING
 from git_theta.updates.reading import Group, Reader, sequence_nbytes, whole_nbytes
 from git_theta.updates.single import base_of, count_parameter
 
-_STEP: Final = 1 << 19
-"""Elements that are computed at once. With fewer, threads would wait for each other."""
-
-Factor = npt.NDArray[np.floating[Any]]
+_COMPILED: Final = ("bfloat16", "float32")
 
 
 class LowRank:
@@ -41,13 +35,11 @@ class LowRank:
         rank, kept = _settings(update, group)
         rows, columns = matrix_shape(group.shape)
         nbytes = rank * (rows + columns) * tensors.itemsize(kept)
-        flat = widen(reader.whole(update.object, nbytes), kept)
-        product = Product.of(flat, rank, group)
-        del flat  # It may be twice as large as what is made of it.
+        product = Product.of(reader.whole(update.object, nbytes), kept, rank, group)
         start = 0
         compute = reader.computing(group)
         for base in reader.values(base_of(update), group):
-            yield compute(partial(_apply, product, base, start), base.nbytes, tensors.itemsize(group.dtype))
+            yield compute(partial(_apply, product, base, start), base.nbytes)
             start += base.nbytes // tensors.itemsize(group.dtype)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:
@@ -67,48 +59,52 @@ class Product:
     Attributes:
         left: R, of shape (rows, rank), in the dtype that is computed in.
         right: C, of shape (rank, columns), likewise.
+        rank: columns of R.
         dtype: of the group.
     """
 
-    left: Factor
-    right: Factor
+    left: memoryview
+    right: memoryview
+    rank: int
     dtype: str
 
     @classmethod
-    def of(cls, factors: Floats, rank: int, group: Group) -> Product:
-        """From both factors laid end to end, R first, of any float dtype."""
+    def of(cls, factors: memoryview, kept: str, rank: int, group: Group) -> Product:
+        """From both factors laid end to end, R first.
+
+        Args:
+            factors: their bytes, flat.
+            kept: their dtype, one of `tensors.WORKING`.
+            rank: columns of R.
+            group: that the product is added to.
+        """
+        if kept == "float32" and WORKING[group.dtype] == "<f4":
+            flat = factors
+        elif kept == "bfloat16" and WORKING[group.dtype] == "<f4":
+            flat = _widened(factors)
+        else:
+            from git_theta.updates import products
+
+            flat = products.converted(factors, kept, group.dtype)
         rows, columns = matrix_shape(group.shape)
-        with np.errstate(over="ignore"):
-            flat = factors.astype(WORKING[group.dtype], copy=False)
-        left, right = flat[: rows * rank], flat[rows * rank :]
-        return cls(left.reshape(rows, rank), right.reshape(rank, columns), group.dtype)
+        middle = len(flat) * rows // max(1, rows + columns)
+        return cls(flat[:middle], flat[middle:], rank, group.dtype)
 
-    def add(self, base: Rows, start: int, out: Rows) -> None:
+    def add(self, base: Array, start: int, out: Array) -> None:
         """The sum of base and product for the elements from `start` on, as many as base has."""
-        values = widen(base, self.dtype)
-        columns = self.right.shape[1]
-        position = 0
-        with np.errstate(all="ignore"):
-            while position < len(values):
-                row, column = divmod(start + position, columns)
-                if column or len(values) - position < columns:
-                    height, width = 1, min(columns - column, len(values) - position, _STEP)
-                else:
-                    width = min(columns, _STEP)
-                    height = 1 if width < columns else max(1, min(_STEP, len(values) - position) // columns)
-                total = self._part(slice(row, row + height), slice(column, column + width)).reshape(-1)
-                stop = position + len(total)
-                np.add(values[position:stop], total, out=total)
-                narrow(total, self.dtype, out[position:stop])
-                position = stop
+        if native is not None and self.dtype in _COMPILED:
+            native.product(base, self.left, self.right, self.rank, start, tensors.itemsize(self.dtype), out)
+            return
+        from git_theta.updates import products
 
-    def _part(self, rows: slice, columns: slice) -> Floats:
-        total = self.left[rows, :1] * self.right[:1, columns]
-        room = np.empty_like(total)
-        for index in range(1, self.left.shape[1]):
-            np.multiply(self.left[rows, index : index + 1], self.right[index : index + 1, columns], out=room)
-            np.add(total, room, out=total)
-        return total
+        products.add((self.left, self.right), self.rank, self.dtype, base, start, out)
+
+
+def _widened(values: memoryview) -> memoryview:
+    """Numbers of bfloat16 as those of float32, of which they are the upper halves."""
+    wide = bytearray(2 * len(values))
+    wide[2::4], wide[3::4] = values[::2], values[1::2]
+    return memoryview(wide)
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -124,5 +120,5 @@ def _settings(update: Update, group: Group) -> tuple[int, str]:
     return count_parameter(update, "rank", max(1, min(matrix_shape(group.shape)))), kept
 
 
-def _apply(product: Product, base: Block, start: int, out: Rows) -> None:
+def _apply(product: Product, base: Block, start: int, out: memoryview) -> None:
     product.add(base.result(), start, out)

@@ -13,10 +13,11 @@ import numpy as np
 from git_theta.errors import ThetaError
 from git_theta.metadata import ObjectRef
 from git_theta.store.arrays import SHARED_BYTES
+from git_theta.store.description import BLOCK_ROWS
+from git_theta.store.encode import encode
 from git_theta.store.objects import ObjectStore, ObjectWriter
-from git_theta.store.planes import Rows
 from git_theta.store.publishing import Publisher, publishing
-from git_theta.store.serialize import BLOCK_ROWS, encode
+from git_theta.store.rows import Rows
 
 SMALL_BYTES: Final = 1 << 16
 """Payloads below this size share an object."""

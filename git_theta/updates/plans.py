@@ -15,11 +15,11 @@ from blake3 import blake3
 from git_theta import tensors
 from git_theta.errors import PluginError, StoreError
 from git_theta.metadata import ObjectRef, Parameter, Update
-from git_theta.store.planes import Rows
-from git_theta.store.serialize import encode
-from git_theta.updates.dense import Wanted
+from git_theta.store.encode import encode
+from git_theta.store.rows import Rows, rows_of
 from git_theta.updates.payloads import SMALL_BYTES, Payload, UnusableBaseError
 from git_theta.updates.reading import Group, Reader, Readers, results
+from git_theta.updates.wanted import Wanted
 
 SAMPLE_ROWS: Final = 1 << 15
 """Rows of an array from which its size in an object is estimated."""
@@ -123,9 +123,9 @@ class Stored:
         hasher = blake3()
         try:
             with reader.reading() as mine:
-                for rows in results(mine.values(self.base.update, self.group)):
-                    yield rows.reshape(-1, tensors.itemsize(self.group.dtype))
-                    hasher.update(rows.reshape(-1).data)
+                for block in results(mine.values(self.base.update, self.group)):
+                    yield rows_of(block, tensors.itemsize(self.group.dtype))
+                    hasher.update(block)
         except (StoreError, PluginError) as error:
             raise UnusableBaseError(str(error)) from error
         if hasher.hexdigest() != self.base.digest:

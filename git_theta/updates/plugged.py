@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
-import numpy as np
-
 from git_theta.errors import CorruptObjectError, PluginError
 from git_theta.metadata import Parameter, Update
 from git_theta.store.arrays import Block, Ready
@@ -54,14 +52,14 @@ class Plugged:
 
     def blocks(self, update: Update, group: Group, reader: Reader) -> Iterator[Block]:
         """The group's values, in one block; see `updates.UpdateType`."""
-        base = b"".join(block.result().tobytes() for block in reader.values(base_of(update), group))
+        base = b"".join(bytes(block.result()) for block in reader.values(base_of(update), group))
         size = self.payload_nbytes(update, group)
-        payload = reader.whole(update.object, size).tobytes() if size else b""
+        payload = bytes(reader.whole(update.object, size)) if size else b""
         settings = {name: value for name, value in update.parameters if name != _PAYLOAD}
         values = self.applied(base, settings, payload, group)
         if len(values) != group.nbytes:
             raise CorruptObjectError(f"the plug-in {self.name!r} gives {len(values)} bytes instead of {group.nbytes}")
-        yield Ready(np.frombuffer(values, np.uint8).reshape(-1, 1))
+        yield Ready(values)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002 - the update alone says it
         """Bytes that the plug-in keeps."""

@@ -15,16 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
-import numpy as np
-
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError, StoreError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.registry import Family
 from git_theta.store.arrays import AHEAD, Arrays, Block, Ready, array_nbytes, ring_nbytes
+from git_theta.store.decode import Lazy
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.store.objects import ObjectStore
-from git_theta.store.planes import Rows
-from git_theta.store.serialize import BLOCK_ROWS, Lazy
 
 T = TypeVar("T")
 
@@ -117,7 +115,7 @@ class Reader:
             reader.end()
 
     def values(self, update: Update, group: Group) -> Iterator[Block]:
-        """A group's values as arrays of shape (elements, itemsize), in blocks of BLOCK_ROWS elements.
+        """A group's values, in blocks of BLOCK_ROWS elements.
 
         A block's rows are lost when more than AHEAD further blocks have been asked for.
 
@@ -165,19 +163,18 @@ class Reader:
         """
         return aligned(self._arrays.blocks(required(ref), nbytes, self._lease), nbytes, size)
 
-    def whole(self, ref: ObjectRef | None, nbytes: int) -> Rows:
-        """The same all at once, as a flat array, for what is small.
+    def whole(self, ref: ObjectRef | None, nbytes: int) -> memoryview:
+        """The same all at once, for what is small.
 
         Raises:
             ObjectError: the object is missing or damaged, or there is none; or it would take too much memory.
         """
         self._lease.take(whole_nbytes(nbytes))
-        data, done = np.empty(nbytes, np.uint8), 0
+        data, done = memoryview(bytearray(nbytes)), 0
         with self.reading() as mine:
             for block in mine._arrays.blocks(required(ref), nbytes, mine._lease):
-                rows = block.result().reshape(-1)
-                data[done : done + len(rows)] = rows
-                done += len(rows)
+                data[done : done + block.nbytes] = block.result()
+                done += block.nbytes
         return data
 
     def computing(self, group: Group) -> Computing:
@@ -187,11 +184,11 @@ class Reader:
             CorruptObjectError: the reading would take too much memory.
         """
         buffers = self._lease.buffers(group.nbytes, block_nbytes(group))
-        return lambda work, nbytes, itemsize: Lazy(work, buffers.next(nbytes // itemsize, itemsize))
+        return lambda work, nbytes: Lazy(work, buffers.next(nbytes))
 
 
-Computing = Callable[[Callable[[Rows], None], int, int], Block]
-"""Makes a block: from what fills an array of shape (rows, itemsize), from its bytes, and from its itemsize."""
+Computing = Callable[[Callable[[memoryview], None], int], Block]
+"""Makes a block: from what fills a buffer with its rows, and from its bytes."""
 
 
 class Shared:
@@ -327,8 +324,8 @@ def ahead(parts: Iterator[T]) -> Iterator[T]:
     yield from begun
 
 
-def results(blocks: Iterator[Block]) -> Iterator[Rows]:
-    """The rows of blocks, each gone when the next is asked for."""
+def results(blocks: Iterator[Block]) -> Iterator[memoryview]:
+    """The bytes of blocks, each gone when the next is asked for."""
     return (block.result() for block in blocks)
 
 
@@ -360,7 +357,7 @@ def _of_size(blocks: Iterator[Block], nbytes: int, size: int) -> Iterator[Block]
 
 
 def _cut(first: Block, blocks: Iterator[Block], size: int) -> Iterator[Block]:
-    rest = _bytes(first)
+    rest = memoryview(bytes(first.result()))
     while True:
         while rest.nbytes >= size:
             yield Ready(rest[:size])
@@ -368,10 +365,6 @@ def _cut(first: Block, blocks: Iterator[Block], size: int) -> Iterator[Block]:
         block = next(blocks, None)
         if block is None:
             break
-        rest = np.concatenate([rest, _bytes(block)])
+        rest = memoryview(b"".join([rest, block.result()]))
     if rest.nbytes:
         yield Ready(rest)
-
-
-def _bytes(block: Block) -> Rows:
-    return block.result().copy().reshape(-1, 1)

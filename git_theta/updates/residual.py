@@ -10,14 +10,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from git_theta.store.planes import Rows
-from git_theta.store.serialize import BLOCK_ROWS
+from git_theta.store.description import BLOCK_ROWS
+from git_theta.store.rows import Rows
+from git_theta.updates.gaps import Places, pack, unpack
 from git_theta.updates.payloads import Array, UnusableBaseError
 from git_theta.updates.plans import SAMPLE_ROWS, Change, Plan, Prediction, stored_nbytes
 from git_theta.updates.reading import Readers, block_nbytes
-from git_theta.updates.sparse import MAX_COUNT, Places, pack, unpack
+from git_theta.updates.sparse import MAX_COUNT
 from git_theta.updates.versions import Version
-from git_theta.updates.words import Numbers, Words, checked_difference, difference, words_of
+from git_theta.updates.words import Numbers, Words, difference, words_of
 
 _SPARSE_SHARE: Final = 1 / 12
 """A change of more values than this is kept as a delta."""
@@ -65,7 +66,7 @@ class Differences:
         room = np.empty(min(self.nbytes, block_nbytes(self.change.group)) // words.size, words.dtype)
         for new, base in zip(self.change.wanted.rows(), predicted, strict=True):
             codes = room[: new.nbytes // words.size]
-            if not checked_difference(words.view(new), words.view(base), words, codes):
+            if not difference(words.view(new), words.view(base), words, codes):
                 raise UnusableBaseError("the difference cannot be undone")
             rows = codes.view(np.uint8).reshape(-1, words.size)
             for start in range(0, len(rows), BLOCK_ROWS):
@@ -145,7 +146,7 @@ def _delta(
 def _codes(new: Numbers, base: Numbers, words: Words) -> Numbers:
     """The codes of changed words, undone and compared."""
     codes = np.empty_like(new)
-    if not checked_difference(new, base, words, codes):
+    if not difference(new, base, words, codes):
         raise UnusableBaseError("a change cannot be undone")
     return codes
 

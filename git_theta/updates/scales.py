@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from git_theta import tensors
-from git_theta.store.planes import Rows
-from git_theta.updates.floats import WORKING, narrow, widen
+from git_theta.store.rows import Rows
+from git_theta.tensors import WORKING
+from git_theta.updates.floats import narrow, widen
 from git_theta.updates.ia3 import Scaling
 from git_theta.updates.low_rank import matrix_shape
 from git_theta.updates.payloads import Array

@@ -6,31 +6,25 @@ the zigzag code of its difference to the base.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
-from git_theta import tensors
 from git_theta.errors import CorruptObjectError
+from git_theta.kernels import GAP
+from git_theta.loops import loops
 from git_theta.metadata import Update
 from git_theta.store.arrays import Block
-from git_theta.store.planes import Rows
 from git_theta.updates.reading import Group, Reader, sequence_nbytes, whole_nbytes
 from git_theta.updates.single import base_of, count_parameter
-from git_theta.updates.words import Numbers, Words, add, words_of
+from git_theta.updates.words import Words, words_of
 
 MAX_COUNT: Final = 1 << 22
 """Changed words that an update may have; all of them are in memory at once."""
 
-MAX_GAP: Final = (1 << 32) - 1
-_GAP: Final = 4
-
-Places = npt.NDArray[np.int64]
-Changes = tuple[Places, Numbers]
-"""The places of changed words, ascending, and their codes."""
+_PLACE: Final = 8
 
 
 class Sparse:
@@ -44,7 +38,7 @@ class Sparse:
 
         Of sparse updates on top of each other, all are applied to one copy of a block of what lies below them.
         """
-        words, itemsize = words_of(group.dtype), tensors.itemsize(group.dtype)
+        words = words_of(group.dtype)
         changes = [_changes(update, group, words, reader)]
         below = base_of(update)
         while below.type == self.name and not reader.is_shared(below):
@@ -54,8 +48,8 @@ class Sparse:
         compute = reader.computing(group)
         for base in reader.values(below, group):
             stop = start + base.nbytes // words.size
-            here = [_between(places, codes, start, stop) for places, codes in reversed(changes)]
-            yield compute(partial(_apply, base, here, words), base.nbytes, itemsize)
+            here = [change.between(start, stop) for change in reversed(changes)]
+            yield compute(partial(_apply, base, here, start, words), base.nbytes)
             start = stop
 
     def payload_nbytes(self, update: Update, group: Group) -> int:
@@ -68,60 +62,49 @@ class Sparse:
         return whole_nbytes(self.payload_nbytes(update, group)) + (sequence_nbytes(group) if is_last else 0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What an update changes.
+
+    Attributes:
+        places: of the changed words, ascending, int64.
+        rows: what the update's object has, in bytes.
+        width: bytes of a row.
+    """
+
+    places: memoryview
+    rows: memoryview
+    width: int
+
+    def between(self, start: int, stop: int) -> _Changes:
+        """The changes of the words from start up to stop."""
+        first = bisect_left(self.places, start)
+        last = bisect_left(self.places, stop, lo=first)
+        return _Changes(self.places[first:last], self.rows[first * self.width : last * self.width], self.width)
+
+
 def row_nbytes(words: Words) -> int:
     """Bytes of a row: a gap and a code."""
-    return _GAP + words.size
+    return GAP + words.size
 
 
-def pack(places: Places, codes: Numbers, words: Words) -> Rows:
-    """The rows for changed words: their places, ascending, and their codes.
-
-    Returns:
-        An array of shape (count, 4 + size of a word).
-
-    Raises:
-        ValueError: two places are further apart than a gap can say.
-    """
-    gaps = np.diff(places, prepend=-1) - 1
-    if gaps.size and gaps.max() > MAX_GAP:
-        raise ValueError("two changes are too far apart")
-    rows = np.empty((len(places), row_nbytes(words)), np.uint8)
-    rows[:, :_GAP] = gaps.astype("<u4").view(np.uint8).reshape(-1, _GAP)
-    rows[:, _GAP:] = np.ascontiguousarray(codes, words.dtype).view(np.uint8).reshape(-1, words.size)
-    return rows
-
-
-def unpack(data: Rows, words: Words) -> tuple[Places, Numbers]:
-    """Undo `pack`; data is of any shape."""
-    rows = data.reshape(-1, row_nbytes(words))
-    gaps: npt.NDArray[np.unsignedinteger[Any]] = np.ascontiguousarray(rows[:, :_GAP]).view("<u4").reshape(-1)
-    places = np.cumsum(gaps.astype(np.int64) + 1) - 1
-    return places, np.ascontiguousarray(rows[:, _GAP:]).view(words.dtype).reshape(-1)
-
-
-def _changes(update: Update, group: Group, words: Words, reader: Reader) -> Changes:
+def _changes(update: Update, group: Group, words: Words, reader: Reader) -> _Changes:
     """What an update changes.
 
     Raises:
         ObjectError: its object is missing or damaged, or does not fit the group.
     """
-    count = count_parameter(update, "count", MAX_COUNT)
-    places, codes = unpack(reader.whole(update.object, row_nbytes(words) * count), words)
-    if places[-1] >= group.nbytes // words.size:
+    count, width = count_parameter(update, "count", MAX_COUNT), row_nbytes(words)
+    rows = reader.whole(update.object, count * width)
+    places = memoryview(bytearray(count * _PLACE))
+    loops().places(rows, words.size, places)
+    found = places.cast("q")
+    if found[-1] >= group.nbytes // words.size:
         raise CorruptObjectError("the sparse update changes values past the end")
-    return places, codes
+    return _Changes(found, rows, width)
 
 
-def _between(places: Places, codes: Numbers, start: int, stop: int) -> Changes:
-    """The changes of the words from start up to stop, which are counted anew."""
-    first, last = np.searchsorted(places, (start, stop))
-    return places[first:last] - start, codes[first:last]
-
-
-def _apply(base: Block, changes: Sequence[Changes], words: Words, out: Rows) -> None:
-    np.copyto(out, base.result().reshape(out.shape))
-    numbers = words.view(out)
-    for places, codes in changes:
-        changed = numbers[places]
-        add(changed, codes, words, changed)
-        numbers[places] = changed
+def _apply(base: Block, changes: Sequence[_Changes], start: int, words: Words, out: memoryview) -> None:
+    out[:] = base.result()
+    for change in changes:
+        loops().change(change.places, change.rows, start, words.size, words.is_float, out)

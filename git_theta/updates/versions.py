@@ -11,7 +11,7 @@ from blake3 import blake3
 from git_theta import tensors
 from git_theta.errors import PluginError, StoreError
 from git_theta.metadata import Update
-from git_theta.store.planes import Rows
+from git_theta.store.rows import Rows, rows_of
 from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.plans import Base, Plan, Stored
 from git_theta.updates.reading import Group, Reader
@@ -110,7 +110,7 @@ def _side_by_side(group: Group, bases: Sequence[Base], reader: Reader) -> Genera
     try:
         with reader.reading(len(bases)) as mine, closing(mine.side_by_side(updates, group)) as bundles:
             for blocks in bundles:
-                rows = {number: blocks[number].result().reshape(-1, size) for number in wanted}
+                rows = {number: rows_of(blocks[number].result(), size) for number in wanted}
                 wanted = yield tuple(rows.values())
                 for number in wanted:
                     hashers[number].update(rows[number].reshape(-1).data)

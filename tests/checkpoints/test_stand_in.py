@@ -9,8 +9,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from git_theta.checkpoints.by_value import plugin_of
 from git_theta.checkpoints.digests import digest_again
-from git_theta.checkpoints.stand_in import StandIn, nested, plugin_of
+from git_theta.checkpoints.stand_in import StandIn, nested
 from git_theta.errors import PluginError
 from git_theta.sources import blocks
 

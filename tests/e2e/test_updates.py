@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from git_theta import kernels
 from git_theta.metadata_file import parse
 from tests.conftest import copied
 from tests.helpers import Repo, safetensors_bytes
@@ -226,6 +228,46 @@ def test_merge_by_hand_with_an_average_costs_no_object(history: History) -> None
         assert found[name].update.parameter("weights") == (0.5, 0.5)
     assert history.repo.objects() == before
     history.check()
+
+
+def of_each_type(base: Groups) -> dict[str, Groups]:
+    """What makes the one matrix of a checkpoint an update of each type, but for the sum of the last two."""
+    generator = np.random.default_rng(1)
+    matrix, (left, right) = base["mlp"], (generator.standard_normal(shape) for shape in ((150, 2), (2, 140)))
+    changed = {
+        "sparse": edited(base)["mlp"],
+        "delta": matrix + np.float32(1e-4) * generator.standard_normal(matrix.shape, np.float32),
+        "low-rank": (matrix + 0.02 * (left @ right)).astype(np.float32),
+        "dense": generator.standard_normal(matrix.shape, np.float32),
+    }
+    return {kind: {**base, "mlp": values} for kind, values in changed.items()}
+
+
+@pytest.mark.parametrize("native", [] if kernels.native is None else [kernels.native])
+def test_checkout_takes_no_numpy_where_loops_are_compiled(history: History, native: object, tmp_path: Path) -> None:
+    """To import it takes as long as to check out many megabytes."""
+    assert native is not None
+    repo, base = history.repo, {name: values for name, values in base_groups().items() if name != "attn"}
+    history.contents.clear()
+    start = history.commit(base)
+    versions = of_each_type(base)
+    for kind, groups in versions.items():
+        repo.git("checkout", "-q", "-b", kind, start)
+        history.commit(groups)
+    repo.git("merge", "-q", "-s", "ours", "--no-commit", "low-rank")
+    history.commit(mean({**versions["dense"], "attn": base["mlp"]}, {**versions["low-rank"], "attn": base["mlp"]}))
+    for commit, kind in zip(history.contents, ["dense", *versions, "linear"], strict=True):
+        assert kind in types(entries(repo, commit)["mlp"])
+    blocked = {"PYTHONPATH": str(tmp_path / "blocked")}
+    (tmp_path / "blocked" / "numpy").mkdir(parents=True)
+    (tmp_path / "blocked" / "numpy" / "__init__.py").write_text("raise RuntimeError('NumPy was imported')")
+    for commit, data in history.contents.items():
+        os.utime(repo.path / FILE, (1, 1))  # Else git may clean it, since it might have changed after it looked.
+        repo.git("update-index", "--refresh")
+        repo.git("checkout", "-q", commit, env=blocked)
+        assert repo.read(FILE) == data
+    repo.write(FILE, safetensors_bytes(edited(base, 9)))
+    assert repo.git("add", FILE, check=False, env=blocked).returncode == 128
 
 
 def test_lost_object_of_a_base_keeps_new_versions_whole(history: History) -> None:

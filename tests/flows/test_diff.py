@@ -17,8 +17,8 @@ from git_theta.diffs.changes import CheckpointDiff, Kind, Statistics, ValueChang
 from git_theta.diffs.compare import unchanged
 from git_theta.flows.diff import Differ, How
 from git_theta.flows.versions import ABSENT, Opener, Version
+from git_theta.store.encode import encode
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import encode
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
 

@@ -21,8 +21,8 @@ from git_theta.sources import BLOCK, BytesSource, FileSource, Source
 from git_theta.store.arrays import Arrays
 from git_theta.store.objects import ObjectStore
 from git_theta.updates import Group, update_types
-from git_theta.updates.dense import Wanted, keep
 from git_theta.updates.reading import Reader
+from git_theta.updates.wanted import Wanted, keep
 from tests.helpers import safetensors_bytes
 
 if TYPE_CHECKING:

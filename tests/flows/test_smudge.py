@@ -26,12 +26,12 @@ from git_theta.sources import BytesSource
 from git_theta.store import handover
 from git_theta.store.arrays import SHARED_BYTES, Ready
 from git_theta.store.cache import MetadataCache
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates import Group, Reader, UpdateType, update_types
-from git_theta.updates.dense import Wanted, keep
 from git_theta.updates.linear import Linear
 from git_theta.updates.payloads import SMALL_BYTES
+from git_theta.updates.wanted import Wanted, keep
 from tests.helpers import model, safetensors_bytes
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def test_what_a_merge_handed_over_is_verified_and_used_once(
     metadata = with_update(metadata, "whole", summed)
     with between.giving(values.nbytes) as gift:
         assert gift is not None
-        gift.write(np.zeros_like(values).view(np.uint8) if is_damaged else values.view(np.uint8))
+        gift.write((np.zeros_like(values) if is_damaged else values).view(np.uint8).data)
         gift.complete(entry.digest)
     smudger = replace(scene.smudger(), handover=between)
     if is_damaged:

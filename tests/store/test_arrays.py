@@ -11,11 +11,12 @@ import pytest
 
 from git_theta.errors import CorruptObjectError, MissingObjectError
 from git_theta.metadata import ObjectRef
-from git_theta.store import serialize
+from git_theta.store import decode
 from git_theta.store.arrays import AHEAD, SHARED_BYTES, Arrays
+from git_theta.store.description import BLOCK_ROWS
+from git_theta.store.encode import encode
 from git_theta.store.objects import ObjectStore
-from git_theta.store.planes import Rows
-from git_theta.store.serialize import BLOCK_ROWS, encode
+from git_theta.store.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,9 +144,9 @@ def test_large_array_comes_in_blocks_and_its_object_is_closed(store: Counting) -
     ref = put(store, LARGE)
     arrays = Arrays(store)
     blocks = arrays.blocks(ref, LARGE.nbytes, arrays.lease())
-    assert next(blocks).result().shape == (BLOCK_ROWS, 8)
+    assert next(blocks).result().nbytes == BLOCK_ROWS * 8
     assert store.now == 1
-    assert [len(block.result()) for block in blocks] == [BLOCK_ROWS, 5]
+    assert [block.result().nbytes for block in blocks] == [BLOCK_ROWS * 8, 5 * 8]
     assert store.now == 0
 
 
@@ -154,15 +155,13 @@ def test_small_object_of_one_group_alone_is_decoded_by_whoever_asks_for_its_rows
 ) -> None:
     """Else a checkout would decode it in the thread that has to send what is ready."""
     decoded: list[int] = []
-    put_together = serialize.planes.put_together
-    monkeypatch.setattr(
-        serialize.planes, "put_together", lambda *given: (decoded.append(len(given[1])), put_together(*given))
-    )
+    put_together = decode._put_together
+    monkeypatch.setattr(decode, "_put_together", lambda *given: (decoded.append(len(given[1])), put_together(*given)))
     ref, arrays = put(store, SMALL), Arrays(store)
     (block,) = arrays.blocks(ref, SMALL.nbytes, arrays.lease())
     assert decoded == []
-    assert np.array_equal(block.result(), SMALL)
-    assert decoded == [len(SMALL)]
+    assert block.result() == SMALL.tobytes()
+    assert decoded == [SMALL.nbytes]
 
 
 def test_blocks_asked_for_ahead_are_still_right(store: Counting) -> None:

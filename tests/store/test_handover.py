@@ -28,8 +28,8 @@ def between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HandOver:
 def give(between: HandOver) -> None:
     with between.giving(VALUES.nbytes) as gift:
         assert gift is not None
-        gift.write(VALUES[:100])
-        gift.write(VALUES[100:])
+        gift.write(VALUES[:100].reshape(-1).data)
+        gift.write(VALUES[100:].reshape(-1).data)
         gift.complete(DIGEST)
 
 
@@ -57,7 +57,7 @@ def test_discarded_values_are_gone(between: HandOver, tmp_path: Path) -> None:
 def test_what_was_not_completed_leaves_nothing(between: HandOver, tmp_path: Path) -> None:
     with between.giving(VALUES.nbytes) as gift:
         assert gift is not None
-        gift.write(VALUES)
+        gift.write(VALUES.reshape(-1).data)
     assert not list(tmp_path.iterdir())
 
 
@@ -65,7 +65,7 @@ def test_values_of_an_error_leave_nothing(between: HandOver, tmp_path: Path) -> 
     def fail() -> None:
         with between.giving(VALUES.nbytes) as gift:
             assert gift is not None
-            gift.write(VALUES)
+            gift.write(VALUES.reshape(-1).data)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -98,7 +98,7 @@ def test_writing_that_fails_gives_nothing(between: HandOver, monkeypatch: pytest
     with between.giving(VALUES.nbytes) as gift:
         assert gift is not None
         monkeypatch.setattr(os, "write", fail)
-        gift.write(VALUES)
+        gift.write(VALUES.reshape(-1).data)
         monkeypatch.undo()
         gift.complete(DIGEST)
     assert taken(between) is None

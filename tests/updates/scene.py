@@ -12,13 +12,14 @@ from git_theta import tensors
 from git_theta.metadata import ObjectRef, Update
 from git_theta.sources import BytesSource
 from git_theta.store.arrays import Arrays
+from git_theta.store.description import BLOCK_ROWS
+from git_theta.store.encode import encode
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS, encode
 from git_theta.updates import Group, choose, update_types
 from git_theta.updates.choose import Limits
-from git_theta.updates.dense import Wanted
 from git_theta.updates.plans import Base, Change
 from git_theta.updates.reading import Reader, Readers
+from git_theta.updates.wanted import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,9 +130,10 @@ class Scene:
 
 def small_blocks(patch: pytest.MonkeyPatch, rows: int) -> None:
     """Make blocks and chunks so small that a short array has many of them."""
-    for module in ("store.serialize", "updates.dense", "updates.payloads", "updates.reading", "updates.residual"):
-        patch.setattr(f"git_theta.{module}.BLOCK_ROWS", rows)
-    patch.setattr("git_theta.store.serialize.CHUNK_ROWS", rows)
+    for module in ("payloads", "reading", "residual", "wanted"):
+        patch.setattr(f"git_theta.updates.{module}.BLOCK_ROWS", rows)
+    for module in ("decode", "description", "encode"):
+        patch.setattr(f"git_theta.store.{module}.CHUNK_ROWS", rows)
     patch.setattr("tests.updates.scene.BLOCK_ROWS", rows)
 
 

@@ -24,9 +24,10 @@ from git_theta.errors import CorruptObjectError
 from git_theta.registry import Family
 from git_theta.store import arrays
 from git_theta.store.arrays import Arrays, Lease
+from git_theta.store.decode import Buffers
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import Buffers
 from git_theta.updates import Group, update_types
+from git_theta.updates.gaps import pack
 from git_theta.updates.ia3 import Scaling
 from git_theta.updates.linear import weighted_sum
 from git_theta.updates.low_rank import Product
@@ -35,7 +36,6 @@ from git_theta.updates.plans import Base, Stored
 from git_theta.updates.plugged import Plugged
 from git_theta.updates.reading import Reader, ahead, results
 from git_theta.updates.single import base_of
-from git_theta.updates.sparse import pack
 from git_theta.updates.versions import Versions
 from git_theta.updates.words import add, words_of
 from tests.updates.scene import Scene, normal, small_blocks, update
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from git_theta.metadata import ObjectRef, Parameter, Update
     from git_theta.store.arrays import Block
-    from git_theta.store.serialize import Rows
+    from git_theta.store.rows import Rows
 
 ROWS: Final = 64
 """Elements of a block, here."""
@@ -80,7 +80,7 @@ class Slow:
         compute = reader.computing(group)
         fails = update.parameter("fails")
         for number, block in enumerate(reader.values(base_of(update), group)):
-            yield compute(partial(_slowly, block, number == fails), block.nbytes, 2)
+            yield compute(partial(_slowly, block, number == fails), block.nbytes)
 
     def payload_nbytes(self, update: Update, group: Group) -> int:  # noqa: ARG002
         return 0
@@ -89,11 +89,11 @@ class Slow:
         return 0
 
 
-def _slowly(block: Block, fails: bool, out: Rows) -> None:
+def _slowly(block: Block, fails: bool, out: memoryview) -> None:
     if fails:
         raise CorruptObjectError("told to fail")
     time.sleep(0.002)
-    np.copyto(out, block.result().reshape(out.shape))
+    out[:] = block.result()
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Material:
             WORDS.view(out)[places] = changed
             made = update("sparse", ref, base.update, count=len(places))
         elif kind == "low-rank":
-            Product.of(self.factors[1], 2, self.group).add(base.values, 0, out)
+            Product.of(self.factors[1].data.cast("B"), "float32", 2, self.group).add(base.values, 0, out)
             made = update("low-rank", self.factors[0], base.update, dtype="float32", rank=2)
         elif kind == "ia3":
             Scaling.of(self.vector[1], self.group).multiply(base.values, 0, out)
@@ -210,21 +210,20 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """A store whose objects have small blocks, and buffers that are spoilt as soon as they may be."""
     following, ending, taking = Buffers.next, Lease.end, Lease.buffers
 
-    def spoilt(self: Buffers, rows: int, itemsize: int) -> Rows:
-        buffer = following(self, rows, itemsize)
-        buffer[:] = SPOILT
+    def spoilt(self: Buffers, nbytes: int) -> memoryview:
+        buffer = following(self, nbytes)
+        buffer[:] = bytes([SPOILT]) * nbytes
         return buffer
 
     def ended(self: Lease) -> None:
         for buffer in _memory(self._taken):
-            buffer[:] = SPOILT
+            buffer[:] = bytes([SPOILT]) * len(buffer)
         ending(self)
 
     def taken(self: Lease, nbytes: int, block_nbytes: int) -> Buffers:
         buffers = taking(self, nbytes, block_nbytes)
-        assert all((buffer == SPOILT).all() for buffer in _memory([buffers])), (
-            "somebody wrote to a buffer that was free"
-        )
+        free = _memory([buffers])
+        assert all(set(buffer) <= {SPOILT} for buffer in free), "somebody wrote to a buffer that was free"
         return buffers
 
     with pytest.MonkeyPatch.context() as patch:
@@ -238,7 +237,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield Scene(ObjectStore(tmp_path_factory.mktemp("store") / "theta"), family)
 
 
-def _memory(taken: list[Buffers]) -> Iterator[Any]:
+def _memory(taken: list[Buffers]) -> Iterator[bytearray]:
     return (buffer for buffers in taken for buffer in buffers._buffers)
 
 
@@ -319,7 +318,7 @@ def read_versions(reader: Reader, nodes: list[Node], group: Group, count: int) -
 def read_ahead(reader: Reader, nodes: list[Node], group: Group) -> None:
     """One group after the other, several blocks at a time, as a checkout does."""
 
-    def parts(pool: ThreadPoolExecutor) -> Iterator[tuple[Node, int, Future[Rows] | Reader]]:
+    def parts(pool: ThreadPoolExecutor) -> Iterator[tuple[Node, int, Future[memoryview] | Reader]]:
         for node in nodes:
             mine = reader.begin()
             for number, block in enumerate(mine.values(node.update, group)):
@@ -368,4 +367,4 @@ def test_values_are_those_of_whole_arrays(
             read_versions(reader, some, group, count)
         else:
             read_ahead(reader, some, group)
-    assert all((buffer == SPOILT).all() for buffer in _memory(store._idle)), "somebody wrote to a buffer that was free"
+    assert all(set(buffer) <= {SPOILT} for buffer in _memory(store._idle)), "somebody wrote to a buffer that was free"

@@ -12,8 +12,10 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from git_theta.errors import ChangedWhileReadingError
+from git_theta.store.decode import Buffers, Reader
+from git_theta.store.encode import encode
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import Buffers, Reader, encode
+from git_theta.store.rows import rows_of
 from git_theta.updates import choose
 from git_theta.updates.choose import Limits
 from git_theta.updates.plans import Base, Change
@@ -70,7 +72,8 @@ def spoilt(store: ObjectStore, ref: ObjectRef) -> bytes:
     data = store.path(ref.oid).read_bytes()
     with store.open(ref) as file:
         reader = Reader(file)
-        rows = np.concatenate([block.result().copy() for block in reader.blocks(0, reader.rows, Buffers(1))])
+        blocks = [bytes(block.result()) for block in reader.blocks(0, reader.rows, Buffers(1))]
+        rows = rows_of(bytearray(b"".join(blocks)), reader.itemsize)
     for place in range(len(rows) - 1, 0, -7):
         rows[place, 0] ^= 1
         pieces = (rows[start : start + ROWS] for start in range(0, len(rows), ROWS))

@@ -9,7 +9,7 @@ import pytest
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
-from git_theta.store.serialize import BLOCK_ROWS
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.updates import Group
 from tests.updates.scene import LARGE, Scene, Values, bits, cost, normal, types, update
 

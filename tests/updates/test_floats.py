@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_theta import tensors
-from git_theta.updates.floats import WORKING, narrow, widen
+from git_theta.tensors import WORKING
+from git_theta.updates.floats import narrow, widen
 from tests.updates.scene import NUMPY
 
 NAN_BITS = {"float16": 0x7E00, "bfloat16": 0x7FC0, "float32": 0x7FC00000, "float64": 0x7FF8000000000000}

@@ -16,7 +16,7 @@ from git_theta.flows.smudge import Smudger
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update
 from git_theta.metadata_file import MAX_NESTED, parse, serialize
 from git_theta.store.cache import MetadataCache
-from git_theta.updates.sparse import pack
+from git_theta.updates.gaps import pack
 from git_theta.updates.words import words_of
 from tests.updates.scene import Scene, Values, normal, update
 

@@ -9,8 +9,9 @@ import pytest
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
+from git_theta.tensors import WORKING
 from git_theta.updates import Group, ia3
-from git_theta.updates.floats import WORKING, narrow, widen
+from git_theta.updates.floats import narrow, widen
 from git_theta.updates.ia3 import Scaling, is_broadcastable
 from tests.updates.scene import LARGE, Scene, Values, normal, update
 

@@ -11,8 +11,9 @@ import pytest
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
-from git_theta.updates import Group, linear
-from git_theta.updates.floats import WORKING, narrow, widen
+from git_theta.tensors import WORKING
+from git_theta.updates import Group, sums
+from git_theta.updates.floats import narrow, widen
 from git_theta.updates.linear import weighted_sum
 from tests.updates.scene import LARGE, Scene, Values, normal, update
 
@@ -98,7 +99,7 @@ def test_mean_of_two_is_rounded_once_as_any_sum_is(dtype: str, weight: float, is
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_sum_is_the_same_however_it_is_split(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_STEP", step)
+    monkeypatch.setattr(sums, "_STEP", step)
     parts = [normal((20, 31), "float16", seed) for seed in range(3)]
     out = np.empty((620, 2), np.uint8)
     weighted_sum([rows_of(part) for part in parts], [0.2, 0.3, 0.5], "float16", out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,10 +11,22 @@ from hypothesis import strategies as st
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
-from git_theta.updates import Group, low_rank
-from git_theta.updates.floats import WORKING, narrow, widen
+from git_theta.tensors import WORKING
+from git_theta.updates import Group, low_rank, products
+from git_theta.updates.floats import narrow, widen
 from git_theta.updates.low_rank import Product, matrix_shape
 from tests.updates.scene import LARGE, NUMPY, Scene, Values, normal, update
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module", params=["compiled", "passes"], autouse=True)
+def _way(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "passes":
+            patch.setattr(low_rank, "native", None)
+        yield
 
 
 def rows_of(array: Any) -> Any:
@@ -35,7 +47,8 @@ def documented(base: Any, left: Any, right: Any, dtype: str) -> bytes:
 
 
 def product_of(left: Any, right: Any, group: Group) -> Product:
-    return Product.of(np.concatenate([left.reshape(-1), right.reshape(-1)]), left.shape[1], group)
+    factors = np.concatenate([left.reshape(-1), right.reshape(-1)])
+    return Product.of(factors.view(np.uint8).data, factors.dtype.name, left.shape[1], group)
 
 
 def split(product: Product, base: Any, cuts: list[int]) -> bytes:
@@ -58,7 +71,7 @@ def test_product_is_the_documented_one_however_it_is_split(dtype: str, step: int
     left, right, base = normal((rows, rank), seed=1), normal((rank, columns), seed=2), normal((rows, columns), dtype)
     cuts = sorted(data.draw(st.sets(st.integers(0, rows * columns), max_size=5)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(low_rank, "_STEP", step)
+        patch.setattr(products, "_STEP", step)
         found = split(product_of(left, right, Group(dtype, (rows, columns))), base, cuts)
     assert found == documented(base, left, right, dtype)
 

@@ -10,7 +10,7 @@ import pytest
 
 from git_theta.errors import ChangedWhileReadingError
 from git_theta.store.arrays import SHARED_BYTES
-from git_theta.store.serialize import BLOCK_ROWS
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.updates import Group
 from git_theta.updates.payloads import SMALL_BYTES, Array, UnusableBaseError, keep_payloads, starts
 from tests.updates.scene import Scene, update

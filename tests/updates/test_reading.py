@@ -20,10 +20,10 @@ from git_theta.metadata_file import serialize
 from git_theta.registry import Family
 from git_theta.store import arrays
 from git_theta.store.arrays import AHEAD, Arrays, Ready
-from git_theta.store.serialize import BLOCK_ROWS
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.updates import Group, update_types
+from git_theta.updates.gaps import pack
 from git_theta.updates.reading import Reader, ahead, aligned, block_nbytes, memory_nbytes, results
-from git_theta.updates.sparse import pack
 from git_theta.updates.words import words_of
 from tests.updates.scene import LARGE, Scene, Values, normal, types, update
 
@@ -261,20 +261,21 @@ from pathlib import Path
 import git_theta.store.arrays, git_theta.updates as updates
 from git_theta import metadata_file, tensors
 store, metadata, rows, step = sys.argv[1:]
-from git_theta.updates import dense, delta, ia3, linear, low_rank, payloads, reading, residual, words
+from git_theta import passes
+from git_theta.updates import ia3, payloads, products, reading, residual, sums, wanted
 if rows != "0":
-    for module in (dense, payloads, reading, residual):
+    for module in (payloads, reading, residual, wanted):
         assert hasattr(module, "BLOCK_ROWS"), module
         module.BLOCK_ROWS = int(rows)
 if step != "0":
-    for module in (ia3, linear, low_rank, words):
+    for module in (ia3, passes, products, sums):
         assert hasattr(module, "_STEP"), module
         module._STEP = int(step)
 from git_theta.store.objects import ObjectStore
 reader = reading.Reader(git_theta.store.arrays.Arrays(ObjectStore(Path(store))), updates.update_types())
 for entry in metadata_file.parse(Path(metadata).read_bytes()).entries:
     group = updates.Group(entry.dtype, entry.shape)
-    data = b"".join(block.result().tobytes() for block in reader.values(entry.update, group))
+    data = b"".join(bytes(block.result()) for block in reader.values(entry.update, group))
     print(tensors.digest(data))
 """
 

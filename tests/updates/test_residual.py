@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from git_theta.store.serialize import BLOCK_ROWS
-from git_theta.updates import residual, words
+from git_theta import loops, passes
+from git_theta.store.description import BLOCK_ROWS
+from git_theta.updates import residual
 from git_theta.updates.payloads import UnusableBaseError, encode_batch
 from git_theta.updates.plans import Base, Change, Stored
 from git_theta.updates.reading import Readers
@@ -103,15 +104,15 @@ def test_differences_come_in_blocks_that_an_object_takes(scene: Scene) -> None:
 def test_difference_that_cannot_be_undone_is_not_given_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor or a library that fails must not cost values."""
 
-    def wrong(codes: Any, kind: Any, out: Any, room: Any) -> None:
-        right(codes, kind, out, room)
+    def wrong(codes: Any, out: Any, room: Any) -> None:
+        right(codes, out, room)
         out[-1] += 1
 
     old, new = normal(1000), normal(1000, seed=1)
     payload = differences(scene, new, scene.base(old))
-    right = words._decode
-    monkeypatch.setattr(words, "native", None)
-    monkeypatch.setattr(words, "_decode", wrong)
+    right = passes._decode
+    monkeypatch.setattr(loops, "native", None)
+    monkeypatch.setattr(passes, "_decode", wrong)
     with pytest.raises(UnusableBaseError, match="cannot be undone"):
         list(payload.rows())
 
@@ -124,7 +125,7 @@ def test_differences_on_a_base_of_other_values_are_not_given_out_to_the_end(scen
 
 
 def test_changes_too_far_apart_for_a_gap_make_the_base_unusable(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("git_theta.updates.sparse.MAX_GAP", 100)
+    monkeypatch.setattr("git_theta.updates.gaps.MAX_GAP", 100)
     old = normal((100, 100))
     new = old.copy()
     new[50, 50] += 1

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
 from git_theta.metadata import ObjectRef
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates import Group
-from git_theta.updates.sparse import MAX_COUNT, pack, row_nbytes, unpack
+from git_theta.updates.gaps import pack, unpack
+from git_theta.updates.sparse import MAX_COUNT, row_nbytes
 from git_theta.updates.words import Words, words_of
 from tests.updates.scene import LARGE, Scene, Values, bits, cost, normal, parameters, types, update
 

@@ -9,13 +9,13 @@ import pytest
 
 from git_theta import tensors
 from git_theta.sources import BytesSource
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates import Group, choose, update_types
 from git_theta.updates.choose import Limits
-from git_theta.updates.dense import Wanted, keep
 from git_theta.updates.plans import Base, Change
 from git_theta.updates.reading import Readers, results
+from git_theta.updates.wanted import Wanted, keep
 
 if TYPE_CHECKING:
     from pathlib import Path

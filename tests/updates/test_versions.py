@@ -14,8 +14,8 @@ import pytest
 from git_theta.metadata import ObjectRef
 from git_theta.registry import Family
 from git_theta.store.arrays import Arrays
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates import update_types
 from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.plans import Stored

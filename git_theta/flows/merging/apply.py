@@ -26,13 +26,13 @@ from git_theta.metadata import Entry, Update
 from git_theta.signatures import Signature
 from git_theta.store.handover import Gift, HandOver
 from git_theta.store.objects import ObjectStore
-from git_theta.store.planes import Rows
+from git_theta.store.rows import Rows
 from git_theta.updates import Group, choose, plans
 from git_theta.updates.choose import GAIN, MIN_BYTES, Limits
-from git_theta.updates.dense import Wanted
 from git_theta.updates.linear import weighted_sum
 from git_theta.updates.payloads import SMALL_BYTES
 from git_theta.updates.plans import Change
+from git_theta.updates.wanted import Wanted
 
 _THREADS: Final = 2
 _PORTION_BYTES: Final = 1 << 27
@@ -117,7 +117,7 @@ class Applier:
             signer.feed(block.reshape(-1))
             crc = zlib.crc32(block.reshape(-1).data, crc) if self.checksums is not None else 0
             if gift is not None:
-                gift.write(block)
+                gift.write(block.reshape(-1).data)
         digest = hasher.hexdigest()
         if self.checksums is not None:
             self.checksums[digest] = crc

@@ -15,7 +15,7 @@ from git_theta.merges.decisions import Clash, Conflict, Decision
 from git_theta.merges.parameters import Params, Value, resolve
 from git_theta.metadata import Entry, MergeRecord
 from git_theta.registry import Family
-from git_theta.updates.floats import WORKING
+from git_theta.tensors import WORKING
 
 _RECORDED: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
 """What can stand in a metadata file as the name of a method."""

@@ -20,7 +20,7 @@ from git_theta.merges import COPIES
 from git_theta.merges.arrays import merge_with
 from git_theta.merges.numerics import are_finite
 from git_theta.merges.numerics import store as rounded
-from git_theta.store.planes import Rows
+from git_theta.store.rows import Rows
 from git_theta.updates import Group, choose, plans
 from git_theta.updates.choose import Limits
 from git_theta.updates.plans import Base

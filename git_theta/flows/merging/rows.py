@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from git_theta import tensors
 from git_theta.errors import MergeError
-from git_theta.store.planes import Rows
+from git_theta.store.rows import Rows
 
 METHOD: Final = "rows"
 """What this way to settle a conflict is called."""

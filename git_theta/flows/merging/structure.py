@@ -15,8 +15,8 @@ from typing import Final
 
 from git_theta import tensors
 from git_theta.checkpoints import Checksummed, Format, Mixing, Nested, Tied, has_checksums, opaque, plugins
+from git_theta.checkpoints.by_value import plugin_of
 from git_theta.checkpoints.hollow import Shapes, write_hollow
-from git_theta.checkpoints.stand_in import plugin_of
 from git_theta.errors import MergeError, NotThisFormatError, PluginError
 from git_theta.flows.merging import stand_ins
 from git_theta.flows.merging.parts import Parts, labelled, lost, merge_parts, with_all_below

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
 from git_theta.metadata import Entry
-from git_theta.store.planes import Rows
+from git_theta.store.rows import Rows
 from git_theta.updates import Group
 from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.plans import Base, Stored

@@ -1,4 +1,4 @@
-"""An array as the bytes of an object: rows come back, another reader can read them, and damage is told."""
+"""The array in an object: rows come back, whoever wrote them, and damage is told."""
 
 from __future__ import annotations
 
@@ -13,42 +13,19 @@ import msgpack
 import numpy as np
 import pytest
 import tensorstore
-import zstandard
 
+from git_theta import loops
 from git_theta.errors import CorruptObjectError
-from git_theta.store.planes import Rows
-from git_theta.store.serialize import BLOCK_ROWS, CHUNK_ROWS, Buffers, Lazy, Reader, encode
+from git_theta.store import decode
+from git_theta.store.decode import Buffers, Lazy, Reader
+from git_theta.store.description import BLOCK_ROWS, CHUNK_ROWS
+from tests.store.scene import encoded, equal, read, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 SIZES = [1, 2, 1000, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, BLOCK_ROWS + 5]
 ITEMSIZES = [1, 2, 4, 8, 16]
-
-
-def rows(count: int, itemsize: int, seed: int = 0) -> Rows:
-    """Rows like those of a weight matrix: some planes are noise, others are nearly constant."""
-    generator = np.random.default_rng(seed)
-    array = generator.integers(0, 256, (count, itemsize), np.uint8)
-    array[:, itemsize // 2 :] %= 3
-    return array
-
-
-def encoded(array: Rows) -> bytes:
-    blocks = (array[start : start + BLOCK_ROWS] for start in range(0, len(array), BLOCK_ROWS))
-    return b"".join(encode(blocks, len(array), array.shape[1]))
-
-
-def read(data: bytes, start: int = 0, stop: int | None = None) -> Rows:
-    """Rows of an object, each block copied before the next is asked for."""
-    reader = Reader(io.BytesIO(data))
-    end = reader.rows if stop is None else stop
-    found = [block.result().copy() for block in reader.blocks(start, end, Buffers(1))]
-    return np.concatenate(found) if found else np.empty((0, reader.itemsize), np.uint8)
-
-
-def equal(first: Rows, second: Rows) -> bool:
-    return first.shape == second.shape and first.dtype == second.dtype and bool((first == second).all())
 
 
 # --- round trips ----------------------------------------------------------------------------------------------------
@@ -69,63 +46,18 @@ def test_itemsizes_that_no_dtype_has_come_back(itemsize: int) -> None:
     assert equal(read(encoded(rows(100, itemsize))), rows(100, itemsize))
 
 
-@pytest.mark.parametrize("value", [0, 1, 255])
-def test_rows_that_are_all_alike_come_back_and_take_little(value: int) -> None:
-    """Zeros as well: a store that leaves out what equals its fill value would leave them out."""
-    array = np.full((CHUNK_ROWS + 3, 4), value, np.uint8)
-    data = encoded(array)
-    assert len(data) < 2000
-    assert equal(read(data), array)
-
-
-def test_equal_rows_give_equal_objects() -> None:
-    assert encoded(rows(5000, 4)) == encoded(rows(5000, 4).copy())
-    assert encoded(rows(5000, 4)) != encoded(rows(5000, 4, seed=1))
-
-
-def test_blocks_may_be_read_only_or_not_contiguous() -> None:
-    array = rows(1000, 4)
-    wide = np.repeat(array, 2, axis=0)[::2]
-    array.setflags(write=False)
-    assert encoded(wide) == encoded(array)
-
-
-def test_a_block_is_done_with_when_the_next_is_asked_for() -> None:
-    array = rows(2 * BLOCK_ROWS + 5, 2)
-    buffer = np.empty((BLOCK_ROWS, 2), np.uint8)
-
-    def reused() -> object:
-        for start in range(0, len(array), BLOCK_ROWS):
-            part = array[start : start + BLOCK_ROWS]
-            buffer[: len(part)] = part
-            yield buffer[: len(part)]
-
-    assert b"".join(encode(reused(), len(array), 2)) == encoded(array)  # type: ignore[arg-type]
-
-
-def test_pieces_come_before_all_blocks_are_there() -> None:
-    array = rows(3 * BLOCK_ROWS, 1)
-    asked = []
-
-    def counted() -> object:
-        for start in range(0, len(array), BLOCK_ROWS):
-            asked.append(start)
-            yield array[start : start + BLOCK_ROWS]
-
-    pieces = encode(counted(), len(array), 1)  # type: ignore[arg-type]
-    while not asked:
-        next(pieces)
-    next(pieces)
-    assert len(asked) < 3
-
-
-def test_an_error_of_the_blocks_ends_the_object() -> None:
-    def failing() -> object:
-        yield rows(BLOCK_ROWS, 1)
-        raise CorruptObjectError("no more")
-
-    with pytest.raises(CorruptObjectError, match="no more"):
-        list(encode(failing(), BLOCK_ROWS + 1, 1))  # type: ignore[arg-type]
+@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.parametrize("itemsize", range(1, 17))
+@pytest.mark.parametrize("count", [0, 1, 1001])
+def test_planes_give_their_rows_again(
+    count: int, itemsize: int, is_compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_compiled:
+        monkeypatch.setattr(loops, "native", None)
+    array = rows(count, itemsize)
+    out = memoryview(bytearray(array.nbytes))
+    decode._put_together([memoryview(plane.tobytes()) for plane in array.T], out)
+    assert out == array.tobytes()
 
 
 LONG = rows(2 * CHUNK_ROWS + 100, 2)
@@ -160,15 +92,15 @@ def test_rows_that_are_not_there_are_an_error(start: int, stop: int) -> None:
 
 def test_blocks_end_where_those_of_the_whole_array_end() -> None:
     reader = Reader(io.BytesIO(LONG_DATA))
-    lengths = [len(block.result()) for block in reader.blocks(10, len(LONG), Buffers(1))]
+    lengths = [block.nbytes // 2 for block in reader.blocks(10, len(LONG), Buffers(1))]
     assert lengths == [BLOCK_ROWS - 10, BLOCK_ROWS, 100]
 
 
 def test_one_reader_reads_several_slices_one_after_the_other() -> None:
     reader = Reader(io.BytesIO(LONG_DATA))
     for start, stop in ((3, 10), (CHUNK_ROWS, CHUNK_ROWS + 5), (2 * CHUNK_ROWS + 1, len(LONG))):
-        found = [block.result().copy() for block in reader.blocks(start, stop, Buffers(1))]
-        assert equal(np.concatenate(found), LONG[start:stop])
+        found = [bytes(block.result()) for block in reader.blocks(start, stop, Buffers(1))]
+        assert b"".join(found) == LONG[start:stop].tobytes()
 
 
 def test_chunks_are_held_in_memory_only_while_they_are_needed() -> None:
@@ -184,23 +116,23 @@ def test_chunks_are_held_in_memory_only_while_they_are_needed() -> None:
 def test_rows_are_made_once_though_several_threads_ask() -> None:
     made: list[int] = []
 
-    def make(out: Rows) -> None:
+    def make(out: memoryview) -> None:
         time.sleep(0.05)
         made.append(len(out))
-        out[:] = 7
+        out[:] = b"7" * 6
 
-    block = Lazy(make, np.zeros((3, 2), np.uint8))
+    block = Lazy(make, memoryview(bytearray(6)))
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: block.result().copy(), range(4)))
-    assert made == [3]
-    assert all((rows == 7).all() for rows in found)
+        found = list(pool.map(lambda _: bytes(block.result()), range(4)))
+    assert made == [6]
+    assert found == [b"7" * 6] * 4
 
 
 def test_rows_that_could_not_be_made_are_never_given_out() -> None:
-    def fail(_: Rows) -> None:
+    def fail(_: memoryview) -> None:
         raise CorruptObjectError("told to fail")
 
-    block = Lazy(fail, np.zeros((3, 2), np.uint8))
+    block = Lazy(fail, memoryview(bytearray(6)))
     for _ in range(2):
         with pytest.raises(CorruptObjectError, match="told to fail"):
             block.result()
@@ -209,95 +141,34 @@ def test_rows_that_could_not_be_made_are_never_given_out() -> None:
 def test_going_back_gives_no_wrong_rows() -> None:
     """A reader never goes back: it may refuse to, but it must not hand out zeros for chunks that it has let go."""
     reader = Reader(io.BytesIO(LONG_DATA))
-    first = [block.result().copy() for block in reader.blocks(0, 10, Buffers(1))]
+    first = [bytes(block.result()) for block in reader.blocks(0, 10, Buffers(1))]
     try:
-        again = [block.result().copy() for block in reader.blocks(0, 10, Buffers(1))]
+        again = [bytes(block.result()) for block in reader.blocks(0, 10, Buffers(1))]
     except (ValueError, CorruptObjectError):
         return
-    assert equal(again[0], first[0])
+    assert again == first
 
 
 def test_pending_blocks_are_independent_as_long_as_there_are_buffers() -> None:
     pending = list(Reader(io.BytesIO(LONG_DATA)).blocks(0, len(LONG), Buffers(3)))
-    assert equal(np.concatenate([block.result() for block in reversed(pending)][::-1]), LONG)
+    assert b"".join([block.result() for block in reversed(pending)][::-1]) == LONG.tobytes()
 
 
 def test_buffers_take_turns_and_are_used_again() -> None:
     buffers = Buffers(2)
-    first, second = buffers.next(10, 4), buffers.next(10, 4)
-    first[:], second[:] = 1, 2
-    assert first.shape == (10, 4)
-    assert (first == 1).all()
-    third = buffers.next(5, 8)
-    assert third.shape == (5, 8)
-    assert np.shares_memory(third, first)
-    assert not np.shares_memory(third, second)
-    larger = buffers.next(100, 4)
-    assert larger.shape == (100, 4)
-    assert not np.shares_memory(larger, third)
+    first, second = buffers.next(40), buffers.next(40)
+    first[:], second[:] = b"1" * 40, b"2" * 40
+    assert bytes(first) == b"1" * 40
+    third = buffers.next(20)
+    assert len(third) == 20
+    assert third.obj is first.obj
+    assert third.obj is not second.obj
+    larger = buffers.next(400)
+    assert len(larger) == 400
+    assert larger.obj not in (first.obj, second.obj)
 
 
 # --- the format, read by others -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("count", "itemsize"), [(1, 1), (1000, 4), (CHUNK_ROWS + 1, 2)])
-def test_another_reader_finds_a_zarr_array(count: int, itemsize: int) -> None:
-    array = rows(count, itemsize)
-    store = msgpack.unpackb(encoded(array))
-    chunks = -(-count // CHUNK_ROWS)
-    assert list(store) == [".zarray", *(f"{chunk}.{plane}" for chunk in range(chunks) for plane in range(itemsize))]
-    context = tensorstore.Context()
-    kvstore = tensorstore.KvStore.open("memory://", context=context).result()
-    for key, value in store.items():
-        kvstore[key] = value
-    opened = tensorstore.open({"driver": "zarr", "kvstore": "memory://"}, context=context, open=True).result()
-    assert opened.shape == (count, itemsize)
-    assert opened.dtype.numpy_dtype == np.uint8
-    assert equal(opened.read().result(), array)
-
-
-@pytest.mark.parametrize("itemsize", [1, 2, 4, 8, 3])
-@pytest.mark.parametrize("count", [1, 1000, CHUNK_ROWS, 2 * CHUNK_ROWS + 77])
-def test_tensorstore_writes_the_same_chunks_and_we_read_what_it_wrote(count: int, itemsize: int) -> None:
-    array = rows(count, itemsize)
-    store = msgpack.unpackb(encoded(array))
-    context = tensorstore.Context()
-    kvstore = tensorstore.KvStore.open("memory://", context=context).result()
-    spec = {
-        "driver": "zarr",
-        "kvstore": "memory://",
-        "metadata": {
-            "shape": [count, itemsize],
-            "chunks": [min(count, CHUNK_ROWS), 1],
-            "dtype": "|u1",
-            "compressor": {"id": "zstd", "level": 1},
-            "fill_value": None,
-            "filters": None,
-            "order": "C",
-        },
-        "create": True,
-    }
-    tensorstore.open(spec, context=context).result().write(array).result()
-    written = {key.decode(): kvstore[key] for key in kvstore.list().result()}
-    assert written[".zarray"] == store[".zarray"]
-    assert contents(written) == contents(store)
-    assert equal(read(msgpack.packb({key: written[key] for key in store})), array)
-
-
-def contents(store: Mapping[str, bytes]) -> dict[str, bytes]:
-    """What the chunks of an array hold."""
-    decompressor = zstandard.ZstdDecompressor()
-    return {key: decompressor.decompress(value) for key, value in store.items() if key != ".zarray"}
-
-
-def test_the_array_is_described_as_documented() -> None:
-    described = json.loads(msgpack.unpackb(encoded(rows(CHUNK_ROWS + 1, 2)))[".zarray"])
-    assert described["zarr_format"] == 2
-    assert described["shape"] == [CHUNK_ROWS + 1, 2]
-    assert described["chunks"] == [CHUNK_ROWS, 1]
-    assert described["dtype"] == "|u1"
-    assert described["compressor"] == {"id": "zstd", "level": 1}
-    assert CHUNK_ROWS == 524_288
 
 
 def test_what_another_writer_makes_of_the_same_description_is_read() -> None:

@@ -1,4 +1,4 @@
-"""The dense update: values are kept as they were digested, small groups together, or not at all."""
+"""Values are kept as they were digested, small groups together, or not at all."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from git_theta import tensors
 from git_theta.errors import ChangedWhileReadingError, MissingObjectError, StoreError
 from git_theta.metadata import ObjectRef, Update
 from git_theta.sources import BytesSource, FileSource
-from git_theta.store import serialize
+from git_theta.store import decode
 from git_theta.store.arrays import SHARED_BYTES, Arrays
+from git_theta.store.description import BLOCK_ROWS
 from git_theta.store.objects import ObjectStore
-from git_theta.store.serialize import BLOCK_ROWS
 from git_theta.updates import Group, update_types
-from git_theta.updates.dense import Wanted, keep, restore
 from git_theta.updates.payloads import SMALL_BYTES
 from git_theta.updates.reading import Reader
+from git_theta.updates.wanted import Wanted, keep, restore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def keep_and_read(groups: list[tuple[bytes, int]], store: ObjectStore) -> Mappin
 def array_bytes(ref: ObjectRef, store: ObjectStore) -> int:
     """How many bytes of values an object says it holds."""
     with store.open(ref) as file:
-        reader = serialize.Reader(file)
+        reader = decode.Reader(file)
     return reader.rows * reader.itemsize
 
 
