@@ -11,8 +11,6 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-import numpy as np
-
 from git_theta import tensors
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.texts import (
@@ -292,8 +290,7 @@ class _Head:
     def _value(self, cursor: _Cursor, kind: int, depth: int) -> str:
         """Pass over a value, and tell what to show of it."""
         if kind in _SCALARS:
-            dtype = np.dtype(_SCALARS[kind])
-            return str(np.frombuffer(cursor.take(dtype.itemsize), dtype)[0])
+            return _shown(cursor.take(_size_of(kind)), kind)
         if kind == _STRING:
             length = cursor.u64()
             shown, is_whole = quoted_beginning(cursor.take(min(length, SHOWN_BYTES)), length)
@@ -314,7 +311,7 @@ class _Head:
         shown = [self._value(cursor, kind, depth + 1) for _ in range(min(count, _SHOWN_ITEMS))]
         rest = count - len(shown)
         if kind in _SCALARS:
-            cursor.skip(rest * np.dtype(_SCALARS[kind]).itemsize)
+            cursor.skip(rest * _size_of(kind))
         elif kind == _STRING:
             for _ in range(rest):
                 cursor.skip(cursor.u64())
@@ -324,6 +321,18 @@ class _Head:
         text = f"{count} items: [{', '.join(shown)}, …]" if rest else f"[{', '.join(shown)}]"
         self._is_cut |= bool(rest) or len(text) > MAX_TEXT
         return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def _size_of(kind: int) -> int:
+    """Bytes of a value of a type that has one size."""
+    return int(_SCALARS[kind].lstrip("<")[1:] or 1)
+
+
+def _shown(data: bytes, kind: int) -> str:
+    """A value of such a type, as it is shown."""
+    import numpy as np  # Only this needs it, and it is slow to import.
+
+    return str(np.frombuffer(data, _SCALARS[kind])[0])
 
 
 def _tensors(cursor: _Cursor, head: _Head) -> Iterator[Span]:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from git_theta import tensors
-from git_theta.checkpoints import Format, has_checksums
+from git_theta.checkpoints import Format
 from git_theta.checkpoints.digests import digest_again
 from git_theta.checkpoints.scan import Scan, scan
 from git_theta.diffs import plain
 from git_theta.errors import MetadataError, NotThisFormatError, PluginError, StoreError
-from git_theta.flows import by_value, known
+from git_theta.flows import known
 from git_theta.flows.intake import Intake, take, take_file
-from git_theta.flows.keeping import Keeper, Kept, Wish, skeleton_wanted, wanted
-from git_theta.flows.tolerance import Tolerance, tolerate
 from git_theta.git.repository import Repository
-from git_theta.metadata import INLINE_BYTES, Entry, Metadata, Skeleton, content_key, values_digest
-from git_theta.metadata_file import MAX_BYTES, is_in_conflict, is_metadata, parse, serialize
+from git_theta.metadata import Metadata, content_key
+from git_theta.metadata_file import MAX_BYTES, is_in_conflict, is_metadata, parse
 from git_theta.registry import Family
 from git_theta.settings import Settings
 from git_theta.sources import Source
@@ -31,16 +29,14 @@ from git_theta.store.cache import MetadataCache
 from git_theta.store.objects import ObjectStore
 from git_theta.store.pointers import is_pointer
 from git_theta.updates import update_types
-from git_theta.updates.choose import AUTO, Limits
-from git_theta.updates.dense import Dense
 from git_theta.updates.reading import Reader
-from git_theta.updates.wanted import Wanted, restore
+
+if TYPE_CHECKING:
+    from git_theta.flows.describing import Describer
+    from git_theta.flows.keeping import Wish
 
 FORMAT_ATTRIBUTE: Final = "theta-format"
 """The attribute that names the format of a file."""
-
-_UPDATE_ATTRIBUTE: Final = "theta-update"
-"""The attribute that asks for a type of update."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +60,11 @@ class Cleaner:
     remembered: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
     @cached_property
-    def elsewhere(self) -> known.Elsewhere:
-        """What the checkpoints at other paths have."""
-        return known.Elsewhere(self.repository)
+    def _describer(self) -> Describer:
+        """What is needed for new values alone, and slow to import."""
+        from git_theta.flows.describing import Describer
+
+        return Describer(self.repository, self.store, self.formats, self.settings, self.warn)
 
     def clean(self, content: Iterator[bytes], path: str) -> bytes:
         """The metadata file of a checkpoint.
@@ -117,6 +115,9 @@ class Cleaner:
         """The intake of the stand-in, if the file is kept by value."""
         if taken.scan.by_value is None:
             return taken
+        # Hardly ever needed, and slow to import.
+        from git_theta.flows import by_value
+
         return by_value.loaded(taken, path, self.formats, self.store.temporary_directory)
 
     def decide_anew(self, intake: Intake, path: str, before: Sequence[Metadata], wish: Wish) -> bytes:
@@ -128,7 +129,7 @@ class Cleaner:
             before: earlier versions of it, whose groups may be built on.
             wish: how its groups shall be kept.
         """
-        data = self._new(intake, path, before, wish)
+        data = self._describer.described(intake, path, before, wish)
         self.cache.put(_key(intake), data)
         return data
 
@@ -146,7 +147,7 @@ class Cleaner:
         cached = self._cached(intake, key)
         if cached is not None:
             return cached
-        data = self._new(intake, path, [metadata for _, metadata in before], Wish(self._kind(path)))
+        data = self._describer.described(intake, path, [metadata for _, metadata in before])
         self.cache.put(key, data)
         return data
 
@@ -206,78 +207,8 @@ class Cleaner:
     def _restore(self, metadata: Metadata, intake: Intake) -> bool:
         """Make lost objects anew, now that their values are at hand; False if some could not be."""
         lost = {ref.oid: ref for ref in metadata.objects() if not self.store.has(ref)}
-        values: dict[str, dict[int, Wanted]] = {oid: {} for oid in lost}
-        for entry, span in zip(metadata.entries, metadata.layout().spans, strict=True):
-            ref = entry.update.object
-            if ref is not None and ref.oid in lost and entry.update.type == Dense.name:
-                values[ref.oid][ref.start] = wanted(intake.source, span, entry.digest)
-        skeleton = metadata.skeleton.update
-        if skeleton is not None and skeleton.object is not None and skeleton.object.oid in lost:
-            values[skeleton.object.oid][skeleton.object.start] = skeleton_wanted(intake.digests.skeleton)
-        restored = [oid for oid in lost if values[oid] and restore(lost[oid], values[oid], self.store)]
-        return len(restored) == len(lost)
-
-    def _new(self, intake: Intake, path: str, before: Sequence[Metadata], wish: Wish) -> bytes:
-        if intake.scan.why_opaque is not None:
-            if self.settings.strict:
-                raise NotThisFormatError(f"{intake.scan.why_opaque} (refused because theta.strict is set)")
-            self.warn(f"{path}: {intake.scan.why_opaque}; it is kept whole, not by parameter group")
-        if self.settings.atol is not None:
-            # HEAD comes last there, and what it has is what a change is measured against.
-            intake = tolerate(intake, before[::-1], self.store, Tolerance(self.settings.atol, self.settings.rtol))
-        skeleton = intake.digests.skeleton
-        skeleton_digest = tensors.digest(skeleton)
-        is_large = len(skeleton) > INLINE_BYTES
-        keeper = Keeper(self.repository, self.store, Limits(self.settings.max_chain), self.elsewhere)
-        kept = keeper.keep(intake, path, before, skeleton if is_large else None, wish)
-        layout = intake.scan.layout
-        kept_skeleton = Skeleton(
-            size=len(skeleton),
-            digest=skeleton_digest,
-            inline=None if is_large else skeleton,
-            update=kept[skeleton_digest].update if is_large else None,
-            values=values_digest(intake.digests.groups) if has_checksums(self.formats, layout.format) else None,
-        )
-        return serialize(Metadata(layout.format, layout.size, kept_skeleton, _entries(intake, kept, before)))
-
-    def _kind(self, path: str) -> str:
-        """The type of update that the attribute theta-update asks for.
-
-        Raises:
-            PluginError: there is no such type.
-        """
-        kind = self.repository.attribute(path, _UPDATE_ATTRIBUTE) or AUTO
-        if kind != AUTO and kind not in update_types().names():
-            known_names = ", ".join([AUTO, *update_types().names()])
-            raise PluginError(f"{_UPDATE_ATTRIBUTE}={kind} names no type of update; known are: {known_names}")
-        return kind
+        return not lost or self._describer.restore(metadata, intake, lost)
 
 
 def _key(intake: Intake) -> str:
     return content_key(intake.scan.layout, tensors.digest(intake.digests.skeleton), intake.digests.groups)
-
-
-def _entries(intake: Intake, kept: Mapping[str, Kept], before: Sequence[Metadata]) -> tuple[Entry, ...]:
-    """The groups of a checkpoint.
-
-    Args:
-        intake: the checkpoint.
-        kept: by digest, how values are kept.
-        before: the metadata files that the path has had, the most important first.
-    """
-    # What is kept says how to get the values of a digest; what a merge made a group with belongs to its name, too.
-    merged = {
-        (entry.name, *entry.identity): entry.merge
-        for metadata in reversed(before)
-        for entry in metadata.entries
-        if entry.merge is not None
-    }
-    layout = intake.scan.layout
-    return tuple(
-        Entry(
-            *(span.name, span.dtype, span.shape, digest, lead),
-            *(kept[digest].update, kept[digest].signature),
-            merged.get((span.name, span.dtype, span.shape, digest)),
-        )
-        for span, lead, digest in zip(layout.spans, layout.leads(), intake.digests.groups, strict=True)
-    )

@@ -244,7 +244,9 @@ def of_each_type(base: Groups) -> dict[str, Groups]:
 
 
 @pytest.mark.parametrize("native", [] if kernels.native is None else [kernels.native])
-def test_checkout_takes_no_numpy_where_loops_are_compiled(history: History, native: object, tmp_path: Path) -> None:
+def test_checkout_and_status_take_no_numpy_where_loops_are_compiled(
+    history: History, native: object, tmp_path: Path
+) -> None:
     """To import it takes as long as to check out many megabytes."""
     assert native is not None
     repo, base = history.repo, {name: values for name, values in base_groups().items() if name != "attn"}
@@ -262,10 +264,10 @@ def test_checkout_takes_no_numpy_where_loops_are_compiled(history: History, nati
     (tmp_path / "blocked" / "numpy").mkdir(parents=True)
     (tmp_path / "blocked" / "numpy" / "__init__.py").write_text("raise RuntimeError('NumPy was imported')")
     for commit, data in history.contents.items():
-        os.utime(repo.path / FILE, (1, 1))  # Else git may clean it, since it might have changed after it looked.
-        repo.git("update-index", "--refresh")
         repo.git("checkout", "-q", commit, env=blocked)
         assert repo.read(FILE) == data
+        os.utime(repo.path / FILE)
+        assert repo.git("status", "--porcelain", env=blocked).stdout == ""
     repo.write(FILE, safetensors_bytes(edited(base, 9)))
     assert repo.git("add", FILE, check=False, env=blocked).returncode == 128
 
