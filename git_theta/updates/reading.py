@@ -170,12 +170,12 @@ class Reader:
             ObjectError: the object is missing or damaged, or there is none; or it would take too much memory.
         """
         self._lease.take(whole_nbytes(nbytes))
-        data, done = memoryview(bytearray(nbytes)), 0
+        # Room is made as the bytes come: a size that a metadata file claims may be absurd.
+        data = bytearray()
         with self.reading() as mine:
             for block in mine._arrays.blocks(required(ref), nbytes, mine._lease):
-                data[done : done + block.nbytes] = block.result()
-                done += block.nbytes
-        return data
+                data += block.result()
+        return memoryview(data)
 
     def computing(self, group: Group) -> Computing:
         """For a sequence of blocks that are computed, of a group's values.

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,19 @@ def test_values_come_in_blocks_of_the_documented_size(scene: Scene, dtype: str) 
 
 GROUP = Group("float64", (300, 200))
 """Of 480,000 bytes, which is what its memory is counted as."""
+
+
+def test_size_that_is_only_claimed_takes_no_memory(scene: Scene) -> None:
+    ref = scene.put(normal(100))
+    reader = Reader(Arrays(scene.store), scene.types).begin()
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptObjectError):
+            reader.whole(ref, 1 << 28)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 24
 
 
 def over_and_over(scene: Scene, kind: str, count: int) -> Update:
