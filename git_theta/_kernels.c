@@ -246,6 +246,11 @@ DEFINE_WORDS(16)
 DEFINE_WORDS(32)
 DEFINE_WORDS(64)
 
+static int is_word(int size)
+{
+    return size == 1 || size == 2 || size == 4 || size == 8;
+}
+
 /* The arguments (one, other, size, is_float, out) of a function on words; the number of words, or -1 with an exception. */
 static Py_ssize_t take_words(PyObject *args, Buffers *buffers, int *size, int *is_float)
 {
@@ -254,7 +259,7 @@ static Py_ssize_t take_words(PyObject *args, Buffers *buffers, int *size, int *i
         return -1;
     if (!take_three(buffers, one, other, target))
         return -1;
-    if (*size != 1 && *size != 2 && *size != 4 && *size != 8) {
+    if (!is_word(*size)) {
         wrong(buffers, "there are no words of that size");
         return -1;
     }
@@ -344,7 +349,7 @@ static PyObject *places(PyObject *module, PyObject *args)
         release(&buffers);
         return NULL;
     }
-    if (size != 1 && size != 2 && size != 4 && size != 8)
+    if (!is_word(size))
         return wrong(&buffers, "there are no words of that size");
     Py_ssize_t width = GAP + size, count = nbytes(&buffers, 0) / width;
     if (nbytes(&buffers, 0) % width || nbytes(&buffers, 1) != count * (Py_ssize_t)sizeof(int64_t))
@@ -405,7 +410,7 @@ static PyObject *change(PyObject *module, PyObject *args)
     const char *positions = buffers.views[0].buf, *rows = buffers.views[1].buf;
     char *out = buffers.views[2].buf;
     Py_ssize_t count = nbytes(&buffers, 0) / (Py_ssize_t)sizeof(int64_t);
-    if (size != 1 && size != 2 && size != 4 && size != 8)
+    if (!is_word(size))
         return wrong(&buffers, "there are no words of that size");
     if (nbytes(&buffers, 0) % (Py_ssize_t)sizeof(int64_t) || nbytes(&buffers, 1) != count * (GAP + size))
         return wrong(&buffers, "the places are not as many as the rows");

@@ -23,16 +23,11 @@ _REVISION: Final = 4
 """Of the functions. A compiled file that was left from another revision is not used."""
 
 
-class Kernels(Protocol):
-    """The functions of `_kernels.c`. Each raises ValueError if lengths do not fit, and BufferError for other arrays."""
-
-    REVISION: int
+class Loops(Protocol):
+    """Those that are also passes of NumPy by the same arguments: see `loops` and `passes`."""
 
     def join(self, planes: tuple[Array, ...], out: Array, /) -> None:
         """Rows from their 2, 4 or 8 planes."""
-
-    def split(self, rows: Array, itemsize: int, plane: int, out: Array, /) -> None:
-        """One plane of rows of 2, 4 or 8 bytes."""
 
     def add(self, base: Array, codes: Array, size: int, is_float: bool, out: Array, /) -> None:
         """Words from those of a base and zigzag codes; see `updates.words`. They may take the place of the base's."""
@@ -60,6 +55,15 @@ class Kernels(Protocol):
             is_float: see `add`.
             out: the words.
         """
+
+
+class Kernels(Loops, Protocol):
+    """The functions of `_kernels.c`. Each raises ValueError if lengths do not fit, and BufferError for other arrays."""
+
+    REVISION: int
+
+    def split(self, rows: Array, itemsize: int, plane: int, out: Array, /) -> None:
+        """One plane of rows of 2, 4 or 8 bytes."""
 
     def mean(self, one: Array, other: Array, weight: float, size: int, out: Array, /) -> bool:
         """(one + other) * weight of bfloat16 (size 2) or float32 (4), computed in float32.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from git_theta.kernels import GAP, Array
-from git_theta.store.rows import Rows
+from git_theta.loops import loops
+from git_theta.store.rows import Rows, rows_of
 from git_theta.updates.sparse import row_nbytes
 from git_theta.updates.words import Numbers, Words
 
@@ -37,7 +38,7 @@ def pack(places: Places, codes: Numbers, words: Words) -> Rows:
 
 def unpack(data: Array, words: Words) -> tuple[Places, Numbers]:
     """Undo `pack`."""
-    rows = np.frombuffer(data, np.uint8).reshape(-1, row_nbytes(words))
-    gaps: npt.NDArray[np.unsignedinteger[Any]] = np.ascontiguousarray(rows[:, :GAP]).view("<u4").reshape(-1)
-    places = np.cumsum(gaps.astype(np.int64) + 1) - 1
+    rows = rows_of(data, row_nbytes(words))
+    places = np.empty(len(rows), np.int64)
+    loops().places(rows, words.size, places)
     return places, np.ascontiguousarray(rows[:, GAP:]).view(words.dtype).reshape(-1)
