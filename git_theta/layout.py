@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.sources import BLOCK, HollowSource, Source, blocks
@@ -14,8 +15,7 @@ MAX_SKELETON: Final = 1 << 28
 many gigabytes of zeros. Our own formats keep a file whole that has more than a third of this."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """The place of one parameter group in a file.
 
     Attributes:
@@ -41,8 +41,7 @@ class Span:
         return self.start + self.nbytes
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """Where the parameter groups lie in a file; all other bytes are the skeleton.
 
     Attributes:

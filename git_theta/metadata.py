@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.layout import Layout, Span
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from git_theta.signatures import Signature
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectRef:
+class ObjectRef(Struct, frozen=True):
     """An object of the store, or the rows of one from `start` on.
 
     Attributes:
@@ -41,8 +40,7 @@ PREDICTING: Final = ("low-rank", "ia3", "linear")
 """Types of update whose result may be off by a last bit here and there; a correction on top makes it exact."""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """How to get the values of a group. No update refers to a commit: what it builds on is nested in it.
 
     Attributes:
@@ -81,8 +79,7 @@ INLINE_BYTES: Final = 1 << 16
 """A skeleton of more bytes is kept in an object, not in the metadata file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Skeleton:
+class Skeleton(Struct, frozen=True):
     """The bytes of a checkpoint outside its groups: in the metadata file itself if small, else behind an update.
 
     Attributes:
@@ -107,8 +104,7 @@ UNDECIDED_METHOD: Final = "undecided"
 merged from several, never in a commit."""
 
 
-@dataclass(frozen=True, slots=True)
-class MergeRecord:
+class MergeRecord(Struct, frozen=True):
     """What a merge made a group's values with, for people to read; the values do not depend on it.
 
     Attributes:
@@ -121,8 +117,7 @@ class MergeRecord:
     parameters: tuple[tuple[str, Parameter], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One parameter group.
 
     Attributes:
@@ -154,8 +149,7 @@ class Entry:
         return self.dtype, self.shape, self.digest
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(Struct, frozen=True):
     """What a metadata file says: the whole checkpoint, but for the objects' bytes."""
 
     format: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+from msgspec import Struct, field
 
 from git_theta.errors import PluginError
 
@@ -25,8 +26,7 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
 """What can stand in a metadata file."""
 
 
-@dataclass(frozen=True)
-class Family(Generic[Plugin]):
+class Family(Struct, Generic[Plugin], frozen=True, eq=False):
     """The members of one plug-in family.
 
     Attributes:
@@ -39,7 +39,7 @@ class Family(Generic[Plugin]):
     kind: str
     group: str
     builtins: Mapping[str, str]
-    loaded: dict[str, Plugin] = field(default_factory=dict, compare=False)
+    loaded: dict[str, Plugin] = field(default_factory=dict)
     adapt: Callable[[str, Any], Plugin] | None = None
 
     def names(self) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 MAX_CHAIN: Final = 32
 """The longest chain of updates that can be asked for."""
@@ -16,8 +17,7 @@ def is_false(text: str) -> bool:
     return text.strip().lower() in _FALSE
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """Settings of one run.
 
     Attributes:

@@ -9,8 +9,9 @@ import bisect
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from git_theta.errors import ChangedWhileReadingError
 
@@ -107,8 +108,7 @@ class FileSource:
         return data
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
+class FileState(Struct, frozen=True):
     """What tells whether a file is still the one that was read, and has not been written to.
 
     Attributes:

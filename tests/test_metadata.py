@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
-
 import pytest
+from msgspec.structs import replace
 
 from git_theta import tensors
 from git_theta.layout import Layout, Span
@@ -82,9 +81,9 @@ def test_the_layout_puts_each_group_after_its_lead() -> None:
 
 def test_metadata_cannot_be_changed() -> None:
     checkpoint = metadata(entry("a", "A", ref(1)))
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         checkpoint.size = 1  # type: ignore[misc]
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         checkpoint.entries[0].lead = 1  # type: ignore[misc]
 
 

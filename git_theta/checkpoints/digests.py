@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from blake3 import blake3
+from msgspec import Struct
 
 from git_theta.errors import ChangedWhileReadingError
 from git_theta.layout import Layout
 from git_theta.sources import Source, blocks
 
 
-@dataclass(frozen=True, slots=True)
-class Digests:
+class Digests(Struct, frozen=True):
     """What identifies a checkpoint of a known layout: its skeleton and the digest of each group, in file order."""
 
     skeleton: bytes

@@ -6,7 +6,8 @@ Of a map, it is only taken whether there is one; what is in it are parts of thei
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from git_theta import tensors
 from git_theta.checkpoints.flax_texts import is_chunked_array

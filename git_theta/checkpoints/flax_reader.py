@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from git_theta import tensors
 from git_theta.errors import NotThisFormatError
@@ -45,8 +46,7 @@ _SIZED: Final = {
 """Tags that a length follows: of what, and in how many bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """One object of the stream: where it begins, where its content begins, and its value or the length of that."""
 
     kind: str
@@ -62,8 +62,7 @@ class Token:
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
+class Array(Struct, frozen=True):
     """What the header of an array says: dtype and shape of the group, and how Flax calls the dtype."""
 
     dtype: str
@@ -73,8 +72,7 @@ class Array:
     flax_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """An object of the stream with its place in the tree. After the content of maps and lists comes an "end"."""
 
     token: Token
@@ -130,8 +128,7 @@ def _text(source: Source, token: Token) -> str:
         raise NotThisFormatError("a key is not UTF-8") from None
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(Struct):
     """A map or list that is being walked through."""
 
     token: Token

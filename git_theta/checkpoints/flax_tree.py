@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from git_theta.checkpoints.flax_reader import NDARRAY, Array, walk
 from git_theta.sources import BytesSource
@@ -14,8 +15,7 @@ SHAPE: Final = "shape"
 CHUNKS: Final = "chunks"
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct):
     """A part of the tree: a "map", "list", "leaf" or "array".
 
     Attributes:

@@ -7,8 +7,9 @@ others are groups. Nothing is unpickled.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
@@ -106,8 +107,7 @@ class Npz:
         return write_stored(members(), _ALIGNMENT)
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(Struct, frozen=True):
     """A member of the archive, where its content starts, and the header of the array if it is a plain one."""
 
     member: Member

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
@@ -82,8 +83,7 @@ class Npy:
         yield bytes(values.data)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Struct, frozen=True):
     """What the header of an array says, and where it stops.
 
     The values of a Fortran-ordered array are those of its transpose in C order, so the group is the transpose: its

@@ -5,13 +5,12 @@ They are compared by identity and never hashed by content: a file may nest them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from git_theta.sources import Source
 
 
-@dataclass(slots=True, eq=False)
-class Global:
+class Global(Struct, eq=False):
     """A name that a real unpickler would import."""
 
     module: str
@@ -23,23 +22,20 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(slots=True, eq=False)
-class Dict:
+class Dict(Struct, eq=False):
     """A dictionary: keys and values in turn, as the file gives them (a key may come twice)."""
 
     entries: list[object] = field(default_factory=list)
 
 
-@dataclass(slots=True, eq=False)
-class Bag:
+class Bag(Struct, eq=False):
     """A set or a frozen set."""
 
     elements: list[object]
     frozen: bool
 
 
-@dataclass(slots=True, eq=False)
-class Unread:
+class Unread(Struct, eq=False):
     """A long string that was passed over: its place in a source, and whether it is text or bytes."""
 
     source: Source
@@ -58,15 +54,13 @@ class Escaped(str):
     data: bytes
 
 
-@dataclass(slots=True, eq=False)
-class Persistent:
+class Persistent(Struct, eq=False):
     """An object outside the pickle, and how the pickle names it."""
 
     id: object
 
 
-@dataclass(slots=True, eq=False)
-class Record:
+class Record(Struct, eq=False):
     """What a call in the file would have made.
 
     Attributes:

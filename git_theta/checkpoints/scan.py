@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from git_theta.checkpoints import Format, opaque, plugins
 from git_theta.errors import NotThisFormatError, PluginError
@@ -11,8 +11,7 @@ from git_theta.registry import Family, check_name
 from git_theta.sources import Source
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(Struct, frozen=True):
     """What was found out about a file.
 
     Attributes:
@@ -57,8 +56,7 @@ def scan(source: Source, path: str, formats: Family[Format], wanted: str | None 
     return found or Scan(opaque.layout(source.size), reasons.told())
 
 
-@dataclass(frozen=True, slots=True)
-class _Reasons:
+class _Reasons(Struct, frozen=True):
     """Why nobody claims a file.
 
     Attributes:

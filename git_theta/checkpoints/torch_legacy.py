@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.pickle_objects import Dict, Persistent
@@ -152,8 +153,7 @@ def _machine() -> Dict:
     return Dict(["protocol_version", _VERSION, "little_endian", True, "type_sizes", sizes])
 
 
-@dataclass(frozen=True, slots=True)
-class _Stream:
+class _Stream(Struct, frozen=True):
     """What the pickles of a file say.
 
     Attributes:

@@ -7,9 +7,11 @@ from. Dictionaries, and lists of one length, are gone into; anything else that d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Dict, Record
@@ -25,8 +27,7 @@ Entries = dict[str, _Pair]
 """The keys and values of a dictionary, by the text of the key."""
 
 
-@dataclass(slots=True)
-class _Wanted:
+class _Wanted(Struct):
     """What is to be done at a path, and below it.
 
     Attributes:

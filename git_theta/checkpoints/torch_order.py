@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from git_theta.checkpoints.torch_spans import Names, Storages
 from git_theta.checkpoints.torch_tree import dictionaries, key_text, members

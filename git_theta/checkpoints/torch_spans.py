@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Persistent
@@ -57,8 +58,7 @@ extent (as safetensors has it), a complex number of two halves adds one. Those t
 packed into bytes, and are kept as bytes."""
 
 
-@dataclass(slots=True)
-class Use:
+class Use(Struct):
     """What a pickle says of a storage: how it is named at its first mention, and which tensors use it.
 
     Attributes:

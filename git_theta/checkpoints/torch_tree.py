@@ -6,8 +6,9 @@ Works on the stand-ins of `pickles`; the functions that torch saves tensors with
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.checkpoints.pickle_objects import Bag, Dict, Global, Persistent, Record
 from git_theta.errors import NotThisFormatError
@@ -60,8 +61,7 @@ class Path:
         return found[::-1]
 
 
-@dataclass(frozen=True, slots=True)
-class StorageId:
+class StorageId(Struct, frozen=True):
     """How a pickle names a storage.
 
     Attributes:
@@ -79,8 +79,7 @@ class StorageId:
     is_view: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """A tensor: some elements of a storage. The dtype is None if it is the storage's."""
 
     storage: StorageId

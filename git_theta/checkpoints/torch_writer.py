@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from blake3 import blake3
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
@@ -36,8 +36,7 @@ _UNTYPED: Final = {
 _DICTIONARIES: Final = ("collections.OrderedDict", "collections.defaultdict", "builtins.dict", "__builtin__.dict")
 
 
-@dataclass(frozen=True, slots=True)
-class Old:
+class Old(Struct, frozen=True):
     """A torch file that was read, and whose structure a new one shall have.
 
     Attributes:
@@ -58,8 +57,7 @@ class Old:
     emptied: Sequence[object] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Pickled:
+class Pickled(Struct, frozen=True):
     """The structure of a new file.
 
     Attributes:

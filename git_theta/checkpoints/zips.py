@@ -10,8 +10,9 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.errors import NotThisFormatError
 from git_theta.sources import Source
@@ -44,8 +45,7 @@ _DAY_ONE: Final = 0x21
 STORED: Final = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(Struct, frozen=True):
     """One member.
 
     Attributes:
@@ -67,8 +67,7 @@ class Member:
     header: int
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """What the end of the file says of the central directory: its place, its size and its entries.
 
     Attributes:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta.cli.boundary import complain
 from git_theta.cli.workspace import Workspace, settings_from
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
 _SHA1_DIGITS: Final = 40
 
 
-@dataclass(frozen=True)
-class Comparing:
+class Comparing(Struct, frozen=True, dict=True):
     """What compares checkpoints. Parts are made when they are first used.
 
     Attributes:

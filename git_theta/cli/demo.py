@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 import click
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from git_theta.errors import GitError, UsageError
 
@@ -41,8 +41,7 @@ def command(directory: Path | None) -> None:
     _tell(_Stage(place.resolve()))
 
 
-@dataclass(frozen=True)
-class _Stage:
+class _Stage(Struct, frozen=True):
     """A folder in which commands are shown and run."""
 
     place: Path

@@ -24,6 +24,7 @@ _PACKAGES: Final = (
     "click",
     "ml_dtypes",
     "msgpack",
+    "msgspec",
     "numpy",
     "prompt_toolkit",
     "tensorstore",

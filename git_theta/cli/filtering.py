@@ -6,8 +6,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO, Final
+
+from msgspec import Struct
 
 from git_theta.cli.boundary import silence
 from git_theta.cli.workspace import Workspace
@@ -24,8 +25,7 @@ def cleaned(content: Iterator[bytes], path: str, workspace: Workspace) -> Iterat
     yield workspace.cleaner.clean(content, path)
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataFile:
+class MetadataFile(Struct, frozen=True):
     """A checkpoint as git has it.
 
     Attributes:

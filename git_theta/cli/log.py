@@ -6,11 +6,11 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from msgspec.structs import replace
 
 from git_theta.cli.display import look
 from git_theta.cli.pager import paged

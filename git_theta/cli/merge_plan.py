@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import click
+from msgspec import Struct
 
 from git_theta.cli import strategies
 from git_theta.cli.boundary import printable
@@ -28,8 +28,7 @@ _CONFLICT: Final = "conflict"
 _UNCHANGED: Final = "unchanged"
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Struct, frozen=True):
     """What would happen to a group, or to a value that is none.
 
     Attributes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import filecmp
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta.cli.boundary import complain
 from git_theta.cli.comparing import Comparing, named
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from git_theta.flows.versions import Opener, Version
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """A file that differs.
 
     Attributes:

@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Thread
 from typing import Final
+
+from msgspec import Struct, field
 
 from git_theta.cli import filtering, interrupting
 from git_theta.cli.boundary import complain, report_bug, trouble_of
@@ -78,8 +79,7 @@ def _import(name: str) -> None:
         importlib.import_module(name)
 
 
-@dataclass
-class _Replaced:
+class _Replaced(Struct, dict=True):
     """The files that git puts other versions of into the worktree, by path from the top.
 
     Attributes:
@@ -131,8 +131,7 @@ def _repeat(connection: Connection, answer: bytes) -> None:
         connection.answer([answer])
 
 
-@dataclass(frozen=True)
-class _Server:
+class _Server(Struct, frozen=True):
     """Answers what git asks for."""
 
     connection: Connection

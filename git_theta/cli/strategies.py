@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from msgspec import Struct
 
 from git_theta.cli.prompt import asking
 from git_theta.cli.workspace import Workspace
@@ -33,8 +33,7 @@ PROMPT: Final = "prompt"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What somebody said about how to merge.
 
     Attributes:

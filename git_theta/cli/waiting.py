@@ -5,7 +5,7 @@ A server is asked once for a model in a hundred files, and not a hundred times.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from git_theta.cli.boundary import complain
 from git_theta.cli.filtering import MetadataFile
@@ -14,8 +14,7 @@ from git_theta.errors import ThetaError
 from git_theta.metadata import ObjectRef
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """The checkpoints that git comes back for, by path from the top: those that wait, and those that do no more."""
 
     workspace: Workspace

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from git_theta.cli.boundary import complain
 from git_theta.errors import GitError, TransferError
@@ -33,8 +35,7 @@ _STATISTICS: Final = ("auto", "exact", "estimate", "none")
 _TRUE: Final = ("1", "true", "yes", "on")
 
 
-@dataclass(frozen=True)
-class Workspace:
+class Workspace(Struct, frozen=True, dict=True):
     """A repository with its store, its settings and what moves objects. Parts are made when they are first used.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from git_theta.metadata import Entry, Metadata
 
@@ -19,8 +20,7 @@ class Kind(StrEnum):
     MODIFIED = "modified"
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(Struct, frozen=True):
     """How far the values of a group moved.
 
     Attributes:
@@ -38,8 +38,7 @@ class Statistics:
     is_exact: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GroupChange:
+class GroupChange(Struct, frozen=True):
     """A group that differs.
 
     Attributes:
@@ -68,8 +67,7 @@ class GroupChange:
         return self.entry.name
 
 
-@dataclass(frozen=True, slots=True)
-class ValueChange:
+class ValueChange(Struct, frozen=True):
     """A value of a checkpoint that is no group (`epoch`) and differs; None on the side that has none."""
 
     name: str
@@ -77,8 +75,7 @@ class ValueChange:
     new: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointDiff:
+class CheckpointDiff(Struct, frozen=True):
     """All that changed in one checkpoint.
 
     Attributes:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Kind, ValueChange
 from git_theta.metadata import Entry, Metadata, ObjectRef, Update
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """A diff in five numbers.
 
     Attributes:

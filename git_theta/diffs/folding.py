@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.diffs.changes import GroupChange, Kind
 
@@ -13,8 +14,7 @@ _NUMBER: Final = re.compile(r"(?<![^./_:\-\[\]])[0-9]+(?![^./_:\-\[\]])")
 """A number that is all there is between two separators."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(Struct, frozen=True):
     """Changes that are shown as one.
 
     Attributes:

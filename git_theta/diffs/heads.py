@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 PREFIXES: Final = ("a/", "b/")
 """What git puts before the paths of the old and the new side."""
@@ -19,8 +20,7 @@ _PLAIN: Final = re.compile(rb"[ !#-\[\]-~]+")
 _ESCAPES: Final = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 34: '"', 92: "\\"}
 
 
-@dataclass(frozen=True, slots=True)
-class FileSide:
+class FileSide(Struct, frozen=True):
     """One side of the diff of a file.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.diffs.changes import CheckpointDiff, Kind, Statistics
 from git_theta.diffs.compare import kept_bytes, update_text
@@ -25,8 +26,7 @@ _LISTED: Final = 3
 _SLIGHT: Final = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A row of the table.
 
     Attributes:

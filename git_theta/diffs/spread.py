@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from git_theta.diffs.numbers import Floats, Rows, floats, steps
 
@@ -15,8 +15,7 @@ _WIDE: Final = {"int64": "<i8", "uint64": "<u8"}
 """Integers that float64 cannot tell apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(Struct, frozen=True):
     """Figures of a group's values; of a complex value, both parts count.
 
     Attributes:

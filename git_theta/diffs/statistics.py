@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.diffs.changes import Statistics
@@ -167,8 +167,7 @@ def estimate(old: Entry, new: Entry) -> Statistics | None:
     return Statistics(relative, None, None, cosine, is_exact=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(Struct, frozen=True):
     """How the values of a group are spread, before and after.
 
     Attributes:
@@ -183,8 +182,7 @@ class Histogram:
     new: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
+class Values(Struct, frozen=True):
     """A group's values, which can be read several times.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.diffs.changes import CheckpointDiff, Kind, ValueChange
 from git_theta.diffs.compare import summary
@@ -122,8 +123,7 @@ def _table(found: Sequence[Row], look: Look) -> Iterator[str]:
             yield _fitted(_INDENT * 2 + row.details, look)
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
+class _Table(Struct, frozen=True):
     """The columns of a table.
 
     Attributes:

@@ -6,7 +6,8 @@ What clashes there is marked, so that in the merge itself every side counts as h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from git_theta.errors import ThetaError
 from git_theta.flows.meetings import Meeting, Past, State, meet
@@ -41,8 +42,7 @@ def unmerged_ancestor(versions: Versions) -> Metadata:
     return all_undecided(versions.ancestor or versions.sides[0])
 
 
-@dataclass(frozen=True)
-class Ancestors:
+class Ancestors(Struct, frozen=True):
     """What commits come from.
 
     Attributes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 from git_theta import tensors
 from git_theta.checkpoints import Format
@@ -39,8 +40,7 @@ FORMAT_ATTRIBUTE: Final = "theta-format"
 """The attribute that names the format of a file."""
 
 
-@dataclass(frozen=True)
-class Cleaner:
+class Cleaner(Struct, frozen=True, dict=True):
     """Cleans the checkpoints of one repository.
 
     Attributes:

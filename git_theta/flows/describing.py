@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, has_checksums
@@ -29,8 +30,7 @@ _UPDATE_ATTRIBUTE: Final = "theta-update"
 """The attribute that asks for a type of update."""
 
 
-@dataclass(frozen=True)
-class Describer:
+class Describer(Struct, frozen=True, dict=True):
     """Describes the checkpoints of one repository.
 
     Attributes:

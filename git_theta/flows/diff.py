@@ -11,10 +11,12 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, partial
 from typing import Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta.checkpoints import Format
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Statistics, ValueChange
@@ -55,8 +57,7 @@ Selection = Callable[[str], bool]
 """Whether a group of this name is looked at."""
 
 
-@dataclass(frozen=True)
-class Differ:
+class Differ(Struct, frozen=True):
     """Compares versions of checkpoints.
 
     Attributes:

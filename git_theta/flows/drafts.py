@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from blake3 import blake3
+from msgspec import Struct
 
 from git_theta.errors import MergeError
 from git_theta.merges import MergeMethod
@@ -27,8 +27,7 @@ _FOLDER: Final = "drafts"
 _VERSION: Final = 1
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """The draft of one checkpoint's merge.
 
     Attributes:

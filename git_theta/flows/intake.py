@@ -13,8 +13,9 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from git_theta.checkpoints.digests import Digester, Digests, digest_again
 from git_theta.checkpoints.scan import Scan
@@ -25,8 +26,7 @@ from git_theta.sources import FileSource, Source, blocks
 Scanner = Callable[[Source], Scan]
 
 
-@dataclass(frozen=True, slots=True)
-class Intake:
+class Intake(Struct, frozen=True):
     """A checkpoint that has been read once: where its bytes can be read again, its layout and its digests."""
 
     source: Source

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from git_theta import lsh, tensors
 from git_theta.flows import known
@@ -22,16 +23,14 @@ from git_theta.updates.reading import Readers
 from git_theta.updates.wanted import Wanted, keep
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """How the values of a digest are kept, and their signature if they have one."""
 
     update: Update
     signature: Signature | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What the user wants of the way in which a checkpoint's groups are kept.
 
     Attributes:
@@ -45,8 +44,7 @@ class Wish:
     anew: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Keeper:
+class Keeper(Struct, frozen=True):
     """Keeps groups in the store of one repository.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Hashable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from git_theta.errors import GitError, MetadataError
 from git_theta.git.repository import Repository
@@ -40,8 +41,7 @@ def heads(repository: Repository, path: str) -> Iterator[Metadata]:
             yield metadata
 
 
-@dataclass
-class Elsewhere:
+class Elsewhere(Struct):
     """The groups of all tracked checkpoints in the index and HEAD.
 
     What was seen is remembered: a git command that adds a thousand files asks a thousand times.

@@ -6,9 +6,11 @@ A merge counts as git counts it: only the groups that it has from none of its pa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Kind
 from git_theta.diffs.compare import compare
@@ -28,8 +30,7 @@ _MOST_LINES: Final = 1 << 17
 """Lines of metadata files that are not parsed again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
+class Logged(Struct, frozen=True):
     """A commit that changed checkpoints.
 
     Attributes:

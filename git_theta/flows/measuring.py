@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from git_theta.diffs.changes import Statistics
 from git_theta.diffs.statistics import are_comparable, measure
@@ -16,8 +16,7 @@ from git_theta.updates import UpdateType
 from git_theta.updates.reading import Readers
 
 
-@dataclass(frozen=True)
-class Measurer:
+class Measurer(Struct, frozen=True):
     """Compares the values of groups.
 
     Attributes:

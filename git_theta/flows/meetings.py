@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
+
+from msgspec import Struct, field
 
 from git_theta.errors import MetadataError
 from git_theta.flows.merging.plan import OURS, Versions, pick
@@ -23,8 +24,7 @@ Files = dict[str, FileEntry]
 _REMOVED: Final = "one side removed it, and another changed it"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """The checkpoints of a commit, or of what several ancestors of a merge are together.
 
     Attributes:
@@ -64,8 +64,7 @@ class State:
         return State(self.commits, self.others, moved, self.made)
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """What the sides of a merge come from.
 
     Attributes:
@@ -90,8 +89,7 @@ class Past:
         return _entry(self.between(one, two), path)
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(Struct, frozen=True):
     """A checkpoint that several sides changed, each in its own way.
 
     Attributes:
@@ -107,8 +105,7 @@ class Meeting:
     present: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Met:
+class Met(Struct, frozen=True):
     """What becomes of the checkpoints of several sides.
 
     Attributes:

@@ -7,7 +7,9 @@ out, or not at all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, has_checksums, opaque
@@ -35,8 +37,7 @@ from git_theta.updates.choose import Limits
 from git_theta.updates.reading import Readers
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What a merge would do.
 
     Attributes:
@@ -58,8 +59,7 @@ class Plan:
         return self.outside.conflicts
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What came of a merge.
 
     Attributes:
@@ -75,8 +75,7 @@ class Outcome:
     metadata: Metadata | None
 
 
-@dataclass(frozen=True)
-class Merger:
+class Merger(Struct, frozen=True):
     """Merges the checkpoints of one repository.
 
     Attributes:

@@ -6,7 +6,8 @@ A survey looks at the trees alone. Nothing but objects is written until everythi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from git_theta.flows.ancestors import Ancestors
 from git_theta.flows.meetings import Meeting, State, meet, read
@@ -19,8 +20,7 @@ from git_theta.metadata_file import serialize
 from git_theta.printing import listed
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(Struct, frozen=True):
     """A commit that is merged.
 
     Attributes:
@@ -32,8 +32,7 @@ class Side:
     commit: str
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """What becomes of the checkpoints of several commits.
 
     Attributes:
@@ -86,8 +85,7 @@ def survey(repository: Repository, sides: Sequence[Side], merger: Merger) -> Sur
     return Survey(repository, tuple(sides), bases, met.taken, met.from_sides, met.meetings, met.problems, paths)
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(Struct, frozen=True):
     """What came of merging several commits.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.errors import MetadataError, UsageError
 from git_theta.flows.merge import Merger
@@ -23,8 +24,7 @@ FILE: Final = "(file)"
 _STAGES: Final = {"ours": OURS, "theirs": THEIRS, "ancestor": ANCESTOR}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """A checkpoint in conflict.
 
     Attributes:
@@ -44,8 +44,7 @@ class Found:
         return Versions(self.metadata.get(ANCESTOR), tuple(sides))
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """What a checkpoint shall be.
 
     Attributes:

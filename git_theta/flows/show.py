@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta import tensors
 from git_theta.checkpoints import Format
@@ -25,8 +27,7 @@ from git_theta.updates.payloads import UnusableBaseError
 from git_theta.updates.reading import Readers
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """A checkpoint that is looked at.
 
     Attributes:
@@ -44,8 +45,7 @@ class Shown:
     smudger: Smudger | None
 
 
-@dataclass(frozen=True, slots=True)
-class Portrait:
+class Portrait(Struct, frozen=True):
     """What the values of a group are like.
 
     Attributes:

@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, Values, has_checksums
@@ -43,8 +44,7 @@ _BACK: Final = 50_000_000
 """Nanoseconds; longer than a tick of the clock that gives files their times."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """What was decided about a worktree file.
 
     Attributes:
@@ -56,8 +56,7 @@ class Decided:
     state: FileState | None
 
 
-@dataclass(frozen=True)
-class SideLoader:
+class SideLoader(Struct, frozen=True):
     """Applies changes to the checkpoints of one repository."""
 
     cleaner: Cleaner

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 from blake3 import blake3
+from msgspec import Struct, field
 
 from git_theta import tensors
 from git_theta.checkpoints import Format, formats
@@ -35,8 +35,7 @@ _WORTH_A_THREAD: Final = 1 << 16
 Fetch = Callable[[Iterable[ObjectRef]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(Struct, frozen=True):
     """A block of a group's values, or their end and what read them, or (without a group) bytes of the skeleton."""
 
     entry: Entry | None
@@ -46,8 +45,7 @@ class _Part:
     is_handed_over: bool = False
 
 
-@dataclass(frozen=True)
-class Smudger:
+class Smudger(Struct, frozen=True):
     """Puts the checkpoints of one repository together.
 
     Attributes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta import lsh, tensors
 from git_theta.checkpoints.digests import Digests
@@ -28,8 +29,7 @@ _UNSURE: Final = 100
 """Estimated distances from atol up to this many times atol are decided by the values themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(Struct, frozen=True):
     """How far a group may move and still count as unchanged.
 
     Attributes:

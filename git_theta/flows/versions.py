@@ -6,13 +6,14 @@ import os
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from blake3 import blake3
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta import tensors
 from git_theta.checkpoints import Format
@@ -43,8 +44,7 @@ _HEAD_BYTES: Final = 1 << 12
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 
 
-@dataclass(frozen=True)
-class Version:
+class Version(Struct, frozen=True, dict=True):
     """One version of a checkpoint.
 
     Attributes:
@@ -94,8 +94,7 @@ ABSENT: Final = Version(None)
 """There is no checkpoint."""
 
 
-@dataclass(frozen=True)
-class Opener:
+class Opener(Struct, frozen=True):
     """Opens versions of checkpoints, whatever form they have. What it opened stays open as long as its stack.
 
     Attributes:

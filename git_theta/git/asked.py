@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from git_theta.git.attribute_values import AttributeValues
 from git_theta.git.blobs import Blobs
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(Struct, frozen=True, dict=True):
     """What runs beside us, and has read the index or files of attributes.
 
     Attributes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.errors import CompareUsageError, GitError
 from git_theta.git import command
@@ -14,8 +15,7 @@ NO_FILE: Final = "000000"
 """The mode that git writes where there is no file."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedFile:
+class ChangedFile(Struct, frozen=True):
     """A file that differs.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, Final
+
+from msgspec import Struct
 
 from git_theta.errors import GitError
 from git_theta.git.pktline import FLUSH, MAX_PAYLOAD, EndOfInput, frame, frame_texts, read_packets, read_texts
@@ -18,8 +19,7 @@ _SET_PIPE_SIZE: Final = 1031
 _PIPE_BYTES: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What git asks for.
 
     Attributes:

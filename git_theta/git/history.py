@@ -11,9 +11,11 @@ import heapq
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta.errors import GitError
 from git_theta.git import command
@@ -28,8 +30,7 @@ _BRANCHES_AND_TAGS: Final = ("refs/heads", "refs/tags", "refs/remotes")
 _PIECE: Final = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(Struct, frozen=True):
     """A file in one version.
 
     Attributes:
@@ -41,8 +42,7 @@ class Side:
     oid: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FileChange:
+class FileChange(Struct, frozen=True):
     """A file that a commit changed.
 
     Attributes:
@@ -59,8 +59,7 @@ class FileChange:
         return self.new.oid is not None and all(old == self.new for old in self.olds)
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """A commit, and the files that differ from those of all its parents.
 
     Attributes:
@@ -84,8 +83,7 @@ class Commit:
     files: tuple[FileChange, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Revisions:
+class Revisions(Struct, frozen=True):
     """Which commits are looked at: those that the tips reach, but not those that the excluded ones reach."""
 
     tips: tuple[str, ...]
@@ -141,8 +139,7 @@ def commits(repository: Repository, wanted: Revisions, pathspecs: Sequence[str])
         yield from search.commits()
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     """Commits that changed certain files, newest first.
 
     Attributes:
@@ -162,14 +159,16 @@ class _Line:
         return [change for change in commit.files if any(self.has(side.path) for side in (change.new, *change.olds))]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Waiting:
-    """The next commit of a line. The newest is the least, and of equally old ones the one that was found first."""
+class _Waiting(Struct, frozen=True, order=True):
+    """The next commit of a line. The newest is the least, and of equally old ones the one that was found first.
+
+    No number is there twice, so that nothing after it is ever compared.
+    """
 
     age: int
     number: int
-    commit: Commit = field(compare=False)
-    line: _Line = field(compare=False)
+    commit: Commit
+    line: _Line
 
 
 class _Search:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.git import command
 from git_theta.git.repository import Repository
@@ -45,8 +46,7 @@ _VERBS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Tip:
+class Tip(Struct, frozen=True):
     """A commit, as people know it.
 
     Attributes:
@@ -62,8 +62,7 @@ class Tip:
     subject: str
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(Struct, frozen=True):
     """One side of a merge.
 
     Attributes:
@@ -75,8 +74,7 @@ class Side:
     tip: Tip | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sides:
+class Sides(Struct, frozen=True):
     """The sides of a merge.
 
     Attributes:
@@ -139,8 +137,7 @@ def several(repository: Repository, named: Sequence[tuple[str, str]]) -> Sides:
     return Sides(Operation.MERGE, ours, theirs, more=tuple(more))
 
 
-@dataclass(frozen=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     """What is known, and what can be found out from it."""
 
     repository: Repository

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.errors import GitError
 from git_theta.git import command
@@ -19,8 +20,7 @@ Stages = Mapping[int, FileEntry]
 """What is at a path on each side; a side that has nothing is left out."""
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(Struct, frozen=True):
     """The index of a worktree. Paths are from its top.
 
     Attributes:

@@ -6,9 +6,10 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.errors import GitError
 from git_theta.git import command
@@ -20,8 +21,7 @@ _NOBODY: Final = ("-c", "user.name=git-theta", "-c", "user.email=git-theta")
 _CONFLICT: Final = ("-c", "merge.theta.driver=false")
 
 
-@dataclass(frozen=True)
-class Trees:
+class Trees(Struct, frozen=True):
     """Makes trees in a repository.
 
     Attributes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from git_theta.merges.parameters import Parameter, Params
 from git_theta.merges.plugged import checked
@@ -78,8 +78,7 @@ COPIES: Final = 2
 Compute = Callable[[Sequence[Array], Array | None, Params, Sequence[Draw]], Array]
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(Struct, frozen=True):
     """A merge method made from a function; see `MergeMethod` for what the attributes mean.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from git_theta.merges.parameters import Value
 from git_theta.metadata import Entry
@@ -21,8 +22,7 @@ class Clash(StrEnum):
     STRUCTURE = "the bytes outside the groups, changed differently"
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """Something that several sides changed, each in its own way.
 
     Attributes:
@@ -40,8 +40,7 @@ class Conflict:
     texts: tuple[str | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """How a conflict is settled.
 
     Attributes:

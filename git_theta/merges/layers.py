@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta import tensors
 
@@ -14,8 +15,7 @@ from git_theta import tensors
 _LAYER: Final = re.compile(r"(?:(?<=[./_])|^)([0-9]{1,6})(?=[./]|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Gradient:
+class Gradient(Struct, frozen=True):
     """A number that changes from the first layer to the last: straight lines through equally spaced points."""
 
     points: tuple[float, ...]
@@ -29,8 +29,7 @@ class Gradient:
         return (1.0 - share) * self.points[left] + share * self.points[right]
 
 
-@dataclass(frozen=True, slots=True)
-class Layers:
+class Layers(Struct, frozen=True):
     """How many layers the stacks of a model have.
 
     Attributes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from numbers import Integral, Real
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from git_theta.errors import MergeError
 
@@ -30,8 +30,7 @@ class Kind(Enum):
     CHOICE = "a word"
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """A parameter of a merge method.
 
     Attributes:
@@ -121,8 +120,7 @@ class Parameter:
             return text
 
 
-@dataclass(frozen=True, slots=True)
-class Params:
+class Params(Struct, frozen=True):
     """The parameters of one merge, all checked and none missing; those per input are tuples, one value for each."""
 
     values: Mapping[str, Value | tuple[Value, ...]]

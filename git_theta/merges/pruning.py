@@ -6,12 +6,12 @@ A pruning never holds a thinned copy: it says how to thin any block of the delta
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from git_theta.errors import MergeError
 from git_theta.kernels import native
@@ -36,8 +36,7 @@ class Rule(Enum):
     OUTLIERS = "the largest are, but not the very largest"
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """How one delta is to be pruned.
 
     Attributes:
@@ -120,8 +119,7 @@ def keep_nothing(block: Floats, _where: slice) -> None:
     block[...] = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cutting:
+class Cutting(Struct, frozen=True):
     """Keep what a cut of the magnitudes leaves in."""
 
     cut: Cut

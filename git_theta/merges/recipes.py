@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta.errors import MergeError, PluginError
 from git_theta.merges import MergeMethod
@@ -104,8 +106,7 @@ def _deepest(data: bytes) -> int:
     return max(enumerate(depths), key=lambda found: found[1])[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(Struct, frozen=True):
     """Reads the parts of a recipe; a path of keys says where each stands."""
 
     name: str

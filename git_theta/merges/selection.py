@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from git_theta.merges import Array
 from git_theta.merges.numerics import Floats, Mask, pieces
@@ -33,8 +33,7 @@ _MARGIN: Final = 0.03
 """How far off the sample is expected to be at the most, as a share of the keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(Struct, frozen=True):
     """Which elements are the largest: all above a value, and those equal to it up to a position.
 
     Attributes:
@@ -59,8 +58,7 @@ class Cut:
 NOTHING: Final = Cut(math.inf, -1)
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(Struct, frozen=True):
     """Finds the k largest. Of equal elements the one that lies first is the larger.
 
     Attributes:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta.merges.decisions import Conflict, Decision
 from git_theta.merges.fitting import inputs
@@ -29,8 +31,7 @@ class Reach(Enum):
     ALL = "all that remain"
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """Which conflicts a decision is for.
 
     None of them is decided already, with one exception: a pattern that matches nothing that remains is for what it
@@ -45,16 +46,14 @@ class Scope:
     pattern: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """A decision, and the names of the conflicts that it settled."""
 
     decision: Decision
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True):
     """Conflicts, and how those settled so far are.
 
     Attributes:

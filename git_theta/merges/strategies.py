@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from git_theta.errors import MergeError
 from git_theta.merges import MergeMethod
@@ -32,8 +34,7 @@ Given = Value | Gradient | tuple[Value | Gradient, ...]
 """What is given for a parameter: one value, one for each input, and each may change over the layers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """A way to settle conflicts.
 
     Attributes:
@@ -46,11 +47,10 @@ class Choice:
     name: str
     method: MergeMethod | None = None
     given: tuple[tuple[str, Given], ...] = ()
-    places: Mapping[str, str] = field(default_factory=dict, compare=False)
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """What is done with groups (or texts) whose names match a pattern.
 
     Attributes:
@@ -64,8 +64,7 @@ class Rule:
     place: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a strategy says to conflicts.
 
     Attributes:
@@ -77,8 +76,7 @@ class Answer:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Strategy:
+class Strategy(Struct, frozen=True):
     """A way to settle all conflicts of a checkpoint.
 
     Attributes:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from git_theta.errors import MergeError
 from git_theta.merges import COPIES, Array, Draw, MergeMethod, Method, elections
@@ -49,8 +49,7 @@ _RESCALE_BY: Final = Parameter(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Recipe:
+class _Recipe(Struct, frozen=True):
     """The switches of one method."""
 
     rule: Rule

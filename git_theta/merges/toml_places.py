@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 Path = tuple[str | int, ...]
 """Keys from the top; the elements of arrays are numbered from 0."""
@@ -45,8 +46,7 @@ def _line_and_column(text: str, offset: int) -> tuple[int, int]:
     return text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
 
 
-@dataclass
-class _Scan:
+class _Scan(Struct):
     """Reads the text from front to back."""
 
     text: str

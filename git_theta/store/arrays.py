@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from git_theta.errors import CorruptObjectError
 from git_theta.metadata import ObjectRef
@@ -107,8 +108,7 @@ def ring_nbytes(nbytes: int, block_nbytes: int) -> int:
     return min(nbytes, _RING * block_nbytes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Whole:
+class _Whole(Struct, frozen=True):
     """An array that is in memory: its bytes, and those of a row."""
 
     data: bytes

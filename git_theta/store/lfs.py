@@ -10,8 +10,9 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
+
+from msgspec import Struct
 
 from git_theta.errors import TransferError
 from git_theta.git import command
@@ -37,8 +38,7 @@ _PATIENCE: Final = 2
 _INSTALL: Final = "install git-lfs (https://git-lfs.com) and try again"
 
 
-@dataclass(frozen=True)
-class Lfs:
+class Lfs(Struct, frozen=True):
     """git-lfs, run in a repository, with a store as its storage."""
 
     repository: Repository

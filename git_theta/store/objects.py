@@ -8,7 +8,6 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -172,18 +171,15 @@ class ObjectStore:
             directory.chmod(mode)
 
 
-@dataclass
 class ObjectWriter:
-    """An object that is being written to a temporary file of the store."""
+    """An object that is being written to a temporary file of the store; empty at first."""
 
-    store: ObjectStore
-    descriptor: int
-    temporary: Path
-
-    def __post_init__(self) -> None:
-        """Start with an empty object."""
+    def __init__(self, store: ObjectStore, descriptor: int, temporary: Path) -> None:
         from hashlib import sha256
 
+        self.store = store
+        self.descriptor = descriptor
+        self.temporary = temporary
         self._hasher = sha256()
         self._size = 0
         self.is_passed_on = False

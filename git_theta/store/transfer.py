@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from git_theta.errors import GitError, ObjectError, StoreError, TransferError, UnreadableObjectError
 from git_theta.git import command
@@ -17,8 +18,7 @@ from git_theta.store.neighbour import copy, local_path, store_of
 from git_theta.store.objects import ObjectStore
 
 
-@dataclass(frozen=True)
-class Transfer:
+class Transfer(Struct, frozen=True):
     """Moves objects between a repository's store and its remotes."""
 
     repository: Repository

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from git_theta.store.rows import Rows
 from git_theta.tensors import WORKING
@@ -29,8 +29,7 @@ _NEAR: Final = 8.0
 """Values that are further off, in parts of the median, were changed after the merge, and say nothing of weights."""
 
 
-@dataclass(frozen=True)
-class Sum:
+class Sum(Struct, frozen=True, dict=True):
     """A prediction: a weighted sum of some of the versions, told by their numbers."""
 
     versions: Versions

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
 from blake3 import blake3
+from msgspec import Struct
 
 from git_theta.errors import ChangedWhileReadingError, StoreError
 from git_theta.metadata import CORRECTING, ObjectRef, Update
@@ -63,8 +63,7 @@ _TINY: Final = 1 / 16
 """An update this small, in parts of dense, is taken without looking for a smaller one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What bounds a chain of updates: versions that it goes back to (theta.maxchain)."""
 
     length: int = 8
@@ -175,8 +174,7 @@ def _portions(changes: Sequence[Change]) -> Iterator[list[Change]]:
         yield portion
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Settled:
+class _Settled(Struct, frozen=True, eq=False):
     """What was decided about a change: a plan, or the update if all of it is written, and where what was written is."""
 
     group: Group
@@ -235,8 +233,7 @@ def choose(change: Change, readers: Readers, limits: Limits, kind: str = AUTO, *
         return dense
 
 
-@dataclass(frozen=True, slots=True)
-class _Option:
+class _Option(Struct, frozen=True):
     """A way to keep a change: bytes of its own, and the updates that it builds on."""
 
     plan: Plan

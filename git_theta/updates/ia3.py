@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
@@ -53,8 +53,7 @@ class Ia3:
         return whole_nbytes(self.payload_nbytes(update, group)) + sequence_nbytes(group)
 
 
-@dataclass(frozen=True, slots=True)
-class Scaling:
+class Scaling(Struct, frozen=True):
     """What a group is multiplied with: an array of the group's shape, mostly a broadcast one, and the group's dtype."""
 
     factors: Floats

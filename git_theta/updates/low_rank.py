@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
@@ -52,8 +53,7 @@ class LowRank:
         return whole_nbytes(self.payload_nbytes(update, group)) + sequence_nbytes(group)
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(Struct, frozen=True):
     """What is added to a group.
 
     Attributes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from git_theta.errors import ThetaError
 from git_theta.metadata import ObjectRef
@@ -49,8 +50,7 @@ class Payload(Protocol):
         """
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Array:
+class Array(Struct, frozen=True, eq=False):
     """A payload that is here: an array of shape (rows, itemsize)."""
 
     array: Rows

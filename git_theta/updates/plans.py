@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.errors import PluginError, StoreError
@@ -28,8 +28,7 @@ _QUICK_ROWS: Final = 1 << 11
 """The same for arrays that share an object with others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(Struct, frozen=True):
     """An earlier version of a group: how to get its values, their digest, and its signature if it has one."""
 
     update: Update
@@ -37,8 +36,7 @@ class Base:
     signature: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A group whose values are new.
 
     Attributes:
@@ -56,8 +54,7 @@ class Change:
     is_merged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """An update to be: its object is not written yet, and its bases may be plans, too."""
 
     type: str
@@ -106,8 +103,7 @@ class Prediction(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """The values of a base, as they are. They are verified on the way, each block when it has been used."""
 
     group: Group

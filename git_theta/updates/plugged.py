@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
+
+from msgspec import Struct
 
 from git_theta.errors import CorruptObjectError, PluginError
 from git_theta.metadata import Parameter, Update
@@ -42,8 +43,7 @@ class UpdatePlugin(Protocol):
         """The new values. The same bytes must come out on every machine."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plugged:
+class Plugged(Struct, frozen=True):
     """A plug-in's update as a type of update."""
 
     name: str

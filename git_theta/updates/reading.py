@@ -11,9 +11,10 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError, StoreError
@@ -27,8 +28,7 @@ from git_theta.store.objects import ObjectStore
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """What an update needs to know of the group whose values it gives: dtype (`tensors.BLOCKS`) and shape."""
 
     dtype: str

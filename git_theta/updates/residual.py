@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from git_theta.store.description import BLOCK_ROWS
 from git_theta.store.rows import Rows
@@ -30,16 +30,14 @@ _BLOCKS_AFTER: Final = 6
 """Blocks that are looked at to see whether all of a group is like its first changed block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Residual:
+class Residual(Struct, frozen=True):
     """How a change is kept on top of a prediction, and the bytes of that alone; estimated for a delta."""
 
     plan: Plan | None
     nbytes: int
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Differences:
+class Differences(Struct, frozen=True, eq=False):
     """A payload: the zigzag codes of new values minus predicted ones, made as they are written.
 
     Each block is undone and compared before it is given out, so that what is written gives the new values.

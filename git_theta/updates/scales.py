@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.store.rows import Rows
@@ -28,8 +28,7 @@ _SAMPLE_LINES: Final = 32
 Vector = npt.NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True)
-class Scaled:
+class Scaled(Struct, frozen=True, dict=True):
     """A prediction: another one times a vector.
 
     Attributes:

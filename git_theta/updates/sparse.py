@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.errors import CorruptObjectError
 from git_theta.kernels import GAP
@@ -62,8 +63,7 @@ class Sparse:
         return whole_nbytes(self.payload_nbytes(update, group)) + (sequence_nbytes(group) if is_last else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Changes:
+class _Changes(Struct, frozen=True):
     """What an update changes.
 
     Attributes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 from blake3 import blake3
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.errors import PluginError, StoreError
@@ -76,8 +76,7 @@ class Versions:
             begun.close()
 
 
-@dataclass(frozen=True)
-class Version:
+class Version(Struct, frozen=True):
     """A prediction: that nothing changed since one of the versions."""
 
     versions: Versions

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from git_theta.errors import ChangedWhileReadingError
 from git_theta.lsh import Signer
@@ -19,8 +20,7 @@ from git_theta.updates.dense import Dense
 from git_theta.updates.payloads import Payload, encode_batch, keep_payloads, starts
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True, eq=False):
     """Values to keep, a payload: nbytes of a source from start on, whose digest is known.
 
     Attributes:

@@ -7,8 +7,9 @@ signs and subnormals come back as they were. Differences wrap around and are kep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.kernels import Array
@@ -26,8 +27,7 @@ _FLOATS: Final = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "comp
 """Bytes of the floats that values of these dtypes are, or are made of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """How a dtype's values are read as numbers: their bytes, and whether they are floats."""
 
     size: int

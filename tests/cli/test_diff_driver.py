@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from git_theta import tensors
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update

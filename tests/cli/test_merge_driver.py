@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from git_theta.flows.merging.plan import unmarked
 from git_theta.metadata import ObjectRef, Skeleton, Update

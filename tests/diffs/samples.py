@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from git_theta import lsh, tensors
 from git_theta.metadata import Entry, Metadata, ObjectRef, Skeleton, Update

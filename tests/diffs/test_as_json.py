@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from git_theta.diffs.as_json import number, report, text
 from git_theta.diffs.changes import Statistics, ValueChange

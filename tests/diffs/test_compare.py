@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from git_theta.diffs.changes import Kind, ValueChange
 from git_theta.diffs.compare import changed_values, compare, kept_bytes, part, summary, unchanged, update_text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from git_theta.diffs.plain import lines
 from git_theta.metadata import Update

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from selenium.webdriver.common.keys import Keys
 
 from git_theta.diffs.changes import CheckpointDiff, Statistics, ValueChange

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from git_theta.diffs.changes import CheckpointDiff, Statistics, ValueChange
 from git_theta.diffs.compare import compare

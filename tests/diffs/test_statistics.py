@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from git_theta.diffs.numbers import floats, is_numeric
 from git_theta.diffs.statistics import Measure, Statistics, Values, are_comparable, estimate, histogram, measure

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from git_theta.diffs.changes import CheckpointDiff, GroupChange, Kind, Statistics, ValueChange
 from git_theta.diffs.compare import compare, part

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import threading
 import time
-from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from git_theta.metadata_file import parse, serialize
 from tests.conftest import copied

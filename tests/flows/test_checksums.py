@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from git_theta.checkpoints import Checksummed, Format, formats
 from git_theta.checkpoints.npz import Npz

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import shutil
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from git_theta.checkpoints import formats
 from git_theta.diffs.changes import CheckpointDiff, Kind, Statistics, ValueChange

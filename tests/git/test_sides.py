@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DRIVER = """
 import os, sys
-from dataclasses import astuple
+from msgspec.structs import astuple
 from pathlib import Path
 from git_theta.git import caller
 from git_theta.git.repository import Repository

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 from collections import Counter, deque
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from git_theta.metadata import ObjectRef
 from git_theta.registry import Family

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.errors import UsageError
 from git_theta.merges.parameters import Kind, Parameter
@@ -40,8 +41,7 @@ class Verb(Enum):
     QUIT = "quit"
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(Struct, frozen=True):
     """Settle by a method.
 
     Attributes:
@@ -57,15 +57,13 @@ class Take:
     is_complete: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(Struct, frozen=True):
     """Settle what a scope reaches as the last was settled."""
 
     scope: Scope
 
 
-@dataclass(frozen=True, slots=True)
-class Explain:
+class Explain(Struct, frozen=True):
     """Say what a method does, and what may be set."""
 
     method: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from git_theta.cli.prompt import explain, words
 from git_theta.cli.prompt.commands import (
@@ -65,8 +66,7 @@ class Left(Exception):  # noqa: N818 - no error, but an answer
     """The user has left the prompt."""
 
 
-@dataclass(frozen=True)
-class Dialogue:
+class Dialogue(Struct, frozen=True, dict=True):
     """Asks about conflicts until all are settled, or the user leaves.
 
     Attributes:

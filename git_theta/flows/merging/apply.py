@@ -10,12 +10,12 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import numpy as np
 from blake3 import blake3
+from msgspec import Struct
 
 from git_theta import lsh, tensors
 from git_theta.errors import MergeError, PluginError
@@ -38,8 +38,7 @@ _THREADS: Final = 2
 _PORTION_BYTES: Final = 1 << 27
 
 
-@dataclass(frozen=True, slots=True)
-class Applier:
+class Applier(Struct, frozen=True):
     """Makes merged groups.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.errors import MergeError
 from git_theta.flows.merging import rows
@@ -21,8 +22,7 @@ _RECORDED: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}", re.ASCII)
 """What can stand in a metadata file as the name of a method."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Job:
+class Job(Struct, frozen=True, eq=False):
     """A group whose values are to be made.
 
     Attributes:

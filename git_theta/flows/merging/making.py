@@ -6,10 +6,10 @@ import threading
 import zlib
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.errors import MergeError
@@ -33,8 +33,7 @@ _HEAD: Final = 1 << 16
 """Elements by which the nearest version is found."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Made:
+class Made(Struct, frozen=True, eq=False):
     """Merged values.
 
     Attributes:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import UNDECIDED_METHOD, Entry, MergeRecord, Metadata
@@ -29,8 +31,7 @@ OURS: Final = 0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Versions:
+class Versions(Struct, frozen=True):
     """What a merge brings together.
 
     Attributes:
@@ -59,8 +60,7 @@ class Versions:
         return Lineage(count, ancestor, pairs)
 
 
-@dataclass(frozen=True, slots=True)
-class Lineage:
+class Lineage(Struct, frozen=True):
     """What the sides of a merge come from, by number in `Versions.all`.
 
     Attributes:
@@ -85,8 +85,7 @@ class Lineage:
         return choose(None if self.ancestor is None else found[self.ancestor], found[: self.count])
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """What becomes of one group.
 
     Attributes:

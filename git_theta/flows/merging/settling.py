@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from git_theta.flows.merging.parts import covers
 from git_theta.flows.merging.plan import ADDED, OURS, STRUCTURE, UNDECIDED, Versions

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from git_theta import tensors
 from git_theta.checkpoints import Checksummed, Format, Mixing, Nested, Tied, has_checksums, opaque, plugins
@@ -35,8 +37,7 @@ Checksum = Callable[[Entry], int]
 _FAILURES: Final = (PluginError, NotThisFormatError)
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+class Outside(Struct, frozen=True):
     """What becomes of all that is no group.
 
     Attributes:
@@ -59,8 +60,7 @@ class Outside:
         return replace(self, version=numbers.get(STRUCTURE, self.version), texts={**self.texts, **texts}, conflicts=())
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Struct, frozen=True):
     """Where the groups of a merged checkpoint lie.
 
     Attributes:

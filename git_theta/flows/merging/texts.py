@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from git_theta.flows.merging.plan import OURS, STRUCTURE, Lineage
 from git_theta.merges.decisions import Clash, Conflict
@@ -11,8 +12,7 @@ from git_theta.merges.decisions import Clash, Conflict
 Texts = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class MergedTexts:
+class MergedTexts(Struct, frozen=True):
     """What becomes of values that are no groups.
 
     Attributes:

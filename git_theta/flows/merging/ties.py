@@ -7,8 +7,9 @@ gives a place values of its own, there is a group that the others seem not to ha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
+
+from msgspec.structs import replace
 
 from git_theta.flows.merging.plan import Versions
 from git_theta.metadata import Entry, Metadata

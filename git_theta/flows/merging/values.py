@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.errors import CorruptObjectError
@@ -24,8 +24,7 @@ from git_theta.updates.versions import Versions
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Struct, frozen=True):
     """Reads the groups of the versions that are merged. For several threads.
 
     Attributes:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.updates.sidedata.changes import Targets
 
 _WEIGHT: Final = re.compile(r"(?P<module>.+)[./]weight", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Biases:
+class Biases(Struct, frozen=True):
     """Whether matrices beside a bias are transposed; told by those that are not square, as a bias is as long as `out`.
 
     Attributes:

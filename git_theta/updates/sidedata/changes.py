@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.errors import UsageError
 from git_theta.updates.sidedata.values import FLOATS, INTEGERS, Array, Floats, Values, floats, from_bytes, held, narrow
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LowRank:
+class LowRank(Struct, frozen=True, eq=False):
     """new = old + R @ C.
 
     Attributes:
@@ -32,8 +31,7 @@ class LowRank:
     given: str = "float32"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SparseChange:
+class SparseChange(Struct, frozen=True, eq=False):
     """new.flat[indices] = old.flat[indices] + data; all other elements stay.
 
     Attributes:
@@ -51,8 +49,7 @@ class SparseChange:
     given: str = "float32"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scale:
+class Scale(Struct, frozen=True, eq=False):
     """new = old * vector.
 
     Attributes:
@@ -64,8 +61,7 @@ class Scale:
     vector: Floats
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Dense:
+class Dense(Struct, frozen=True, eq=False):
     """The new values themselves.
 
     Attributes:
@@ -80,8 +76,7 @@ class Dense:
 Change = LowRank | SparseChange | Scale | Dense
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Either:
+class Either(Struct, frozen=True, eq=False):
     """One of two changes of a square matrix, of which the data does not tell for sure whether it is kept transposed.
 
     Attributes:

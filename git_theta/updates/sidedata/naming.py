@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta import printing, tensors
 
@@ -19,8 +20,7 @@ def plain(name: str) -> str:
     return "/".join(tensors.split_name(name))
 
 
-@dataclass(frozen=True, slots=True)
-class Modules:
+class Modules(Struct, frozen=True):
     """The groups of a checkpoint, found by the dotted names that they have in a PyTorch model.
 
     Attributes:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 _LITERAL: Final = re.compile(r"[\w.-]*")
 """Patterns of which each character stands for one; most are so, and some adapters have one for every module."""
@@ -35,25 +36,21 @@ class PatternError(Exception):
     """A pattern is malformed, has what is not understood here, or takes too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(Struct, frozen=True):
     """One character, or none at a certain place."""
 
     found: re.Pattern[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sequence:
+class _Sequence(Struct, frozen=True):
     parts: tuple[_Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Either:
+class _Either(Struct, frozen=True):
     ways: tuple[_Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Repeat:
+class _Repeat(Struct, frozen=True):
     part: _Node
     least: int
     most: int | None

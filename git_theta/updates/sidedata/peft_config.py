@@ -6,8 +6,10 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.errors import UsageError
 from git_theta.updates.sidedata.naming import listed
@@ -39,8 +41,7 @@ def parse_config(data: bytes) -> Mapping[str, object]:
     return config
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True, dict=True):
     """What matters of an adapter's configuration.
 
     Attributes:
@@ -52,7 +53,6 @@ class Settings:
         rank_stabilized: the scale is alpha / sqrt(rank), not alpha / rank.
         transposed: weights are kept as (in, out), as far as their shape does not say it.
         feedforward: modules whose input is scaled instead of their output: endings of names, or one pattern.
-        patterns: matches the patterns.
     """
 
     kind: str
@@ -63,7 +63,11 @@ class Settings:
     rank_stabilized: bool
     transposed: bool
     feedforward: tuple[str, ...] | str
-    patterns: Patterns = field(default_factory=Patterns, compare=False, repr=False)
+
+    @cached_property
+    def patterns(self) -> Patterns:
+        """Matches the patterns."""
+        return Patterns()
 
     @classmethod
     def of(cls, config: Mapping[str, object]) -> Settings:

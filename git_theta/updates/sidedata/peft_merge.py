@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from git_theta.errors import UsageError
 from git_theta.updates.sidedata.biases import Biases
@@ -25,8 +25,7 @@ from git_theta.updates.sidedata.values import Floats, Values, coarsest, floats
 _LORA: Final = ("lora_A.weight", "lora_B.weight")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """What an adapter has for one module.
 
     Attributes:
@@ -65,8 +64,7 @@ class Part:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Orientation:
+class Orientation(Struct, frozen=True):
     """How the matrices that an adapter is for are kept: (out, in) or (in, out).
 
     PEFT keeps one flag for all modules and sets it anew for each, so what is saved is that of the last module.

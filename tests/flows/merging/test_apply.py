@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from git_theta import merge_arrays
 from git_theta.errors import CorruptObjectError, MergeError, MissingObjectError, PluginError
