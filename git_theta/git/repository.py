@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from git_theta.errors import GitError
 from git_theta.git import command
@@ -18,13 +19,16 @@ from git_theta.git.blobs import Blobs
 STORE: Final = "theta"
 """Name of our folder in a repository's common directory."""
 
+_FOLDERS: Final = ("--git-dir", "--git-common-dir", "--is-inside-work-tree", "--is-bare-repository")
+_PLACES: Final = ("--git-path", "index", "--show-cdup")
+"""What leads to the top is no line where there is no worktree."""
+
 _METADATA_LINE: Final = '^{"git-theta":'
 FILE_MODES: Final = ("100644", "100755")
 """The modes of files that are neither links nor submodules, as git writes them; executable ones have the second."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(Struct, frozen=True):
     """What an index or a tree says of a path.
 
     Attributes:
@@ -41,14 +45,15 @@ class FileEntry:
         return self.mode in FILE_MODES
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(Struct, frozen=True, dict=True):
     """A repository, as git finds it from a directory (GIT_DIR, worktrees and submodules included).
 
     Attributes:
         cwd: the directory that git was asked in; relative paths are meant from there.
         git_dir: of this worktree.
         common_dir: shared by all worktrees.
+        index: the file that is the index.
+        up: what leads from the directory to the top of the worktree: "../" as often as it takes.
         is_bare: whether there is no worktree here.
         is_inside_git: whether that is so because this is the inside of a ".git" folder.
     """
@@ -56,6 +61,8 @@ class Repository:
     cwd: Path
     git_dir: Path
     common_dir: Path
+    index: Path
+    up: str
     is_bare: bool
     is_inside_git: bool = False
 
@@ -69,20 +76,16 @@ class Repository:
         Raises:
             GitError: there is none.
         """
-        asked = ["--git-dir", "--git-common-dir", "--is-inside-work-tree", "--is-bare-repository"]
-        status, output, complaint = command.attempt(["rev-parse", "--path-format=absolute", *asked], cwd=cwd)
-        if status:
-            raise GitError(command.reason(complaint) or "git rev-parse failed")
-        found = command.lines(output)
-        if len(found) != 4:
-            raise GitError("the path of the repository has a line break in it, which Git-Theta cannot handle")
-        folders = Path(found[0]), Path(found[1])
-        if found[2] == "true":
-            return cls(cwd, *folders, is_bare=False)
+        git_dir, common_dir, inside, bare, *places = _located(cwd, *_FOLDERS, *_PLACES)
+        folders = Path(git_dir), Path(common_dir)
+        if inside == "true":
+            return cls(cwd, *folders, Path(places[0]), places[1], is_bare=False)
         status, output, _ = command.attempt(["rev-parse", "--show-toplevel"], cwd=cwd)
         if status == 0:
-            return cls(Path(os.fsdecode(output).removesuffix("\n")), *folders, is_bare=False)
-        return cls(cwd, *folders, is_bare=True, is_inside_git=found[3] != "true")
+            top = Path(os.fsdecode(output).removesuffix("\n"))
+            index, up = _located(top, *_PLACES)
+            return cls(top, *folders, Path(index), up, is_bare=False)
+        return cls(cwd, *folders, Path(places[0]), "", is_bare=True, is_inside_git=bare != "true")
 
     @cached_property
     def worktree(self) -> Path:
@@ -95,12 +98,7 @@ class Repository:
 
     def from_here(self, path: str) -> str:
         """A path from the top, as git wants it in the directory that it is run in."""
-        return self._up + path
-
-    @cached_property
-    def _up(self) -> str:
-        """What leads from the directory to the top: "../" as often as it takes."""
-        return "" if self.is_bare else os.fsdecode(self.git("rev-parse", "--show-cdup")).removesuffix("\n")
+        return self.up + path
 
     @property
     def theta_dir(self) -> Path:
@@ -143,7 +141,7 @@ class Repository:
     def index_state(self) -> tuple[int, ...]:
         """Something that changes when git writes the index."""
         try:
-            status = self._index_file.stat()
+            status = self.index.stat()
         except OSError:
             return ()  # There is none yet.
         return status.st_ino, status.st_mtime_ns, status.st_size
@@ -403,11 +401,6 @@ class Repository:
     def _terminated(self, paths: Iterable[str]) -> bytes:
         return b"".join(os.fsencode(self.from_here(path)) + b"\0" for path in paths)
 
-    @cached_property
-    def _index_file(self) -> Path:
-        located = self.git("rev-parse", "--path-format=absolute", "--git-path", "index")
-        return Path(os.fsdecode(located).removesuffix("\n"))
-
     @property
     def _asked(self) -> Asked:
         """Those that know the index and the attributes as they are: others if git has written the index since."""
@@ -427,6 +420,21 @@ class Repository:
     @cached_property
     def _sizes(self) -> Blobs:
         return Blobs(self.cwd, "--batch-check")
+
+
+def _located(cwd: Path, *asked: str) -> list[str]:
+    """The lines in which git tells where things are.
+
+    Raises:
+        GitError: there is no repository, or a path has a line break.
+    """
+    status, output, complaint = command.attempt(["rev-parse", "--path-format=absolute", *asked], cwd=cwd)
+    if status:
+        raise GitError(command.reason(complaint) or "git rev-parse failed")
+    lines = command.lines(output)
+    if len(lines) > sum(word.startswith("--") for word in asked):
+        raise GitError("the path of the repository has a line break in it, which Git-Theta cannot handle")
+    return lines
 
 
 def _is_outside(path: str) -> bool:

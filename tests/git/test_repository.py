@@ -96,6 +96,23 @@ class TestDiscover:
         assert found.worktree == repo.path / "parts" / "inner"
         assert found.theta_dir == repo.path / ".git" / "modules" / "parts" / "inner" / "theta"
 
+    @pytest.mark.parametrize("inside", [".", "sub", "sub/deep er"])
+    def test_index_and_way_to_the_top(self, repo: Repo, inside: str) -> None:
+        folder = repo.path / inside
+        folder.mkdir(parents=True, exist_ok=True)
+        found = Repository.discover(folder)
+        assert (found.index, (folder / found.up).resolve()) == (repo.path / ".git" / "index", repo.path.resolve())
+
+    def test_index_elsewhere(self, repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "other"))
+        assert Repository.discover(repo.path).index == tmp_path / "other"
+
+    def test_paths_with_line_breaks_are_not_taken_apart(self, tmp_path: Path) -> None:
+        """As lines they would be other paths, and answers that git did not give."""
+        repo = Repo.init(tmp_path / "x\n" / "q\ntrue\ntrue\n" / "index\n")
+        with pytest.raises(GitError, match=r"^the path of the repository has a line break in it"):
+            Repository.discover(repo.path)
+
     def test_git_dir_elsewhere(self, repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (repo.path / ".git").rename(tmp_path / "elsewhere")
         monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
