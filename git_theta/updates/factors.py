@@ -8,12 +8,12 @@ rank: they fall to the level of rounding noise behind it. All in float64; factor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.store.rows import Rows
@@ -45,8 +45,7 @@ _SEED: Final = 20260114
 Matrix = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class LowRankOf:
+class LowRankOf(Struct, frozen=True, dict=True):
     """A prediction: another prediction plus a product of factors.
 
     Attributes:
@@ -131,7 +130,7 @@ def _sampled_rank(change: Change, base: Version) -> int:
     if not np.isfinite(part).all():
         return 0
     values = _singular_values(part)
-    rank = int(np.count_nonzero(values > _DROP * np.median(values)))
+    rank = int(np.count_nonzero(values > _DROP * _median(values)))
     with np.errstate(all="ignore"):
         shares = np.square(values / values[0])  # The squares themselves may be too large for a number, or too small.
     noise = float(shares[rank:].sum() / max(1.0, shares.sum()))
@@ -173,6 +172,11 @@ def _singular_values(wide: Matrix) -> Matrix:
     return np.sqrt(np.abs(np.linalg.eigvalsh(scaled @ scaled.T)))[::-1]
 
 
+def _median(ordered: Matrix) -> float:
+    """The median of ordered values. NumPy's own imports all of its masked arrays first, for 15 ms."""
+    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
 def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tuple[Matrix, Matrix] | None:
     """R and C in float64; None if the change has no low rank after all."""
     dtype = change.group.dtype
@@ -199,7 +203,7 @@ def _factors(change: Change, base: Prediction, reader: Reader, width: int) -> tu
         return None
     left, values, right = np.linalg.svd(small, full_matrices=False)
     # Behind the rank come singular values of noise: as many as were sampled in excess.
-    noise = float(np.median(values[-_OVERSAMPLING // 2 :]))
+    noise = _median(values[-_OVERSAMPLING // 2 :])
     rank = int(np.count_nonzero(values > _DROP * noise))
     if not 0 < rank < min(rows, columns):
         return None
