@@ -12,16 +12,12 @@ from typing import Final
 from msgspec import Struct
 
 from git_theta.errors import GitError
-from git_theta.git import command
+from git_theta.git import command, places
 from git_theta.git.asked import Asked
 from git_theta.git.blobs import Blobs
 
 STORE: Final = "theta"
 """Name of our folder in a repository's common directory."""
-
-_FOLDERS: Final = ("--git-dir", "--git-common-dir", "--is-inside-work-tree", "--is-bare-repository")
-_PLACES: Final = ("--git-path", "index", "--show-cdup")
-"""What leads to the top is no line where there is no worktree."""
 
 _METADATA_LINE: Final = '^{"git-theta":'
 FILE_MODES: Final = ("100644", "100755")
@@ -76,16 +72,16 @@ class Repository(Struct, frozen=True, dict=True):
         Raises:
             GitError: there is none.
         """
-        git_dir, common_dir, inside, bare, *places = _located(cwd, *_FOLDERS, *_PLACES)
+        git_dir, common_dir, inside, bare, *parts = places.told(cwd, *places.FOLDERS, *places.PARTS)
         folders = Path(git_dir), Path(common_dir)
         if inside == "true":
-            return cls(cwd, *folders, Path(places[0]), places[1], is_bare=False)
+            return cls(cwd, *folders, Path(parts[0]), parts[1], is_bare=False)
         status, output, _ = command.attempt(["rev-parse", "--show-toplevel"], cwd=cwd)
         if status == 0:
             top = Path(os.fsdecode(output).removesuffix("\n"))
-            index, up = _located(top, *_PLACES)
+            index, up = places.told(top, *places.PARTS)
             return cls(top, *folders, Path(index), up, is_bare=False)
-        return cls(cwd, *folders, Path(places[0]), "", is_bare=True, is_inside_git=bare != "true")
+        return cls(cwd, *folders, Path(parts[0]), "", is_bare=True, is_inside_git=bare != "true")
 
     @cached_property
     def worktree(self) -> Path:
@@ -420,21 +416,6 @@ class Repository(Struct, frozen=True, dict=True):
     @cached_property
     def _sizes(self) -> Blobs:
         return Blobs(self.cwd, "--batch-check")
-
-
-def _located(cwd: Path, *asked: str) -> list[str]:
-    """The lines in which git tells where things are.
-
-    Raises:
-        GitError: there is no repository, or a path has a line break.
-    """
-    status, output, complaint = command.attempt(["rev-parse", "--path-format=absolute", *asked], cwd=cwd)
-    if status:
-        raise GitError(command.reason(complaint) or "git rev-parse failed")
-    lines = command.lines(output)
-    if len(lines) > sum(word.startswith("--") for word in asked):
-        raise GitError("the path of the repository has a line break in it, which Git-Theta cannot handle")
-    return lines
 
 
 def _is_outside(path: str) -> bool:

@@ -169,7 +169,8 @@ def _singular_values(wide: Matrix) -> Matrix:
     """
     # Of numbers near 1: squares of very large or small ones would leave the range of floats.
     scaled = wide / np.abs(wide).max()
-    return np.sqrt(np.abs(np.linalg.eigvalsh(scaled @ scaled.T)))[::-1]
+    values: Matrix = np.sqrt(np.abs(np.linalg.eigvalsh(scaled @ scaled.T)))
+    return np.sort(values)[::-1]
 
 
 def _median(ordered: Matrix) -> float:
