@@ -19,6 +19,7 @@ __all__ = [
     "Checksummed",
     "Format",
     "Grafting",
+    "Labelled",
     "Mixing",
     "Nested",
     "Ordered",
@@ -128,6 +129,24 @@ class Grafting(Mixing, Protocol):
         """
 
 
+@runtime_checkable
+class Labelled(Grafting, Protocol):
+    """What a format may have besides if dtype, shape and values do not tell all of what a group means.
+
+    The extents may be in another order in the file, or the elements be of a kind that no dtype stands for. Such a
+    group comes into another file only with what says so there: by `write_grafted`, also in the place of another one.
+    """
+
+    def labels(self, skeleton: bytes) -> Mapping[str, str]:
+        """What a file says more about its groups, as short texts by their names; nothing of those that are plain.
+
+        Groups of the same dtype, shape, values and text mean the same. A text is about no values.
+
+        Raises:
+            NotThisFormatError: the skeleton is malformed.
+        """
+
+
 MAP: Final = "{}"
 """What stands for a map in `Nested.parts`."""
 
@@ -136,7 +155,7 @@ ARRAY: Final = "array"
 
 
 @runtime_checkable
-class Nested(Grafting, Protocol):
+class Nested(Labelled, Protocol):
     """What a format may have besides if its files are maps within maps, of which each may hold nothing.
 
     What is in such a file besides its groups is then merged part by part, and `write_grafted` gets the names of parts
@@ -151,8 +170,8 @@ class Nested(Grafting, Protocol):
 
         Returns:
             By name (`tensors.join_name`), what holds others first: MAP for a map, and for other parts texts of some
-            200 characters, which are the same only if the parts are. What the dtype, shape and values of a group do
-            not tell is a part that begins with ARRAY; it comes and goes with the group.
+            200 characters, which are the same only if the parts are. What only says more about groups is a part that
+            begins with ARRAY; it comes and goes with them.
 
         Raises:
             NotThisFormatError: the skeleton is malformed, or the file is no map.

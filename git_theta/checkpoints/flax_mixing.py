@@ -22,7 +22,7 @@ def mix(top: Node, donors: Mapping[str, bytes], homes: Mapping[str, bytes]) -> N
         top: the tree of a file; it is changed.
         donors: for each part (`flax_texts.parts`) that is taken, by its name, the skeleton of the file that it is
             taken from; one that is not there is taken out.
-        homes: for each new array, by its name, the skeleton of a file that has it.
+        homes: for each array that is new, or is not what it was, by its name, the skeleton of a file that has it.
 
     Raises:
         PluginError: what is taken would lie in something that is no map.
@@ -74,11 +74,10 @@ class _Mixing:
 
     def settle(self, path: Sequence[str], home: Node) -> None:
         """Make a place for an array, as it has one in another tree."""
-        node, found = self._top.at(path), home.at(path)
+        found = home.at(path)
         if found is None or found.kind != "array":
             return
-        if node is None or node.kind != "array":
-            self._put(path, _copied(found), home)
+        self._put(path, _copied(found), home)
         whole, owner = home.at(path[:-2]), self._top.at(path[:-2])
         if whole is not None and owner is not None and is_chunked_array(whole) and MARK not in owner.children:
             owner.children = {MARK: whole.children[MARK], SHAPE: whole.children[SHAPE], **owner.children}

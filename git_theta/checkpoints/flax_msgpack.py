@@ -11,7 +11,7 @@ from typing import Final
 
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.flax_reader import walk
-from git_theta.checkpoints.flax_texts import parts, shown
+from git_theta.checkpoints.flax_texts import labels, parts, shown
 from git_theta.checkpoints.flax_tree import tree
 from git_theta.checkpoints.texts import MAX_VALUES
 from git_theta.errors import NotThisFormatError
@@ -65,6 +65,10 @@ class FlaxMsgpack:
     def parts(self, skeleton: bytes) -> Mapping[str, str]:
         """All that the file consists of besides its groups; see `checkpoints.Nested`."""
         return parts(tree(skeleton))
+
+    def labels(self, skeleton: bytes) -> Mapping[str, str]:
+        """What is said more about groups; see `checkpoints.Labelled`."""
+        return labels(tree(skeleton))
 
     def write_mixed(
         self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]

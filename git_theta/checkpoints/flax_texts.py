@@ -49,6 +49,19 @@ def parts(top: Node) -> dict[str, str]:
     return found
 
 
+def labels(top: Node) -> dict[str, str]:
+    """What a tree says more about its arrays, by their names: see `checkpoints.Labelled`."""
+    found: dict[str, str] = {}
+    waiting: list[tuple[tuple[str, ...], Node]] = [((), top)]
+    while waiting:
+        path, node = waiting.pop()
+        text = _label(node)
+        if text is not None:
+            found[tensors.join_name(path)] = text
+        waiting += [((*path, key), child) for key, child in node.children.items()]
+    return found
+
+
 def _part(node: Node) -> str | None:
     if node.kind == "leaf":
         return _exact(node)
@@ -56,7 +69,12 @@ def _part(node: Node) -> str | None:
         return _list(node)
     if node.kind == "map":
         return MAP if not is_chunked_array(node) else f"{ARRAY} in chunks ({_digest(node.children[SHAPE])})"
-    assert node.old is not None
+    return _label(node)
+
+
+def _label(node: Node) -> str | None:
+    if node.old is None:
+        return None
     name = node.old.flax_name
     is_plain = name not in UNPACKED and name.partition("[")[0] not in RAW
     if is_plain and node.code == NDARRAY:

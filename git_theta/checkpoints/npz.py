@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
-from git_theta.checkpoints.numpy_files import Header, npy_header, parse
+from git_theta.checkpoints.numpy_files import Header, labels, npy_header, parse, refuse_values
 from git_theta.checkpoints.zip_checksums import checksums, with_checksums, without_checksums
 from git_theta.checkpoints.zips import (
     STORED,
@@ -74,6 +74,29 @@ class Npz:
         """The skeleton without what depends on values; see `checkpoints.Checksummed`."""
         return without_checksums(layout, skeleton, lambda _: False)
 
+    def labels(self, skeleton: bytes) -> Mapping[str, str]:
+        """What the headers say more about the arrays; see `checkpoints.Labelled`."""
+        return labels(_headers(skeleton))
+
+    def write_mixed(
+        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
+    ) -> Iterator[bytes]:
+        """The bytes of a new file; there are no values but the arrays. See `checkpoints.Mixing`."""
+        return self.write_grafted(groups, skeleton, donors, {})
+
+    def write_grafted(
+        self,
+        groups: Mapping[str, Values],
+        skeleton: bytes,
+        donors: Mapping[str, bytes],
+        places: Mapping[str, bytes],
+    ) -> Iterator[bytes]:
+        """The bytes of a new file, with some arrays as they are in other ones; see `checkpoints.Grafting`."""
+        refuse_values(donors)
+        others = {other: _headers(other) for other in set(places.values())}
+        headers = {name: others[other].get(name) for name, other in places.items()}
+        return self._write(groups, skeleton, headers)
+
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the order of elements and of their bytes. See `checkpoints.Format`.
 
@@ -82,6 +105,12 @@ class Npz:
         Raises:
             PluginError: a group cannot be written, or the old file has members that are compressed.
         """
+        return self._write(groups, skeleton, {})
+
+    def _write(
+        self, groups: Mapping[str, Values], skeleton: bytes | None, others: Mapping[str, Header | None]
+    ) -> Iterator[bytes]:
+        """See `write`; others are headers that count instead of those of the old file."""
         source = None if skeleton is None else _filled(skeleton)
         old = {} if source is None else {item.member.name: item for item in _items(source)}
         named = {"/".join(tensors.split_name(name)) + _NPY: values for name, values in groups.items()}
@@ -93,8 +122,10 @@ class Npz:
         for name in named:
             if len(name.encode()) > _MAX_NAME:
                 raise PluginError(f"{name[:80]!r} is too long a name for an .npz file")
+        known = {member: item.header for member, item in old.items()}
         headers = {
-            name: npy_header(values, old[name].header if name in old else None) for name, values in named.items()
+            member: npy_header(values, others[name] if name in others else known.get(member))
+            for (member, values), name in zip(named.items(), groups, strict=True)
         }
 
         def members() -> Iterator[tuple[str, bytes]]:
@@ -114,6 +145,11 @@ class _Item(Struct, frozen=True):
     start: int
     header: Header | None
 
+    @property
+    def name(self) -> str:
+        """Of the group."""
+        return tensors.join_name([self.member.name.removesuffix(_NPY)])
+
     def span(self) -> Span:
         """The group, which fills the member to its end.
 
@@ -121,7 +157,7 @@ class _Item(Struct, frozen=True):
             NotThisFormatError: it does not.
         """
         assert self.header is not None
-        span = self.header.span(tensors.join_name([self.member.name.removesuffix(_NPY)]))
+        span = self.header.span(self.name)
         if span.stop != self.start + self.member.size:
             raise NotThisFormatError(f"{self.member.name[:80]!r} has another number of values than its shape says")
         return span
@@ -131,6 +167,11 @@ def _items(source: Source) -> list[_Item]:
     """The members in file order."""
     placed = read_directory(source, ignore_case=False)
     return [_Item(member, start, _header(source, member, start)) for member, start in placed]
+
+
+def _headers(skeleton: bytes) -> dict[str, Header]:
+    """The headers of the arrays that are groups, by their names."""
+    return {item.name: item.header for item in _items(_filled(skeleton)) if item.header is not None}
 
 
 def _header(source: Source, member: Member, start: int) -> Header | None:

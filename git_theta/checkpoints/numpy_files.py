@@ -73,6 +73,27 @@ class Npy:
         self.scan(source)
         return {}
 
+    def labels(self, skeleton: bytes) -> Mapping[str, str]:
+        """What the header says more about the array; see `checkpoints.Labelled`."""
+        return labels({_GROUP: parse(BytesSource(skeleton), 0, len(skeleton))})
+
+    def write_mixed(
+        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
+    ) -> Iterator[bytes]:
+        """The bytes of a new file; there are no values but the array. See `checkpoints.Mixing`."""
+        return self.write_grafted(groups, skeleton, donors, {})
+
+    def write_grafted(
+        self,
+        groups: Mapping[str, Values],
+        skeleton: bytes,
+        donors: Mapping[str, bytes],
+        places: Mapping[str, bytes],
+    ) -> Iterator[bytes]:
+        """The bytes of a new file, with the array as it is in another one; see `checkpoints.Grafting`."""
+        refuse_values(donors)
+        return self.write(groups, places.get(_GROUP, skeleton))
+
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the order of the elements and of their bytes. See `checkpoints.Format`."""
         if len(groups) != 1:
@@ -96,6 +117,13 @@ class Header(Struct, frozen=True):
     shape: tuple[int, ...]
     stop: int
 
+    @property
+    def label(self) -> str:
+        """What dtype and shape of the group do not tell; nothing of an array that is as its group is."""
+        is_told = _dtype(self.descr)[0] is not None
+        order = " in Fortran order" if self.is_fortran and len(self.shape) > 1 else ""
+        return f"an array{'' if is_told else f' of {self.descr}'}{order}" if order or not is_told else ""
+
     def span(self, name: str) -> Span:
         """The group."""
         shape = self.shape[::-1] if self.is_fortran else self.shape
@@ -106,6 +134,21 @@ class Header(Struct, frozen=True):
         except ValueError as error:
             raise NotThisFormatError(f"an array is malformed: {error}") from None
         return span
+
+
+def labels(headers: Mapping[str, Header]) -> dict[str, str]:
+    """What headers say more about their groups, by name."""
+    return {name: header.label for name, header in headers.items() if header.label}
+
+
+def refuse_values(donors: Mapping[str, bytes]) -> None:
+    """Refuse to take values that are no groups.
+
+    Raises:
+        PluginError: there are some.
+    """
+    if donors:
+        raise PluginError(f"there is no value {next(iter(donors))[:80]!r} in files of NumPy")
 
 
 def _dtype(descr: str) -> tuple[str | None, int]:

@@ -19,13 +19,13 @@ from git_theta.flows.keeping import keep_skeleton
 from git_theta.flows.merging.apply import Applier
 from git_theta.flows.merging.jobs import Job, job_of
 from git_theta.flows.merging.parts import covers, groups_of
-from git_theta.flows.merging.plan import OURS, Step, Versions, plan_groups, unmarked
+from git_theta.flows.merging.plan import OURS, Step, Versions, unmarked
 from git_theta.flows.merging.structure import Outside, Placed, Structure
 from git_theta.flows.merging.values import Inputs
 from git_theta.flows.smudge import SKELETON, Fetch, named_updates, provide, read_skeleton
 from git_theta.merges import MergeMethod
 from git_theta.merges.decisions import Conflict, Decision, Settle
-from git_theta.merges.fitting import ANCESTOR, SIDES
+from git_theta.merges.fitting import ANCESTOR, SIDES, VERSIONS
 from git_theta.metadata import Entry, Metadata, Skeleton, content_key, values_digest
 from git_theta.metadata_file import serialize
 from git_theta.registry import Family
@@ -172,8 +172,7 @@ class _Merge:
         outside = self._structure.plan()
         if outside.is_whole:
             return Plan((), outside)
-        steps = plan_groups(self._structure.ties.untied())
-        return Plan(tuple(step for step in steps if not covers(outside.wholes, step.name)), outside)
+        return Plan(tuple(step for step in self._structure.steps if not covers(outside.wholes, step.name)), outside)
 
     def applied(self, plan: Plan, decided: Mapping[str, Decision]) -> Metadata:
         """The merged checkpoint; the cache knows it afterwards."""
@@ -184,9 +183,14 @@ class _Merge:
                 return self._whole(outside.version)
             checksums: dict[str, int] = {}
             entries = self._entries(plan, decided, checksums if self._structure.has_checksums(outside) else None)
-            entries += groups_of(outside.wholes, outside.texts, outside.version, self._versions)
+            origins = self._origins(plan, decided)
+            wholes = groups_of(outside.wholes, outside.texts, outside.version, self._versions)
+            entries += [entry for entry, _ in wholes]
+            origins |= {entry.name: number for entry, number in wholes}
+            numbers = [origins[entry.name] for entry in entries]
             entries = self._structure.ties.named(outside.version, entries)
-            placed = self._structure.place(outside, entries, lambda entry: self._checksum(entry, checksums))
+            origins = {entry.name: number for entry, number in zip(entries, numbers, strict=True)}
+            placed = self._structure.place(outside, entries, origins, lambda entry: self._checksum(entry, checksums))
         except (MergeError, PluginError) as error:
             raise type(error)(f"{self._path}: {error}") from error
         metadata = self._known(self._built(placed, entries))
@@ -208,8 +212,7 @@ class _Merge:
             if decision.method not in names or decision.parameters:
                 known = ", ".join(names)
                 raise MergeError(f"{conflict.name} cannot be settled by {decision.method}, but by one of {known}")
-            is_ancestor = decision.method == ANCESTOR
-            numbers[conflict.name] = len(self._versions.sides) if is_ancestor else SIDES.index(decision.method)
+            numbers[conflict.name] = self._number(decision.method)
         return outside.decided(numbers)
 
     def _entries(self, plan: Plan, decided: Mapping[str, Decision], checksums: dict[str, int] | None) -> list[Entry]:
@@ -231,6 +234,22 @@ class _Merge:
             applier = Applier(self._inputs, merger.store, merger.limits, checksums, merger.handover)
             found |= applier.apply(jobs)
         return [entry for entry in found.values() if entry is not None]
+
+    def _origins(self, plan: Plan, decided: Mapping[str, Decision]) -> dict[str, int]:
+        """For each merged group, the version that it is of; where it is of several, the first of these."""
+        found = {}
+        for step in plan.steps:
+            method = decided[step.name].method if step.conflict is not None else ""
+            if step.side is not None:
+                found[step.name] = step.side
+            elif step.conflict is not None:
+                sides = (number for number, side in enumerate(step.conflict.sides) if side is not None)
+                found[step.name] = self._number(method) if method in VERSIONS else next(sides, OURS)
+        return found
+
+    def _number(self, name: str) -> int:
+        """The version that is called so in a decision, by its number in `Versions.all`."""
+        return len(self._versions.sides) if name == ANCESTOR else SIDES.index(name)
 
     def _job(self, conflict: Conflict, decision: Decision, *, is_opaque: bool) -> Job | Entry | None:
         try:

@@ -370,6 +370,19 @@ def test_written_archive_is_loaded_with_the_old_orders_kept(tmp_path: Path) -> N
     assert write(groups(new, Npz()), Npz(), new) == new
 
 
+def test_arrays_that_another_file_has_otherwise_are_written_as_there() -> None:
+    plain, turned = np.arange(9.0).reshape(3, 3), np.asfortranarray(np.arange(9.0).reshape(3, 3))
+    mine, yours = savez(a=plain, b=plain), savez(a=turned, c=np.arange(3, dtype=">i4"))
+    skeleton, donor = (scan(data, Npz()).read_skeleton(BytesSource(data)) for data in (mine, yours))
+    assert Npz().labels(skeleton) == {}
+    assert Npz().labels(donor) == {"a": "an array in Fortran order", "c": "an array of >i4"}
+    found = groups(mine, Npz()) | groups(yours, Npz())
+    read = loaded(b"".join(Npz().write_grafted(found, skeleton, {}, {"a": donor, "c": donor})))
+    assert same(read["a"], turned)
+    assert same(read["b"], plain)
+    assert same(read["c"], np.arange(3, dtype=">i4"))
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_new_archive_is_loaded_by_the_library(dtype: str) -> None:
     arrays = {str(number): array(dtype, shape) for number, shape in enumerate(SHAPES)}

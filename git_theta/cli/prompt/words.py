@@ -210,7 +210,7 @@ def _event(conflict: Conflict, number: int, estimate: Estimate) -> str:
     if old is None:
         return f"added it as {_type(new)}" if conflict.clash is not Clash.VALUES else "added it"
     if old.identity == new.identity:
-        return "left it as it was"
+        return "left its values as they were" if conflict.clash is Clash.DTYPE else "left it as it was"
     retyped = f"made it {_type(new)}" if (old.dtype, old.shape) != (new.dtype, new.shape) else ""
     return ", ".join(part for part in (retyped, _moved(estimate(old, new))) if part) or "changed it"
 

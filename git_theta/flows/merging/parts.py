@@ -11,7 +11,7 @@ from functools import cached_property
 
 from git_theta import tensors
 from git_theta.checkpoints import ARRAY, MAP
-from git_theta.flows.merging.plan import Lineage, Step, Versions, choose, identity
+from git_theta.flows.merging.plan import Lineage, Step, Versions, identity
 from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import Entry
@@ -26,15 +26,8 @@ class Parts:
 
     def __init__(self, texts: Texts, groups: Mapping[str, Entry | None]) -> None:
         """Args: texts: of its parts, by name; groups: its groups, by name."""
-        self._labels = {name: text for name, text in texts.items() if name in groups}
         self.texts = {name: text for name, text in texts.items() if name not in groups}
         self._groups = groups
-
-    def label(self, like: Entry) -> str | None:
-        """What is said more about a group, if it is there in the dtype and shape of another version; "" for nothing."""
-        mine = self._groups.get(like.name)
-        is_like = mine is not None and (mine.dtype, mine.shape) == (like.dtype, like.shape)
-        return self._labels.get(like.name, "") if is_like else None
 
     def kind(self, name: str) -> str | None:
         """What is at a path: MAP, ARRAY, another text for any other value, or None for nothing."""
@@ -62,7 +55,7 @@ def is_about_group(text: str | None) -> bool:
     return text is not None and text.startswith(ARRAY)
 
 
-def merge_parts(versions: Versions, parts: Sequence[Parts], steps: Sequence[Step]) -> MergedTexts | None:
+def merge_parts(versions: Versions, parts: Sequence[Parts], steps: Sequence[Step]) -> MergedTexts:
     """Merge part by part.
 
     Where a version has a map, another one a value or a group, and both would have to be there, all that is at the path
@@ -72,9 +65,6 @@ def merge_parts(versions: Versions, parts: Sequence[Parts], steps: Sequence[Step
         versions: that are merged.
         parts: of each version.
         steps: what becomes of the groups.
-
-    Returns:
-        What becomes of the parts; None if what says more about a group is in conflict.
     """
     undecided = [
         [*names, *(below for name in names for below in each.below(name))]
@@ -83,9 +73,6 @@ def merge_parts(versions: Versions, parts: Sequence[Parts], steps: Sequence[Step
     merged = merge_texts([each.texts for each in parts], versions.lineage, undecided)
     clashes = _clashes(parts, merged, steps, versions.lineage)
     conflicts = [conflict for conflict in merged.conflicts if not covers(clashes, conflict.name)]
-    entries = (entry for step in steps for entry in (step.entry, *(step.conflict.sides if step.conflict else ())))
-    if None in labelled((entry for entry in entries if entry is not None), parts, versions.lineage).values():
-        return None
     sides = {name: side for name, side in merged.sides.items() if not covers(clashes, name)}
     conflicts += [_conflict(name, versions, parts) for name in clashes]
     return MergedTexts(sides, tuple(conflicts), tuple(clashes))
@@ -111,8 +98,10 @@ def with_all_below(taken: Mapping[str, int], wholes: Collection[str], parts: Seq
     return found
 
 
-def groups_of(wholes: Iterable[str], texts: Mapping[str, int], followed: int, versions: Versions) -> list[Entry]:
-    """The groups of those paths that are taken with all that lies below them.
+def groups_of(
+    wholes: Iterable[str], texts: Mapping[str, int], followed: int, versions: Versions
+) -> list[tuple[Entry, int]]:
+    """The groups of those paths that are taken with all that lies below them, and the versions that they are of.
 
     Args:
         wholes: the paths.
@@ -120,30 +109,13 @@ def groups_of(wholes: Iterable[str], texts: Mapping[str, int], followed: int, ve
         followed: the version that all else is of.
         versions: that are merged.
     """
-    sources = {name: versions.all()[texts.get(name, followed)] for name in wholes}
-    return [entry for name, source in sources.items() for entry in source.entries if covers((name,), entry.name)]
-
-
-def labelled(entries: Iterable[Entry], parts: Sequence[Parts], lineage: Lineage) -> dict[str, int | None]:
-    """What says more about groups, merged like their values, of the versions that have them in this dtype and shape.
-
-    Args:
-        entries: the groups.
-        parts: of each version.
-        lineage: of the versions.
-
-    Returns:
-        For each group of which a version says more, the version that it is taken from; None for a conflict.
-    """
-    sides: dict[str, int | None] = {}
-    for entry in entries:
-        found = {number: each.label(entry) for number, each in enumerate(parts)}
-        old = None if lineage.ancestor is None else found[lineage.ancestor]
-        present = [number for number in range(lineage.count) if found[number] is not None]
-        if any(found.values()):
-            chosen = choose(old, [found[number] for number in present]) if present else None
-            sides[entry.name] = present[chosen] if chosen is not None else None if present else lineage.ancestor
-    return sides
+    numbers = {name: texts.get(name, followed) for name in wholes}
+    return [
+        (entry, number)
+        for name, number in numbers.items()
+        for entry in versions.all()[number].entries
+        if covers((name,), entry.name)
+    ]
 
 
 def lost(parts: Sequence[Parts], taken: Mapping[str, int], followed: int, found: Parts) -> list[str]:

@@ -28,6 +28,9 @@ ADDED: Final = MergeRecord(UNDECIDED_METHOD, (("added", True),))
 OURS: Final = 0
 """The number of our side; theirs is 1, and so on."""
 
+Labels = Mapping[str, str]
+"""What a version says more about its groups, by name; nothing of those that are plain. See `checkpoints.Labelled`."""
+
 T = TypeVar("T")
 
 
@@ -102,6 +105,13 @@ class Step(Struct, frozen=True):
     entry: Entry | None
     conflict: Conflict | None = None
 
+    @property
+    def first(self) -> tuple[Entry, int] | None:
+        """The group that is taken, or where that is not decided, the first there is, and the side that it is of."""
+        sides = self.conflict.sides if self.conflict is not None else ()
+        found = [(self.entry, self.side or OURS), *((entry, number) for number, entry in enumerate(sides))]
+        return next(((entry, number) for entry, number in found if entry is not None), None)
+
 
 def unmarked(metadata: Metadata) -> Metadata:
     """An ancestor that somebody decided for: nothing of it is undecided any more."""
@@ -111,8 +121,12 @@ def unmarked(metadata: Metadata) -> Metadata:
     return replace(metadata, skeleton=replace(metadata.skeleton, undecided=()), entries=tuple(entries))
 
 
-def plan_groups(versions: Versions) -> tuple[Step, ...]:
+def plan_groups(versions: Versions, labels: Sequence[Labels] = ()) -> tuple[Step, ...]:
     """What becomes of every group that a side has, and of those that only the ancestor has.
+
+    Args:
+        versions: that are merged.
+        labels: of each version; none if there is nothing that they say more about groups.
 
     Returns:
         One step for each, in the order of our file; groups that others added stand behind those that they stand behind
@@ -120,7 +134,11 @@ def plan_groups(versions: Versions) -> tuple[Step, ...]:
     """
     lineage, known = versions.lineage, [metadata.by_name() for metadata in versions.all()]
     named = known[: lineage.count + (lineage.ancestor is not None)]
-    return tuple(_step(name, [groups.get(name) for groups in known], lineage) for name in _order(named))
+    told = labels or [dict[str, str]()] * len(known)
+    return tuple(
+        _step(name, [groups.get(name) for groups in known], [texts.get(name) for texts in told], lineage)
+        for name in _order(named)
+    )
 
 
 def choose(old: Hashable, sides: Sequence[Hashable]) -> int | None:
@@ -161,15 +179,17 @@ def identity(entry: Entry | None) -> Hashable:
     return None if entry is None else entry.identity
 
 
-def _step(name: str, found: Sequence[Entry | None], lineage: Lineage) -> Step:
+def _step(name: str, found: Sequence[Entry | None], told: Sequence[str | None], lineage: Lineage) -> Step:
     seen = [_seen(entry, number) for number, entry in enumerate(found)]
+    # The same values mean something else where something else is said of them.
+    meant = [(what, text) if text is not None else what for what, text in zip(seen, told, strict=True)]
     sides = found[: lineage.count]
-    changed = changes(None if lineage.ancestor is None else seen[lineage.ancestor], seen[: lineage.count])
-    side = lineage.choose(seen)
+    changed = changes(None if lineage.ancestor is None else meant[lineage.ancestor], meant[: lineage.count])
+    side = lineage.choose(meant)
     if side is not None:
         return Step(name, changed, side, sides[side])
     ancestor = _before(found, seen, lineage)
-    return Step(name, changed, None, None, Conflict(name, _clash(found, lineage), ancestor, tuple(sides)))
+    return Step(name, changed, None, None, Conflict(name, _clash(found, told, lineage), ancestor, tuple(sides)))
 
 
 def _seen(entry: Entry | None, number: int) -> Hashable:
@@ -192,14 +212,15 @@ def _mark(entry: Entry) -> MergeRecord | None:
     return entry.merge if entry.merge in (UNDECIDED, ADDED) else None
 
 
-def _clash(found: Sequence[Entry | None], lineage: Lineage) -> Clash:
+def _clash(found: Sequence[Entry | None], told: Sequence[str | None], lineage: Lineage) -> Clash:
     """Why a group does not merge by itself."""
     numbers = range(lineage.count)
     missing = [number for number in numbers if found[number] is None]
     if any(lineage.before(found, one, two) is not None for one in missing for two in numbers if two != one):
         return Clash.REMOVED
     present = [side for side in found[: lineage.count] if side is not None]
-    if len({side.dtype for side in present}) > 1:
+    texts = {text for entry, text in zip(found, told, strict=True) if entry is not None}
+    if len({side.dtype for side in present}) > 1 or len(texts) > 1:
         return Clash.DTYPE
     if len({side.shape for side in present}) > 1:
         return Clash.SHAPE

@@ -21,8 +21,9 @@ from git_theta.checkpoints.by_value import plugin_of
 from git_theta.checkpoints.hollow import Shapes, write_hollow
 from git_theta.errors import MergeError, NotThisFormatError, PluginError
 from git_theta.flows.merging import stand_ins
-from git_theta.flows.merging.parts import Parts, labelled, lost, merge_parts, with_all_below
-from git_theta.flows.merging.plan import OURS, STRUCTURE, Versions, identity, plan_groups
+from git_theta.flows.merging.labels import Labelled, Origins
+from git_theta.flows.merging.parts import Parts, lost, merge_parts, with_all_below
+from git_theta.flows.merging.plan import OURS, STRUCTURE, Step, Versions, identity, plan_groups
 from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
 from git_theta.flows.merging.ties import Places, Ties
 from git_theta.layout import Layout
@@ -89,6 +90,7 @@ class Structure:
         self._skeleton_of = skeleton_of
         self._contents: dict[tuple[int, ...], Hashable] = {}
         self.ties = Ties(versions, self._places_of)
+        self._told = Labelled(versions, formats, skeleton_of, self._places_of)
 
     def plan(self) -> Outside:
         """What becomes of all that is no group."""
@@ -117,12 +119,18 @@ class Structure:
         version = self._choose([self._content(number, *ancestor, OURS) for number in range(len(self._all))])
         return self._open() if version is None else Outside(version)
 
-    def place(self, outside: Outside, entries: Sequence[Entry], checksum: Checksum) -> Placed:
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """What becomes of every group."""
+        return plan_groups(self.ties.untied(), self._told.labels)
+
+    def place(self, outside: Outside, entries: Sequence[Entry], origins: Origins, checksum: Checksum) -> Placed:
         """Find the groups of the merged checkpoint their places.
 
         Args:
             outside: what was decided.
             entries: the groups, in the order wanted.
+            origins: of each of them.
             checksum: gives that of a group's values where no version has it.
 
         Raises:
@@ -131,13 +139,13 @@ class Structure:
         """
         assert outside.version is not None
         followed = self._all[outside.version]
-        like = None if outside.texts else self._like(outside.version, {_shape(entry) for entry in entries})
+        like = None if outside.texts else self._like(outside.version, entries, origins)
         if like is not None:
             layout, skeleton = like.layout(), None
         elif plugin_of(followed.format) is not None:
             layout, skeleton = stand_ins.laid_out(self._versions, entries, self._skeleton_of)
         else:
-            layout, skeleton = self._written(outside, followed, entries)
+            layout, skeleton = self._written(outside, entries, origins)
         known = {} if like is None else {entry.name: entry.digest for entry in like.entries}
         changed = [entry for entry in entries if entry.nbytes and known.get(entry.name) != entry.digest]
         skeleton = self._fitted(followed.format, layout, like, skeleton, changed, checksum)
@@ -185,16 +193,12 @@ class Structure:
 
     def _by_parts(self, parts: Sequence[Parts]) -> Outside:
         """Follow ours, with the parts that others changed."""
-        steps = plan_groups(self.ties.untied())
-        merged = merge_parts(self._versions, parts, steps)
-        if merged is None:
-            return self._open()
+        merged = merge_parts(self._versions, parts, self.steps)
         outside = Outside(OURS, merged.sides, merged.conflicts, wholes=merged.wholes)
-        conflicts = (step.conflict.sides if step.conflict is not None else () for step in steps)
-        entries = (next(filter(None, (step.entry, *sides)), None) for step, sides in zip(steps, conflicts, strict=True))
+        found = [step.first for step in self.steps if step.first is not None]
         try:
             if not merged.wholes:  # What is below of them is not known yet.
-                self._written(outside, self._all[OURS], [entry for entry in entries if entry is not None])
+                self._written(outside, [entry for entry, _ in found], {entry.name: number for entry, number in found})
         except MergeError:
             return self._open()
         return outside
@@ -211,6 +215,8 @@ class Structure:
         contents = {(metadata.format, self._content(number)) for number, metadata in enumerate(self._all)}
         is_same = len(contents) == len({metadata.format for metadata in self._all})
         if version is None or texts is None or texts.conflicts or not is_same:
+            return self._open()
+        if any(self._told.is_told_elsewhere(step, self._all[version].format) for step in self.steps):
             return self._open()
         known = [self._texts_of(metadata) or {} for metadata in self._all]
         names = {name for found in known for name in found}
@@ -315,30 +321,36 @@ class Structure:
             return False
         return True
 
-    def _like(self, version: int, shapes: set[tuple[str, str, tuple[int, ...]]]) -> Metadata | None:
+    def _like(self, version: int, entries: Sequence[Entry], origins: Origins) -> Metadata | None:
         """A version whose file has room for just these groups, and the same content besides."""
+        shapes = {_shape(entry) for entry in entries}
         order = sorted(range(len(self._all)), key=lambda number: number != version)
         for number in order:
             metadata = self._all[number]
             fits = (
                 metadata.format == self._all[version].format and {_shape(entry) for entry in metadata.entries} == shapes
             )
-            if fits and (number == version or self._content(number) == self._content(version)):
+            if (
+                fits
+                and self._told.fits(number, entries, origins)
+                and (number == version or self._content(number) == self._content(version))
+            ):
                 return metadata
         return None
 
-    def _written(self, outside: Outside, followed: Metadata, entries: Sequence[Entry]) -> tuple[Layout, bytes]:
-        parts = self._parts
+    def _written(self, outside: Outside, entries: Sequence[Entry], origins: Origins) -> tuple[Layout, bytes]:
+        assert outside.version is not None
+        followed, parts = self._all[outside.version], self._parts
         taken = outside.texts if parts is None else with_all_below(outside.texts, outside.wholes, parts)
-        labels = {} if parts is None else labelled(entries, parts, self._versions.lineage)
-        more = {name: number for name, number in labels.items() if number is not None}
-        donors = {name: self._skeleton_of(self._all[number]) for name, number in {**taken, **more}.items()}
+        donors = {name: self._skeleton_of(self._all[number]) for name, number in taken.items()}
         shapes = {entry.name: (entry.dtype, entry.shape) for entry in entries}
         try:
-            places = self._new_places(followed, shapes)
+            sources = self._told.sources(outside.version, entries, origins)
+            places = {place: self._skeleton_of(source) for place, source in sources.items()}
             layout, skeleton = self._hollow(followed.format, shapes, self._skeleton_of(followed), donors, places=places)
             if parts is not None:
                 self._check(outside, taken, parts, layout, skeleton)
+            self._told.check(entries, origins, layout.format, skeleton)
         except _FAILURES as error:
             raise MergeError(f"the merged groups cannot be put into one file: {error}") from error
         return layout, skeleton
@@ -358,17 +370,6 @@ class Structure:
         wrong = lost(parts, taken, outside.version, found)
         if wrong:
             raise PluginError(f"{wrong[0][:80]!r} cannot be kept beside them")
-
-    def _new_places(self, followed: Metadata, shapes: Shapes) -> dict[str, bytes]:
-        """Skeletons of the versions that groups come from which a version has not, by their places there."""
-        known = followed.by_name().keys()
-        places: dict[str, bytes] = {}
-        for metadata in self._all:
-            new = {name for name in metadata.by_name().keys() & shapes.keys() if name not in known | places.keys()}
-            if new and metadata.format == followed.format:
-                tied = {place for place, name in self._places_of(metadata).items() if name in new}
-                places |= dict.fromkeys(sorted(new | tied), self._skeleton_of(metadata))
-        return places
 
     def _fitted(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import given, settings
@@ -211,6 +211,24 @@ def test_retyped_or_reshaped_group_is_taken_alone_and_a_conflict_with_a_change(o
         assert conflict is not None
         assert conflict.clash == clash
         assert set(conflict.sides) == {other, entry("b", "2")}
+
+
+TOLD: Final = {"a": "in another order"}
+
+
+def test_group_of_which_one_side_says_something_else_is_taken_from_there() -> None:
+    versions = Versions(model(a="1"), (model(a="1"), model(a="1")))
+    for labels, side in (([{}, TOLD, {}], 1), ([TOLD, {}, TOLD], 1), ([TOLD, {}, {}], 0), ([TOLD, TOLD, {}], 0)):
+        assert plan_groups(versions, labels)[0].side == side
+
+
+@pytest.mark.parametrize("labels", [[{}, TOLD, {}], [TOLD, {}, TOLD], [TOLD, TOLD, {}]])
+def test_values_that_mean_something_else_on_the_other_side_are_a_conflict(labels: list[dict[str, str]]) -> None:
+    values = ["2", "1"] if labels[0] != labels[1] else ["2", "3"]
+    versions = Versions(model(a="1"), (model(a=values[0]), model(a=values[1])))
+    conflict = plan_groups(versions, labels)[0].conflict
+    assert conflict is not None
+    assert (conflict.clash, conflict.ancestor) == (Clash.DTYPE, entry("a", "1"))
 
 
 def test_group_that_both_sides_reshaped_alike_is_a_conflict_of_values() -> None:

@@ -666,6 +666,88 @@ def test_other_content_of_npz_files_that_both_changed_is_a_conflict_of_the_struc
         assert found["a"].tobytes() == (A + 1).tobytes()
 
 
+def npy_bytes(array: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+SQUARE = np.arange(9, dtype=np.float32).reshape(3, 3)
+ODD: Arrays = {
+    "fortran": np.asfortranarray(normal(4, 3, seed=4)),
+    "big": np.arange(5, dtype=">f4"),
+    "date": np.array(["2026-01-02"], "M8[D]"),
+    "text": np.array(["ab", "c"]),
+}
+
+
+def equal(found: Any, wanted: Any) -> bool:
+    return found.dtype == wanted.dtype and found.shape == wanted.shape and found.tolist() == wanted.tolist()
+
+
+def test_arrays_of_any_order_and_kind_come_into_an_npz_file_that_the_other_side_added_to(world: World) -> None:
+    world.path = "model.npz"
+    base, ours, theirs = (
+        world.clean(npz_bytes(**arrays)) for arrays in ({"a": A}, {"a": A, "mine": B}, {"a": A, **ODD})
+    )
+    for sides in ((ours, theirs), (theirs, ours)):
+        found = np.load(io.BytesIO(world.smudge(world.merged(base, *sides))))
+        assert set(found) == {"a", "mine", *ODD}
+        assert [name for name, array in ODD.items() if not equal(found[name], array)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "values", "said"),
+    [
+        pytest.param("x.npz", SQUARE * 0, SQUARE, np.asfortranarray(SQUARE * 0), id="order of an npz file"),
+        pytest.param("x.npy", SQUARE * 0, SQUARE, np.asfortranarray(SQUARE * 0), id="order of an npy file"),
+        pytest.param("x.npz", np.zeros(3, "M8[s]"), np.ones(3, "M8[s]"), np.zeros(3, "M8[ms]"), id="dates of npz"),
+        pytest.param("x.npz", np.zeros(3, ">f4"), np.ones(3, ">f4"), np.zeros(3, ">i4"), id="kinds of npz"),
+        pytest.param("x.msgpack", np.zeros(3, "M8[s]"), np.ones(3, "M8[s]"), np.zeros(3, "M8[ms]"), id="dates of Flax"),
+    ],
+)
+def test_values_that_one_side_changed_and_how_the_other_says_to_read_them_are_a_conflict(
+    world: World, path: str, old: Any, values: Any, said: Any
+) -> None:
+    def version(array: Any) -> Metadata:
+        return world.clean(
+            npy_bytes(array)
+            if path.endswith("npy")
+            else npz_bytes(x=array)
+            if path.endswith("npz")
+            else flax.serialization.msgpack_serialize({"x": array})
+        )
+
+    def read(data: bytes) -> Any:
+        if path.endswith("msgpack"):
+            return flax.serialization.msgpack_restore(data)["x"]
+        found = np.load(io.BytesIO(data))
+        return found["x"] if path.endswith("npz") else found
+
+    world.path = path
+    base, ours, theirs = map(version, (old, values, said))
+    for sides, wanted in (((ours, theirs), (values, said)), ((theirs, ours), (said, values))):
+        assert world.merge(base, *sides).metadata is None
+        assert [conflict.clash for conflict in world.asked] == [Clash.DTYPE]
+        with pytest.raises(MergeError, match="take one side"):
+            world.merge(base, *sides, by="average")
+        for by, array in zip(("ours", "theirs", "ancestor"), (*wanted, old), strict=True):
+            assert equal(read(world.smudge(world.merged(base, *sides, by=by))), array)
+
+
+def test_array_is_read_as_on_the_side_that_it_is_of_whatever_structure_is_taken(world: World) -> None:
+    world.path = "model.npz"
+    turned = np.asfortranarray(SQUARE)
+    base, ours, theirs = (
+        world.clean(npz_bytes(x=x, y=y)) for x, y in ((SQUARE, SQUARE), (SQUARE, turned), (turned, SQUARE))
+    )
+    for by in ("ours", "theirs", "ancestor"):
+        found = np.load(io.BytesIO(world.smudge(world.merged(base, ours, theirs, by=by))))
+        assert [conflict.name for conflict in world.asked] == [STRUCTURE]
+        assert equal(found["x"], SQUARE)
+        assert equal(found["y"], SQUARE)
+
+
 def test_flax_files_merge_and_load(world: World) -> None:
     world.path = "model.msgpack"
     base, ours, theirs = (
@@ -703,14 +785,14 @@ def test_leaves_of_flax_files_are_merged_one_by_one(world: World) -> None:
         assert params["b"].tobytes() == (B + 1).tobytes()
 
 
-def test_dtypes_that_no_group_has_and_both_changed_are_one_conflict_of_the_structure(world: World) -> None:
+def test_dtypes_that_no_group_has_and_both_changed_are_a_conflict_of_the_group(world: World) -> None:
     world.path = "model.msgpack"
     base, ours, theirs = (
         flax_version(world, A, B, step=step, at=np.array([7], f"M8[{unit}]"))
         for step, unit in enumerate(("s", "ms", "us"))
     )
     assert world.merge(base, ours, theirs).metadata is None
-    assert [conflict.clash for conflict in world.asked] == [Clash.STRUCTURE]
+    assert {conflict.name: conflict.clash for conflict in world.asked} == {"at": Clash.DTYPE, "step": Clash.TEXT}
     found = flax.serialization.msgpack_restore(world.smudge(world.merged(base, ours, theirs, by="theirs")))
     assert (found["step"], found["at"].dtype) == (2, np.dtype("M8[us]"))
 
@@ -775,6 +857,17 @@ def test_converted_file_takes_the_groups_that_the_other_side_added(torch_world: 
             name: part.numpy().tobytes() for name, part in wanted.items()
         }
         assert world.asked == ()
+
+
+def test_array_in_another_order_is_not_put_into_a_file_that_the_other_side_converted(world: World) -> None:
+    world.path = "model.npz"
+    base = world.clean(npz_bytes(a=A))
+    ours, theirs = world.clean(npz_bytes(a=A, fortran=ODD["fortran"])), world.model(a=A)
+    for sides in ((ours, theirs), (theirs, ours)):
+        assert world.merge(base, *sides).metadata is None
+        assert [conflict.name for conflict in world.asked] == [STRUCTURE]
+    with pytest.raises(MergeError, match="'fortran' would no longer be an array in Fortran order there"):
+        world.merge(base, ours, theirs, by="theirs")
 
 
 def test_file_that_both_converted_is_a_conflict_of_the_structure(torch_world: World) -> None:
