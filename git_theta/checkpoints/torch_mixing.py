@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Dict, Record
 from git_theta.checkpoints.pickle_values import plain_values, shown_values
-from git_theta.checkpoints.torch_tree import dictionaries, key_text, maker_of, members
+from git_theta.checkpoints.torch_tree import dictionaries, key_text, maker_of, members, storage_id, view, walk
 from git_theta.checkpoints.torch_writer import Old, is_dictionary, rename
 from git_theta.errors import PluginError
+from git_theta.layout import Span
 
 _Pair = tuple[object, object]
 """A key and a value."""
@@ -84,7 +85,26 @@ def mixed(
         emptied += _put(old.root, file.root, wanted[other], are_known=are_known)
     if are_known:
         _check(expected, plain_values(old.root), _texts(emptied), are_alone=not homes)
-    return replace(old, storages=storages, persistents=persistents, emptied=emptied)
+    gone = _replaced(old.root, storages)
+    kept = [persistent for persistent in persistents if _key_of(persistent) not in gone]
+    storages = {key: span for key, span in storages.items() if key not in gone}
+    return replace(old, storages=storages, persistents=kept, emptied=emptied)
+
+
+def _replaced(root: object, storages: Mapping[str, Span]) -> set[str]:
+    """The storages that nothing uses any more, of groups that have another one: dtype and shape are those of that."""
+    used = set()
+    for _, value in walk(root):
+        tensor = view(value)
+        used.add(tensor.storage.key if tensor is not None else _key_of(value))
+    names = {span.name for key, span in storages.items() if key in used}
+    return {key for key, span in storages.items() if key not in used and span.name in names}
+
+
+def _key_of(value: object) -> str | None:
+    """The key of a storage; None for anything else."""
+    storage = storage_id(value)
+    return None if storage is None else storage.key
 
 
 def _wanted(values: Mapping[str, str | None], places: Sequence[str]) -> _Wanted:

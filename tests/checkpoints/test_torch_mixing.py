@@ -102,6 +102,22 @@ def test_tensor_of_another_file_lies_as_it_lay_there() -> None:
     assert isinstance(found["optimizer"]["state"][0]["step"], torch.nn.Parameter)
 
 
+def test_tensor_comes_in_the_shape_that_it_has_there_and_others_keep_theirs() -> None:
+    turned = torch.arange(6.0).reshape(2, 3).t()
+    files = [BytesSource(saved(content)) for content in ({"a": torch.ones(3, 2), "b": turned}, {"a": turned})]
+    layouts = [TorchZip().scan(file) for file in files]
+    mine, donor = (layout.read_skeleton(file) for layout, file in zip(layouts, files, strict=True))
+    groups = {
+        span.name: Values(span.dtype, span.shape, file.read(span.start, span.stop))
+        for file, layout in zip(files, layouts, strict=True)
+        for span in layout.spans
+    }
+    assert [groups[name].shape for name in "ab"] == [(6,), (6,)]
+    found = torch.load(io.BytesIO(b"".join(TorchZip().write_grafted(groups, mine, {}, {"a": donor}))))
+    assert torch.equal(found["a"], turned)
+    assert torch.equal(found["b"], turned)
+
+
 @pytest.mark.parametrize(
     ("one", "other", "names"),
     [

@@ -620,6 +620,23 @@ def test_duplicated_groups_of_a_safetensors_file_are_merged_each(world: World) -
     assert found["emb"].tobytes() == found["head"].tobytes()
 
 
+def test_tensors_that_each_side_laid_out_otherwise_keep_their_shapes(torch_world: World) -> None:
+    world = torch_world
+    x, y = tensor(4, 3, seed=1), tensor(4, 3, seed=2)
+
+    def turned(values: Any) -> Any:
+        return values.t().contiguous().t()
+
+    versions = [{"x": x, "y": y}, {"x": x, "y": turned(y)}, {"x": turned(x), "y": y}]
+    for base, ours, theirs in (
+        map(world.clean, map(torch_bytes, order)) for order in (versions, (versions[0], *versions[:0:-1]))
+    ):
+        found = loaded(world.smudge(world.merged(base, ours, theirs)))
+        assert world.asked == ()
+        assert torch.equal(found["x"], x)
+        assert torch.equal(found["y"], y)
+
+
 # --- npz and flax ---------------------------------------------------------------------------------------------------
 
 
