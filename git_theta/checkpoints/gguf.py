@@ -138,10 +138,14 @@ class Gguf:
         return {tensors.join_name([key]): text for key, text in shown.items()}
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
-        """The bytes of a new file; keeps the key-value pairs of the old one. See `checkpoints.Format`."""
+        """The bytes of a new file; keeps the key-value pairs of the old one. See `checkpoints.Format`.
+
+        Raises:
+            PluginError: a group cannot be written, or the old file has bytes around its tensors that say something.
+        """
         if skeleton is None:
             return _written(groups, _VERSIONS[-1], _DEFAULT_ALIGNMENT, [])
-        head = _Head(_Cursor(BytesSource(skeleton)))
+        head = _head_of(skeleton)
         pairs = [skeleton[start:stop] for start, stop in head.places.values()]
         return _written(groups, head.version, head.alignment, pairs)
 
@@ -149,7 +153,7 @@ class Gguf:
         self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
     ) -> Iterator[bytes]:
         """The bytes of a new file with key-value pairs from several old ones; see `checkpoints.Mixing`."""
-        head = _Head(_Cursor(BytesSource(skeleton)))
+        head = _head_of(skeleton)
         heads = {donor: _Head(_Cursor(BytesSource(donor))) for donor in set(donors.values())}
         pairs = {tensors.join_name([key]): skeleton[start:stop] for key, (start, stop) in head.places.items()}
         for name, donor in donors.items():
@@ -321,6 +325,21 @@ class _Head:
         text = f"{count} items: [{', '.join(shown)}, …]" if rest else f"[{', '.join(shown)}]"
         self._is_cut |= bool(rest) or len(text) > MAX_TEXT
         return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def _head_of(skeleton: bytes) -> _Head:
+    """The front of a file that a new one is made like.
+
+    Raises:
+        PluginError: it has bytes around its tensors that are not 0: a new one has no place for them.
+    """
+    cursor = _Cursor(BytesSource(skeleton))
+    head = _Head(cursor)
+    for _ in _tensors(cursor, head):
+        pass  # They are passed over.
+    if skeleton[cursor.position :].strip(b"\0"):
+        raise PluginError("a gguf file with bytes around its tensors cannot be written with other groups or keys")
+    return head
 
 
 def _size_of(kind: int) -> int:

@@ -27,6 +27,7 @@ _MAX_DEPTH: Final = 127
 
 _BRACKET: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]')
 _METADATA: Final = "__metadata__"
+_KNOWN: Final = ("dtype", "shape", "data_offsets")
 _DTYPES: Final = {
     "BOOL": "bool",
     "F4": "float4_e2m1fn",
@@ -82,7 +83,11 @@ class Safetensors:
         return {tensors.join_name([_METADATA, key]): quoted(text) for key, text in pairs}
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
-        """The bytes of a new file; keeps the `__metadata__` of the old one. See `checkpoints.Format`."""
+        """The bytes of a new file; keeps the `__metadata__` of the old one. See `checkpoints.Format`.
+
+        Raises:
+            PluginError: the format has no such dtype, or the old header says more of a tensor than the format knows.
+        """
         return self._write(groups, None if skeleton is None else _comments(skeleton))
 
     def write_mixed(
@@ -124,8 +129,17 @@ class Safetensors:
 
 
 def _comments(skeleton: bytes) -> dict[str, str] | None:
-    """The `__metadata__` of a file, if it has one."""
-    found: dict[str, str] | None = _parse_header(skeleton[_LENGTH:]).get(_METADATA)
+    """The `__metadata__` of a file, if it has one.
+
+    Raises:
+        PluginError: its header says more besides, which would be lost.
+    """
+    header = _parse_header(skeleton[_LENGTH:])
+    found: dict[str, str] | None = header.pop(_METADATA, None)
+    for name, info in header.items():
+        more = next((key for key in info if key not in _KNOWN), None) if isinstance(info, dict) else None
+        if more is not None:
+            raise PluginError(f"a header that says {more[:80]!r} of {name[:80]!r} cannot be written anew")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 import time
@@ -246,6 +247,25 @@ def test_new_file_is_loaded_by_the_library(tmp_path: Path) -> None:
     assert groups(write({})) == {}
 
 
+@pytest.mark.parametrize("place", ["behind the last tensor", "between two tensors"])
+def test_bytes_around_the_tensors_are_not_lost_in_a_new_file(place: str, tmp_path: Path) -> None:
+    def fill(writer: gguf.GGUFWriter) -> None:
+        for name in "ab":
+            writer.add_tensor(name, np.ones(3, np.float32))
+
+    data = bytearray(make(tmp_path, fill))
+    first = scan(bytes(data)).spans[0]
+    if place == "between two tensors":
+        data[first.stop] = 1
+    else:
+        data += b"more"
+    with pytest.raises(PluginError, match="bytes around its tensors"):
+        write(groups(bytes(data)), bytes(data))
+    skeleton = scan(bytes(data)).read_skeleton(BytesSource(bytes(data)))
+    with pytest.raises(PluginError, match="bytes around its tensors"):
+        b"".join(Gguf().write_mixed(groups(bytes(data)), skeleton, {}))
+
+
 def test_groups_that_cannot_be_written_are_an_error_for_the_user() -> None:
     one = Values("int8", (1,), b"1")
     with pytest.raises(PluginError, match="gguf has no dtype bool"):
@@ -448,5 +468,6 @@ def test_changing_any_byte_gives_a_layout_or_a_refusal(small: bytes) -> None:
             continue
         taken += 1
         assert len(Gguf().values(BytesSource(bytes(data)))) <= 10
-        assert write(found, bytes(data))
+        with contextlib.suppress(PluginError):
+            assert write(found, bytes(data))
     assert 0 < taken < 2000

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from git_theta import tensors
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.safetensors import Safetensors
-from git_theta.errors import NotThisFormatError, ThetaError
+from git_theta.errors import NotThisFormatError, PluginError, ThetaError
 from git_theta.layout import Layout
 from git_theta.sources import BytesSource, FileSource
 
@@ -550,6 +550,14 @@ def test_old_file_without_metadata_gives_none(tmp_path: Path) -> None:
     (tmp_path / "new").write_bytes(written({"a": values("int8", (1,))}, scan(old).read_skeleton(BytesSource(old))))
     with safetensors.safe_open(tmp_path / "new", framework="np") as opened:
         assert opened.metadata() is None
+
+
+def test_what_a_header_says_more_of_a_tensor_is_not_lost_in_a_new_file() -> None:
+    header = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"note":"x"}}'
+    skeleton = len(header).to_bytes(8, "little") + header
+    for new in (Safetensors().write, lambda groups, old: Safetensors().write_mixed(groups, old, {})):
+        with pytest.raises(PluginError, match="a header that says 'note' of 'a' cannot be written anew"):
+            list(new({"a": Values("uint8", (1,), b"x")}, skeleton))
 
 
 def test_no_groups_make_a_file_all_the_same() -> None:

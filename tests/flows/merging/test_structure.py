@@ -181,6 +181,17 @@ def test_empty_checkpoints_merge(world: World) -> None:
     assert {entry.name for entry in world.merged(empty, full, more).entries} == {"a", "b"}
 
 
+@pytest.mark.parametrize("by", ["ours", "theirs"])
+def test_what_a_format_cannot_write_anew_is_not_lost_beside_a_change_of_the_other_side(world: World, by: str) -> None:
+    header = b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"note":"x"}}'
+    noted = len(header).to_bytes(8, "little") + header + b"x"
+    a = np.frombuffer(b"x", np.uint8)
+    base, ours, theirs = world.model(a=a), world.clean(noted), world.model({"epoch": "1"}, a=a)
+    assert world.merge(base, ours, theirs).metadata is None
+    assert [conflict.name for conflict in world.asked] == [STRUCTURE]
+    assert (b"note" in world.smudge(world.merged(base, ours, theirs, by=by))) == (by == "ours")
+
+
 # --- torch ----------------------------------------------------------------------------------------------------------
 
 
