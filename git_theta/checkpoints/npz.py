@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
-from git_theta.checkpoints.numpy_files import Header, labels, npy_header, parse, refuse_values
+from git_theta.checkpoints.numpy_files import Header, labels, npy_header, parse
+from git_theta.checkpoints.texts import MAX_VALUES, digest_of
 from git_theta.checkpoints.zip_checksums import checksums, with_checksums, without_checksums
 from git_theta.checkpoints.zips import (
     STORED,
@@ -33,6 +34,8 @@ _ALIGNMENT: Final = 64
 _MAX_SKELETON: Final = 100_000_000
 _MAX_NAMES: Final = 16_000_000
 _MAX_NAME: Final = 0xFFFF
+_EXACT: Final = 32
+"""Digits of digests that tell all members apart, whoever chose them."""
 
 
 class Npz:
@@ -54,13 +57,14 @@ class Npz:
         return Layout(self.name, source.size, tuple(spans))
 
     def values(self, source: Source) -> Mapping[str, str]:
-        """Nothing: there are no values but the arrays.
+        """The members that are no groups, by size and digest.
 
         Raises:
             NotThisFormatError: as in `scan`.
         """
         self.scan(source)
-        return {}
+        others = [item for item in _items(source) if item.header is None]
+        return {item.name: _shown(source, item) for item in others[:MAX_VALUES]}
 
     def checksums(self, layout: Layout, skeleton: bytes) -> Mapping[str, int]:
         """The checksums of the groups' values; see `checkpoints.Checksummed`."""
@@ -76,12 +80,23 @@ class Npz:
 
     def labels(self, skeleton: bytes) -> Mapping[str, str]:
         """What the headers say more about the arrays; see `checkpoints.Labelled`."""
-        return labels(_headers(skeleton))
+        return labels(_Old(skeleton).headers)
+
+    def parts(self, skeleton: bytes) -> Mapping[str, str]:
+        """All members that are no groups; see `checkpoints.Nested`.
+
+        Raises:
+            PluginError: two members would have the same name without their endings.
+        """
+        old = _Old(skeleton)
+        if len(old.headers.keys() | {item.name for item in old.items}) < len(old.items):
+            raise PluginError("two members of an .npz file have the same name but for .npy")
+        return {item.name: _shown(old.source, item) for item in old.items if item.header is None}
 
     def write_mixed(
         self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
     ) -> Iterator[bytes]:
-        """The bytes of a new file; there are no values but the arrays. See `checkpoints.Mixing`."""
+        """The bytes of a new file with members of several old ones; see `checkpoints.Mixing`."""
         return self.write_grafted(groups, skeleton, donors, {})
 
     def write_grafted(
@@ -91,11 +106,21 @@ class Npz:
         donors: Mapping[str, bytes],
         places: Mapping[str, bytes],
     ) -> Iterator[bytes]:
-        """The bytes of a new file, with some arrays as they are in other ones; see `checkpoints.Grafting`."""
-        refuse_values(donors)
-        others = {other: _headers(other) for other in set(places.values())}
-        headers = {name: others[other].get(name) for name, other in places.items()}
-        return self._write(groups, skeleton, headers)
+        """The bytes of a new file with members of other ones, and arrays as they are there; see `checkpoints.Grafting`.
+
+        Raises:
+            PluginError: as in `write`.
+        """
+        others = {other: _Old(other) for other in {*donors.values(), *places.values()}}
+        old = _Old(skeleton)
+        headers = old.headers | {
+            name: header for name, other in places.items() if (header := others[other].headers.get(name))
+        }
+        kept = old.kept()
+        for name, donor in donors.items():
+            found = {member: place for member, place in others[donor].kept().items() if place[1].name == name}
+            kept = {member: place for member, place in kept.items() if place[1].name != name or member in found} | found
+        return _written(groups, headers, kept)
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the order of elements and of their bytes. See `checkpoints.Format`.
@@ -105,37 +130,63 @@ class Npz:
         Raises:
             PluginError: a group cannot be written, or the old file has members that are compressed.
         """
-        return self._write(groups, skeleton, {})
+        old = None if skeleton is None else _Old(skeleton)
+        return _written(groups, {} if old is None else old.headers, {} if old is None else old.kept())
 
-    def _write(
-        self, groups: Mapping[str, Values], skeleton: bytes | None, others: Mapping[str, Header | None]
-    ) -> Iterator[bytes]:
-        """See `write`; others are headers that count instead of those of the old file."""
-        source = None if skeleton is None else _filled(skeleton)
-        old = {} if source is None else {item.member.name: item for item in _items(source)}
-        named = {"/".join(tensors.split_name(name)) + _NPY: values for name, values in groups.items()}
-        kept = {name: item for name, item in old.items() if item.header is None}
-        if len(named) != len(groups) or named.keys() & kept.keys():
-            raise PluginError("two groups would have the same name in an .npz file")
-        if any(item.member.method != STORED for item in kept.values()):
-            raise PluginError("an .npz file with compressed members cannot be written with other groups")
-        for name in named:
-            if len(name.encode()) > _MAX_NAME:
-                raise PluginError(f"{name[:80]!r} is too long a name for an .npz file")
-        known = {member: item.header for member, item in old.items()}
-        headers = {
-            member: npy_header(values, others[name] if name in others else known.get(member))
-            for (member, values), name in zip(named.items(), groups, strict=True)
-        }
 
-        def members() -> Iterator[tuple[str, bytes]]:
-            for name, values in named.items():
-                yield name, headers[name] + bytes(values.data)
-            for name, item in kept.items():
-                assert source is not None
-                yield name, source.read(item.start, item.start + item.member.size)
+class _Old:
+    """A file that a new one is made from.
 
-        return write_stored(members(), _ALIGNMENT)
+    Attributes:
+        source: the file, with zeros for the values of its groups.
+        items: its members.
+        headers: those of the arrays that are groups, by their names.
+    """
+
+    def __init__(self, skeleton: bytes) -> None:
+        self.source = _filled(skeleton)
+        self.items = _items(self.source)
+        self.headers = {item.name: item.header for item in self.items if item.header is not None}
+
+    def kept(self) -> _Kept:
+        """The members that are no groups, by the names that they have in the file."""
+        return {item.member.name: (self.source, item) for item in self.items if item.header is None}
+
+
+def _written(groups: Mapping[str, Values], known: Mapping[str, Header], kept: _Kept) -> Iterator[bytes]:
+    """The bytes of a new file, in which arrays are as headers say that are known of them, by the names of groups.
+
+    Raises:
+        PluginError: as in `Npz.write`.
+    """
+    names = {name: "/".join(tensors.split_name(name)) + _NPY for name in groups}
+    if len(set(names.values())) != len(groups) or not kept.keys().isdisjoint(names.values()):
+        raise PluginError("two groups would have the same name in an .npz file")
+    if any(item.member.method != STORED for _, item in kept.values()):
+        raise PluginError("an .npz file with compressed members cannot be written with other groups")
+    for name in names.values():
+        if len(name.encode()) > _MAX_NAME:
+            raise PluginError(f"{name[:80]!r} is too long a name for an .npz file")
+    # Names that come from other formats may be paths, where one key of these has slashes in it.
+    headers = {
+        name: npy_header(values, known.get(name) or known.get(tensors.join_name([names[name].removesuffix(_NPY)])))
+        for name, values in groups.items()
+    }
+
+    def members() -> Iterator[tuple[str, bytes]]:
+        for name, values in groups.items():
+            yield names[name], headers[name] + bytes(values.data)
+        for name, (source, item) in kept.items():
+            yield name, source.read(item.start, item.start + item.member.size)
+
+    return write_stored(members(), _ALIGNMENT)
+
+
+def _shown(source: Source, item: _Item) -> str:
+    """A member that is no group as short text; no other one has the same."""
+    how = "" if item.member.method == STORED else f", compressed to {item.member.packed}"
+    digest = digest_of(source, item.start, item.start + item.member.packed)
+    return f"{item.member.size} bytes{how} ({digest[:_EXACT]})"
 
 
 class _Item(Struct, frozen=True):
@@ -147,7 +198,7 @@ class _Item(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Of the group."""
+        """Of the group, or of what stands where a group could."""
         return tensors.join_name([self.member.name.removesuffix(_NPY)])
 
     def span(self) -> Span:
@@ -163,15 +214,14 @@ class _Item(Struct, frozen=True):
         return span
 
 
+_Kept = Mapping[str, tuple[Source, _Item]]
+"""Members by name, each with the file that it is in."""
+
+
 def _items(source: Source) -> list[_Item]:
     """The members in file order."""
     placed = read_directory(source, ignore_case=False)
     return [_Item(member, start, _header(source, member, start)) for member, start in placed]
-
-
-def _headers(skeleton: bytes) -> dict[str, Header]:
-    """The headers of the arrays that are groups, by their names."""
-    return {item.name: item.header for item in _items(_filled(skeleton)) if item.header is not None}
 
 
 def _header(source: Source, member: Member, start: int) -> Header | None:

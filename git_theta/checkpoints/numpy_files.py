@@ -91,7 +91,8 @@ class Npy:
         places: Mapping[str, bytes],
     ) -> Iterator[bytes]:
         """The bytes of a new file, with the array as it is in another one; see `checkpoints.Grafting`."""
-        refuse_values(donors)
+        if donors:
+            raise PluginError(f"there is no value {next(iter(donors))[:80]!r} in an .npy file")
         return self.write(groups, places.get(_GROUP, skeleton))
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
@@ -139,16 +140,6 @@ class Header(Struct, frozen=True):
 def labels(headers: Mapping[str, Header]) -> dict[str, str]:
     """What headers say more about their groups, by name."""
     return {name: header.label for name, header in headers.items() if header.label}
-
-
-def refuse_values(donors: Mapping[str, bytes]) -> None:
-    """Refuse to take values that are no groups.
-
-    Raises:
-        PluginError: there are some.
-    """
-    if donors:
-        raise PluginError(f"there is no value {next(iter(donors))[:80]!r} in files of NumPy")
 
 
 def _dtype(descr: str) -> tuple[str | None, int]:

@@ -17,7 +17,7 @@ import safetensors.numpy
 from git_theta import tensors
 from git_theta.errors import MergeError
 from git_theta.flows.merging.plan import STRUCTURE
-from git_theta.merges.decisions import Clash, Conflict
+from git_theta.merges.decisions import Clash
 from tests.flows.merging.world import World, normal
 from tests.helpers import safetensors_bytes
 
@@ -680,14 +680,14 @@ def test_npz_values_of_other_layers_merge_without_a_value_read(world: World) -> 
     assert world.fetched == []
 
 
-def test_other_content_of_npz_files_that_both_changed_is_a_conflict_of_the_structure(world: World) -> None:
+def test_member_of_npz_files_that_is_no_group_and_both_changed_is_one_conflict(world: World) -> None:
     world.path = "model.npz"
     objects = [np.array([f"text {number}", None], object) for number in range(3)]
     base, ours, theirs = (
         world.clean(npz_bytes(a=array, labels=label)) for array, label in zip((A, A + 1, A), objects, strict=True)
     )
     assert world.merge(base, ours, theirs).metadata is None
-    assert world.asked == (Conflict(STRUCTURE, Clash.STRUCTURE, None, (None, None)),)
+    assert list(texts_of(world)) == ["labels"]
     for by, number in (("ours", 1), ("theirs", 2), ("ancestor", 0)):
         found = np.load(io.BytesIO(world.smudge(world.merged(base, ours, theirs, by=by))), allow_pickle=True)
         assert found["labels"].tolist() == objects[number].tolist()
@@ -763,15 +763,49 @@ def test_values_that_one_side_changed_and_how_the_other_says_to_read_them_are_a_
             assert equal(read(world.smudge(world.merged(base, *sides, by=by))), array)
 
 
-def test_array_is_read_as_on_the_side_that_it_is_of_whatever_structure_is_taken(world: World) -> None:
+def test_members_of_npz_files_that_are_no_groups_are_merged_one_by_one(world: World) -> None:
+    world.path = "model.npz"
+    one, two, three = (np.array([f"text {number}", None], object) for number in range(3))
+    base, ours, theirs = (
+        world.clean(npz_bytes(**arrays))
+        for arrays in (
+            {"a": A, "gone": one, "mine": one, "yours": one},
+            {"a": A, "mine": two, "yours": one, "new": three},
+            {"a": A + 1, "gone": one, "mine": one, "yours": three},
+        )
+    )
+    for sides in ((ours, theirs), (theirs, ours)):
+        found = np.load(io.BytesIO(world.smudge(world.merged(base, *sides))), allow_pickle=True)
+        wanted = {"a": A + 1, "mine": two, "yours": three, "new": three}
+        assert {name: found[name].tolist() for name in found} == {
+            name: array.tolist() for name, array in wanted.items()
+        }
+
+
+@pytest.mark.parametrize("theirs", [None, A + 1], ids=["removed", "changed"])
+def test_array_that_became_one_of_objects_is_a_conflict_with_what_the_other_side_did(world: World, theirs: Any) -> None:
+    world.path = "model.npz"
+    objects = np.array(["text", None], object)
+    versions = [{"a": A, "b": B}, {"a": objects, "b": B}, {"b": B + 1} | ({} if theirs is None else {"a": theirs})]
+    merged = [world.clean(npz_bytes(**arrays)) for arrays in versions]
+    assert world.merge(*merged).metadata is None
+    assert list(texts_of(world)) == ["a"]
+    for by, array in (("ours", objects), ("theirs", theirs), ("ancestor", A)):
+        found = np.load(io.BytesIO(world.smudge(world.merged(*merged, by=by))), allow_pickle=True)
+        assert found["b"].tolist() == (B + 1).tolist()
+        assert ("a" in found) == (array is not None)
+        assert array is None or found["a"].tolist() == array.tolist()
+
+
+def test_array_is_read_as_on_the_side_that_it_is_of_whichever_file_is_followed(world: World) -> None:
     world.path = "model.npz"
     turned = np.asfortranarray(SQUARE)
     base, ours, theirs = (
         world.clean(npz_bytes(x=x, y=y)) for x, y in ((SQUARE, SQUARE), (SQUARE, turned), (turned, SQUARE))
     )
-    for by in ("ours", "theirs", "ancestor"):
-        found = np.load(io.BytesIO(world.smudge(world.merged(base, ours, theirs, by=by))))
-        assert [conflict.name for conflict in world.asked] == [STRUCTURE]
+    for sides in ((ours, theirs), (theirs, ours)):
+        found = np.load(io.BytesIO(world.smudge(world.merged(base, *sides))))
+        assert world.asked == ()
         assert equal(found["x"], SQUARE)
         assert equal(found["y"], SQUARE)
 
