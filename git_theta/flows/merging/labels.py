@@ -66,12 +66,11 @@ class Labelled:
 
     def sources(self, version: int, entries: Sequence[Entry], origins: Origins) -> dict[str, Metadata]:
         """The versions that groups are of which a version has not, or has otherwise, by the places of the groups."""
-        followed = self._all[version]
-        known = followed.by_name()
+        followed, known = self._all[version], [metadata.by_name() for metadata in self._all]
         wanted: dict[int, set[str]] = {}
         for entry in entries:
             number = origins[entry.name]
-            mine, found = known.get(entry.name), self._all[number].by_name().get(entry.name)
+            mine, found = known[version].get(entry.name), known[number].get(entry.name)
             is_there = found is not None and (mine is None or _type(found) == _type(entry))
             is_same = mine is not None and _type(mine) == _type(entry) and self.fits(version, [entry], origins)
             if is_there and not is_same and self._all[number].format == followed.format:
