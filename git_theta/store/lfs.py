@@ -75,6 +75,7 @@ class Lfs(Struct, frozen=True):
                 have is no error here: it is still missing afterwards.
         """
         self._require("fetch from")
+        self.store.remove_leftovers()
         left, patience, is_broken = list(refs), _PATIENCE, False
         while left and patience:
             asked: list[ObjectRef] = []

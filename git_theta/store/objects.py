@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -16,6 +17,9 @@ from git_theta.metadata import ObjectRef
 from git_theta.replacing import token
 
 _STALE_SECONDS: Final = 24 * 3600
+
+_DOWNLOADS: Final = "incomplete"
+"""Where git-lfs, which takes our root for its own, writes what it downloads, and leaves what was interrupted."""
 
 _READABLE: Final = 0o444
 
@@ -155,9 +159,15 @@ class ObjectStore:
         directory = self.scratch
         with _as_store_error(self.root):
             self.make_directory(directory)
-            for leftover in directory.iterdir():
-                _remove_if_stale(leftover)
+        self.remove_leftovers()
         return directory
+
+    def remove_leftovers(self) -> None:
+        """Remove the unfinished files that a killed process of ours or of git-lfs left a day ago."""
+        for directory in (self.scratch, self.root / _DOWNLOADS):
+            with contextlib.suppress(OSError):
+                for leftover in directory.iterdir():
+                    _remove_if_stale(leftover)
 
     def make_directory(self, directory: Path) -> None:
         """Make a directory below the root, as open to others as the repository itself (core.sharedRepository)."""

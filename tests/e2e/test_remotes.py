@@ -479,6 +479,21 @@ def test_damaged_object_is_fetched_anew(author: Repo, bare: Path, server: Server
     assert other.read(FILE) == author.read(FILE)
 
 
+def test_clone_that_only_fetches_keeps_no_download_that_was_killed(
+    author: Repo, bare: Path, server: Server, tmp_path: Path
+) -> None:
+    push_to(server, author)
+    Repo.run("git", "clone", "-q", str(bare), "clone", cwd=tmp_path, env={"GIT_THETA_SKIP_SMUDGE": "1"})
+    other = Repo(tmp_path / "clone")
+    half = other.path / ".git/theta/incomplete" / ("0" * 64)
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half an object")
+    os.utime(half, (0, 0))
+    other.verb("fetch")
+    assert object_names(other.path / ".git") == set(server.objects())
+    assert not half.exists()
+
+
 def test_clone_without_the_filter_can_be_filled_later(author: Repo, bare: Path, tmp_path: Path) -> None:
     author.git("push", "-q", "origin", "main")
     author.theta("uninstall", "--global", "--skip-repo")

@@ -332,6 +332,16 @@ def test_stale_temporary_files_are_removed_and_fresh_ones_are_kept(store: Object
     assert sorted(path.name for path in folder.iterdir()) == ["fresh", "new"]
 
 
+def test_downloads_that_a_killed_git_lfs_left_are_removed_and_those_that_go_on_are_kept(store: ObjectStore) -> None:
+    incomplete = store.root / "incomplete"
+    incomplete.mkdir(parents=True)
+    for name, age in (("stale", DAY + 60), ("fresh", DAY - 60)):
+        (incomplete / name).write_bytes(b"half an object")
+        os.utime(incomplete / name, (time.time() - age,) * 2)
+    store.temporary_directory()
+    assert [path.name for path in incomplete.iterdir()] == ["fresh"]
+
+
 def test_writing_removes_what_a_killed_process_left(store: ObjectStore) -> None:
     stale = store.temporary_directory() / "object-0000"
     stale.write_bytes(b"x")
