@@ -19,6 +19,7 @@ def command(remote: str, revisions: tuple[str, ...], everything: bool) -> None:
     """Upload the objects of REVISIONS (by default HEAD, with --all every branch and tag) to REMOTE."""
     workspace = Workspace.here()
     repository = workspace.repository
+    workspace.transfer.check_is_known(remote)
     if everything and not revisions:
         wanted = git.lines(repository.git("rev-parse", "--branches", "--tags"))
     else:

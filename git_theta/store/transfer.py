@@ -44,14 +44,26 @@ class Transfer(Struct, frozen=True):
             missing = self._asked_all(remotes, _order, missing, problems)
             if missing:
                 missing = self._asked_all(self._elsewhere(remotes), list, missing, problems)
-        elif remote in remotes or set(remote) & set("/:"):
+        else:
+            self.check_is_known(remote)
             self._check_is_there(remote)
             missing = self._asked_all([remote], list, missing, problems)
-        else:
-            raise GitError(f"there is no remote {remote!r}: 'git remote' lists those that there are")
         if missing and problems:
             raise problems[0]
         return missing
+
+    def check_is_known(self, remote: str) -> None:
+        """Whatever is no remote's name is a URL or a path, and a misspelt name looks like a path.
+
+        Raises:
+            GitError: it is none of these.
+        """
+        if remote in self.remotes() or set(remote) & set("/:"):
+            return
+        try:
+            store_of(self._base / remote)
+        except StoreError:
+            raise GitError(f"there is no remote {remote!r}: 'git remote' lists those that there are") from None
 
     def _check_is_there(self, remote: str) -> None:
         """Of one remote among several that is not there, nothing is said; who names it wants to know.
@@ -179,8 +191,12 @@ class Transfer(Struct, frozen=True):
         return self._path_of(url) is None or self.repository.lfs_url(remote) is not None
 
     def _path_of(self, url: str) -> Path | None:
-        base = self.repository.git_dir if self.repository.is_bare else self.repository.worktree
-        return local_path(url, base)
+        return local_path(url, self._base)
+
+    @property
+    def _base(self) -> Path:
+        """What the path of a remote is relative to."""
+        return self.repository.git_dir if self.repository.is_bare else self.repository.worktree
 
     def _copy_from(self, neighbour: Path, missing: list[ObjectRef]) -> None:
         try:

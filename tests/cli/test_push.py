@@ -100,9 +100,26 @@ def test_unknown_revision_is_a_failure(tracked: Repo, remote: Repo) -> None:
 def test_unknown_remote_is_a_failure_that_names_it(tracked: Repo) -> None:
     done = tracked.verb("push", "nosuch", check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "nosuch" in done.stderr
-    assert "PATH" not in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == "git-theta: there is no remote 'nosuch': 'git remote' lists those that there are\n"
+
+
+def test_unknown_remote_is_a_failure_also_where_there_is_nothing_to_push(repo: Repo) -> None:
+    done = repo.verb("push", "--all", "nosuch", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no remote 'nosuch'" in done.stderr
+
+
+def test_unknown_remote_is_a_failure_also_where_a_server_is_configured(tracked: Repo) -> None:
+    tracked.git("config", "lfs.url", "http://127.0.0.1:1/")
+    done = tracked.verb("push", "nosuch", check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "git-theta: there is no remote 'nosuch': 'git remote' lists those that there are\n"
+
+
+def test_remote_may_be_a_repository_right_here(tracked: Repo, count: int) -> None:
+    other = Repo.init(tracked.path / "other.git", "--bare")
+    assert tracked.verb("push", "other").stdout == f"{count} objects are at other\n"
+    assert other.objects().keys() == tracked.objects().keys()
 
 
 def test_objects_that_are_nowhere_are_a_failure(tracked: Repo, remote: Repo, count: int) -> None:
