@@ -6,10 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from git_theta.errors import ThetaError
 from git_theta.printing import printable
+
+if TYPE_CHECKING:
+    import click
 
 __all__ = ["BUG", "INTERRUPTED", "NOBODY_READS", "complain", "printable", "report_bug", "run", "silence", "trouble_of"]
 
@@ -56,7 +59,9 @@ def _code(error: BaseException, environment: Mapping[str, str]) -> int:
         case click.exceptions.Exit():
             return error.exit_code
         case click.ClickException():
-            complain(f"{error.format_message()} Try 'git theta -h'.")
+            message = error.format_message()
+            end = "" if message.endswith((".", "?")) else "."
+            complain(f"{message}{end} Try '{_called(error)} -h'.")
             return error.exit_code
         case click.Abort():
             complain("interrupted")
@@ -68,6 +73,12 @@ def _code(error: BaseException, environment: Mapping[str, str]) -> int:
     # A plug-in's exit with 0 would tell git that all went well.
     report_bug(error, environment)
     return BUG
+
+
+def _called(error: click.ClickException) -> str:
+    """How the command is called whose options or arguments make no sense."""
+    context = getattr(error, "ctx", None)
+    return "git theta" if context is None else context.command_path.replace("git-theta", "git theta", 1)
 
 
 def trouble_of(error: BaseException) -> str | None:

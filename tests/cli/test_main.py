@@ -93,6 +93,21 @@ class TestUsage:
         assert shown.err.count("\n") == 1
         assert named in shown.err
 
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["log", "--stat"], "Did you mean '--exact'? Try 'git theta log -h'."),
+            (["ls-files", "one", "two"], "(two). Try 'git theta ls-files -h'."),
+            (["nosuch"], "Try 'git theta -h'."),
+            (["--nosuch"], "Try 'git theta -h'."),
+        ],
+    )
+    def test_call_that_makes_no_sense_names_the_help_of_its_verb(
+        self, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+    ) -> None:
+        call(*arguments)
+        assert capsys.readouterr().err.endswith(f"{said}\n")
+
     def test_exit_code_of_the_process(self, repo: Repo) -> None:
         assert repo.theta("nosuch", check=False).returncode == 2
 
