@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 """Is told, in a line, of what is wrong with one of many, so that the others can go on."""
 
-_ADVICE: Final = "push them from where they were committed with 'git theta push --all REMOTE'"
+_ADVICE: Final = "if no remote has them, push them from where they were committed with 'git theta push --all REMOTE'"
 
 
 def checkpoints(repository: Repository, revision: str | None, report: Report) -> Iterator[tuple[str, bytes, Metadata]]:

@@ -166,7 +166,14 @@ class Transfer(Struct, frozen=True):
             raise TransferError(f"{error}{hint}") from error
 
     def _bring(self, lost: list[ObjectRef], remote: str) -> None:
-        left = self.fetch(lost) if lost else []
+        try:
+            left = self.fetch(lost) if lost else []
+        except TransferError as error:
+            left = self.store.missing(lost)
+            raise TransferError(
+                f"{len(left)} objects to be pushed are not here (the first is {left[0].oid}), "
+                f"and could not be fetched: {error}; if no remote has them, push from where they were committed"
+            ) from error
         if left:
             raise TransferError(
                 f"{len(left)} objects are neither here nor at {shown(remote)}, and no remote has them "

@@ -130,7 +130,7 @@ def test_objects_that_are_nowhere_are_a_failure_and_the_worktree_stays(clone: Re
     done = clone.verb("pull", check=False)
     assert (done.returncode, done.stdout) == (1, "0 of 1 checkpoints put into the worktree\n")
     assert done.stderr.startswith(f"git-theta: {FILE}: 6 of 6 objects could not be had")
-    assert "git theta push --all" in done.stderr
+    assert "if no remote has them, push them from where they were committed with 'git theta push --all" in done.stderr
     assert done.stderr.count("\n") == 1
     assert clone.read(FILE) == before
     assert clone.status() == ""

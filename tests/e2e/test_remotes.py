@@ -357,6 +357,10 @@ def test_objects_that_nobody_has_stop_the_push_to_a_new_server(
         without_objects.git("config", "remote.second.lfsurl", second.url)
         pushed = without_objects.git("push", "-q", "second", "main", check=False)
         assert pushed.returncode != 0
+        (said,) = [line for line in pushed.stderr.splitlines() if line.startswith("git-theta: ")]
+        assert " objects to be pushed are not here (the first is " in said
+        assert "git-lfs ended while it was fetching objects (see above)" in said
+        assert said.endswith("; if no remote has them, push from where they were committed")
         assert Repo(tmp_path / "second.git").git("for-each-ref").stdout == ""
     finally:
         second.stop()
