@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from git_theta.flows.merging.bundles import bundles
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import UNDECIDED_METHOD, Entry, MergeRecord, Metadata
 
@@ -130,15 +131,22 @@ def plan_groups(versions: Versions, labels: Sequence[Labels] = ()) -> tuple[Step
 
     Returns:
         One step for each, in the order of our file; groups that others added stand behind those that they stand behind
-        there.
+        there. Of a tensor that consists of several groups, all that were changed are in conflict if not all of them can
+        be taken from one side.
     """
     lineage, known = versions.lineage, [metadata.by_name() for metadata in versions.all()]
     named = known[: lineage.count + (lineage.ancestor is not None)]
     told = labels or [dict[str, str]()] * len(known)
-    return tuple(
-        _step(name, [groups.get(name) for groups in known], [texts.get(name) for texts in told], lineage)
-        for name in _order(named)
-    )
+
+    def seen_of(name: str) -> tuple[list[Entry | None], list[str | None]]:
+        return [groups.get(name) for groups in known], [texts.get(name) for texts in told]
+
+    steps = {name: _step(name, *seen_of(name), lineage) for name in _order(named)}
+    for bundle in bundles(steps):
+        parts = [steps[name] for name in bundle]
+        if _is_mixed(parts, known[: lineage.count]):
+            steps |= {part.name: _open(part, *seen_of(part.name), lineage) for part in parts if part.changed}
+    return tuple(steps.values())
 
 
 def choose(old: Hashable, sides: Sequence[Hashable]) -> int | None:
@@ -186,10 +194,22 @@ def _step(name: str, found: Sequence[Entry | None], told: Sequence[str | None], 
     sides = found[: lineage.count]
     changed = changes(None if lineage.ancestor is None else meant[lineage.ancestor], meant[: lineage.count])
     side = lineage.choose(meant)
-    if side is not None:
-        return Step(name, changed, side, sides[side])
-    ancestor = _before(found, seen, lineage)
-    return Step(name, changed, None, None, Conflict(name, _clash(found, told, lineage), ancestor, tuple(sides)))
+    step = Step(name, changed, side, None if side is None else sides[side])
+    return _open(step, found, told, lineage) if side is None else step
+
+
+def _open(step: Step, found: Sequence[Entry | None], told: Sequence[str | None], lineage: Lineage) -> Step:
+    """A group that has to be decided about, of what it is in all versions."""
+    seen = [_seen(entry, number) for number, entry in enumerate(found)]
+    ancestor, sides = _before(found, seen, lineage), tuple(found[: lineage.count])
+    return Step(step.name, step.changed, None, None, Conflict(step.name, _clash(found, told, lineage), ancestor, sides))
+
+
+def _is_mixed(parts: Sequence[Step], sides: Sequence[Mapping[str, Entry]]) -> bool:
+    """Whether parts of one tensor would come, or could come, from sides that have other ones beside them."""
+    settled = [part for part in parts if part.side is not None]
+    fitting = [side for side in sides if all(identity(side.get(part.name)) == identity(part.entry) for part in settled)]
+    return len(fitting) < (1 if len(settled) == len(parts) else len(sides))
 
 
 def _seen(entry: Entry | None, number: int) -> Hashable:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from git_theta.flows.merging.bundles import bundles
 from git_theta.flows.merging.plan import Step, Versions, plan_groups, unmarked
 from git_theta.flows.merging.settling import undecided
 from git_theta.merges.decisions import Clash, Conflict
@@ -63,6 +64,61 @@ def test_all_groups_are_decided_each_by_itself_in_file_order() -> None:
     found = plan(BASE, model(a="2", b="1", c="4"), model(a="3", b="3", c="5"))
     assert list(found) == ["a", "b", "c"]
     assert values_of(found) == {"a": None, "b": digest("3"), "c": None}
+
+
+SPARSE = {"s/indices": "1", "s/values": "1"}
+MIXTURES = {
+    # what ours and theirs changed, and what of it is taken (None: a conflict)
+    "each another part": ({"s/values": "2"}, {"s/indices": "3"}, {"s/indices": None, "s/values": None}),
+    "one part by both": (
+        {"s/values": "2"},
+        {"s/indices": "3", "s/values": "3"},
+        {"s/indices": None, "s/values": None},
+    ),
+    "the same part differently": ({"s/values": "2"}, {"s/values": "3"}, {"s/indices": "1", "s/values": None}),
+    "all by one": ({}, {"s/indices": "3", "s/values": "3"}, {"s/indices": "3", "s/values": "3"}),
+    "one part alike, another by one": (
+        {"s/values": "2"},
+        {"s/indices": "3", "s/values": "2"},
+        {"s/indices": "3", "s/values": "2"},
+    ),
+    "one part each, another tensor besides": (
+        {"s/values": "2", "w": "2"},
+        {"s/indices": "3"},
+        {"s/indices": None, "s/values": None, "w": "2"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("mine", "yours", "taken"), MIXTURES.values(), ids=MIXTURES.keys())
+def test_parts_of_one_tensor_are_not_mixed(
+    mine: dict[str, str], yours: dict[str, str], taken: dict[str, str | None]
+) -> None:
+    """The values of one side at the indices of another are a tensor that nobody had."""
+    base = {**SPARSE, "w": "1"}
+    found = plan(model(**base), model(**{**base, **mine}), model(**{**base, **yours}))
+    expected = {"w": "1", **taken}
+    assert values_of(found) == {name: value and digest(value) for name, value in expected.items()}
+
+
+def test_tensor_that_one_side_added_or_removed_is_taken_whole() -> None:
+    assert set(values_of(plan(model(w="1"), model(w="2"), model(w="1", **SPARSE)))) == {"w", *SPARSE}
+    assert set(values_of(plan(model(w="1", **SPARSE), model(w="2", **SPARSE), model(w="1")))) == {"w"}
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ("a/indices a/values b/values", ["a/indices a/values"]),
+        ("indices values", ["indices values"]),
+        ("a/crow_indices a/col_indices a/values", ["a/crow_indices a/col_indices a/values"]),
+        ("q q/scales q/zero_points p/scales p/zero_points", ["q q/scales q/zero_points"]),
+        ("n/buffer n/sizes n/strides n/storage_offsets", ["n/buffer n/sizes n/strides n/storage_offsets"]),
+        ("indices a/values a.indices a.values", []),
+    ],
+)
+def test_groups_that_are_parts_of_one_tensor_are_known_by_their_names(names: str, found: list[str]) -> None:
+    assert [" ".join(bundle) for bundle in bundles(dict.fromkeys(names.split()))] == found
 
 
 values = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("123"))
