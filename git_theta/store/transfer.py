@@ -170,6 +170,8 @@ class Transfer(Struct, frozen=True):
             left = self.fetch(lost) if lost else []
         except TransferError as error:
             left = self.store.missing(lost)
+            if not left:
+                return  # All came in spite of it.
             raise TransferError(
                 f"{len(left)} objects to be pushed are not here (the first is {left[0].oid}), "
                 f"and could not be fetched: {error}; if no remote has them, push from where they were committed"
