@@ -140,7 +140,8 @@ class Labelled(Grafting, Protocol):
     def labels(self, skeleton: bytes) -> Mapping[str, str]:
         """What a file says more about its groups, as short texts by their names; nothing of those that are plain.
 
-        Groups of the same dtype, shape, values and text mean the same. A text is about no values.
+        Groups of the same dtype, shape, values and text mean the same, also in files of two formats. A text is about no
+        values. A tied group has it at all of its places (`Tied`).
 
         Raises:
             NotThisFormatError: the skeleton is malformed.

@@ -73,6 +73,12 @@ class TorchLegacy:
         """
         return plain_values(_read(source).root)
 
+    def labels(self, skeleton: bytes) -> Mapping[str, str]:
+        """How the tensors that are not plain are read from their storages; see `checkpoints.Labelled`."""
+        stream = _read(BytesSource(skeleton))
+        storages = _storages(stream)
+        return storages.labels(_spans(stream, storages))
+
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
         """The bytes of a new file; keeps the structure and the plain values of the old. See `checkpoints.Format`."""
         return _written(groups, None if skeleton is None else _old(skeleton), skeleton)
@@ -108,15 +114,19 @@ def _old(skeleton: bytes) -> Old:
     from git_theta.checkpoints.torch_writer import Old
 
     stream = _read(BytesSource(skeleton))
-    storages = _storages(stream)
+    return Old(stream.root, stream.persistents, _spans(stream, _storages(stream)), stream.protocol)
+
+
+def _spans(stream: _Stream, storages: Storages) -> dict[str, Span]:
+    """The groups, by the keys of their storages, as far as a skeleton tells of them."""
     # The values are not at hand, but the pickle tells their sizes, and any offsets will do.
-    spans = {}
+    spans: dict[str, Span] = {}
     position = 0
     for key in stream.keys:
         use = storages.uses[key]
         spans[key] = storages.span(key, position, use.id.numel * (item_size(use.id.kind) or 1))
         position = spans[key].stop + 1
-    return Old(stream.root, stream.persistents, spans, stream.protocol)
+    return spans
 
 
 def _written(groups: Mapping[str, Values], old: Old | None, skeleton: bytes | None) -> Iterator[bytes]:

@@ -74,7 +74,7 @@ def mixed(
         taken = {name: texts.get(name) for name, donor in donors.items() if donor == other}
         expected |= {name: text for name, text in taken.items() if text is not None}
         are_known &= are_all
-        wanted[other] = _wanted(taken, [name for name, home in homes.items() if home == other])
+        wanted[other] = _wanted(taken, _all_places(file.root, {name for name, home in homes.items() if home == other}))
     storages, persistents = dict(old.storages), list(old.persistents)
     emptied: list[object] = []
     for number, (other, file) in enumerate(others.items()):
@@ -89,6 +89,20 @@ def mixed(
     kept = [persistent for persistent in persistents if _key_of(persistent) not in gone]
     storages = {key: span for key, span in storages.items() if key not in gone}
     return replace(old, storages=storages, persistents=kept, emptied=emptied)
+
+
+def _all_places(root: object, names: set[str]) -> list[str]:
+    """The places of all tensors that share a storage with one at these places, and the places themselves.
+
+    Others may see another part of the storage, which is one group with that of the first.
+    """
+    found: dict[str, list[str]] = {}
+    for path, value in walk(root) if names else ():
+        tensor = view(value)
+        if tensor is not None and path is not None:
+            found.setdefault(tensor.storage.key, []).append(tensors.join_name(path.keys()))
+    shared = (place for places in found.values() if not names.isdisjoint(places) for place in places)
+    return sorted({*names, *shared})
 
 
 def _replaced(root: object, storages: Mapping[str, Span]) -> set[str]:

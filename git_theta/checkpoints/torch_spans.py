@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct, field
 
 from git_theta import tensors
 from git_theta.checkpoints.pickle_objects import Persistent
+from git_theta.checkpoints.texts import MAX_TEXT
 from git_theta.checkpoints.torch_tree import Path, StorageId, View, storage_id, view, walk
 from git_theta.errors import NotThisFormatError
 from git_theta.layout import Layout, Span
@@ -16,6 +17,7 @@ from git_theta.layout import Layout, Span
 _MAX_NAME: Final = 1024
 _MAX_ALL_NAMES: Final = 1 << 24
 _MAX_SKELETON: Final = 100_000_000
+_SHOWN: Final = 120
 _ROOT: Final = "tensor"
 """Name of the group of a file that is one tensor and nothing else."""
 
@@ -66,14 +68,14 @@ class Use(Struct):
         label: what tells it apart if no tensor names it, if not its key.
         name: of the first tensor that uses it.
         views: the tensors that use it.
-        more: the paths of the others that do.
+        places: every place of each of them, with its path; without one, it is all that the file holds.
     """
 
     id: StorageId
     label: str | None = None
     name: str | None = None
     views: set[View] = field(default_factory=set)
-    more: list[Path] = field(default_factory=list)
+    places: list[tuple[Path | None, View]] = field(default_factory=list)
 
     @property
     def dtype(self) -> str | None:
@@ -154,18 +156,47 @@ class Storages:
             use = self.uses[tensor.storage.key]
             if use.name is None:
                 use.name = names.new([*prefix, *(path.keys() if path else [_ROOT])])
-            elif path is not None:
-                use.more.append(path)
+            use.places.append((path, tensor))
             use.views.add(tensor)
 
     def ties(self) -> dict[str, str]:
         """Where tensors stand that are the same as the first of their storage, and the name of that."""
         return {
-            tensors.join_name([*self._prefix, *path.keys()]): use.name
+            place: use.name
             for use in self.uses.values()
-            for path in use.more
-            if len(use.views) == 1 and use.name is not None
+            if len(use.places) > 1 and len(use.views) == 1 and use.name is not None
+            for place in self._names_of(use)
+            if place != use.name
         }
+
+    def labels(self, spans: Mapping[str, Span], *, is_raw: bool = False) -> dict[str, str]:
+        """How the values of groups are read, where that is not all of them in C order; see `checkpoints.Labelled`.
+
+        Args:
+            spans: the groups, by the keys of their storages.
+            is_raw: as for `span`.
+        """
+        found: dict[str, str] = {}
+        for key, span in spans.items():
+            use = self.uses.get(key)
+            if use is None or not use.views or (not is_raw and _is_plain(use, span)):
+                continue
+            text = _bounded(f"{'big-endian ' if is_raw else ''}{self._told(use)}")
+            is_one = len(use.views) == 1
+            found |= dict.fromkeys(self._names_of(use) if is_one else (), text)
+            found[span.name] = text
+        return found
+
+    def _told(self, use: Use) -> str:
+        """The tensor that a storage holds, or those that do not hold the same of it, by their places."""
+        told = [_shown(view, use.dtype) for _, view in use.places]
+        if len(set(told)) == 1:
+            return told[0]
+        return ", ".join(sorted(f"{place}: {text}" for place, text in zip(self._names_of(use), told, strict=True)))
+
+    def _names_of(self, use: Use) -> list[str]:
+        """The places of the tensors of a storage, as names that groups there would have."""
+        return [tensors.join_name([*self._prefix, *(path.keys() if path else [_ROOT])]) for path, _ in use.places]
 
     def span(self, key: str, start: int, nbytes: int, *, is_raw: bool = False) -> Span:
         """The group of a storage.
@@ -227,6 +258,30 @@ def _shapes(use: Use, nbytes: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     # Not `nbytes // size`: elements of less than a byte.
     elements, size = tensors.BLOCKS[dtype]
     yield dtype, _scaled((nbytes * elements // size // each,), use.dtype)
+
+
+def _is_plain(use: Use, span: Span) -> bool:
+    """Whether the values of a group are those of its tensor, one by one and in order, and its dtype is torch's."""
+    tensor = next(iter(use.views))
+    if len({(view.offset, view.shape, view.strides, view.meaning) for view in use.views}) > 1 or tensor.meaning:
+        return False
+    is_own = use.dtype in (span.dtype, "float4_e2m1fn_x2")
+    is_all = tensor.offset == 0 and _is_contiguous(tensor) and span.shape == _scaled(tensor.shape, use.dtype)
+    return is_own and is_all
+
+
+def _shown(view: View, dtype: str | None) -> str:
+    """How a tensor is read from its storage."""
+    # A step that is never taken may have any length.
+    strides = tuple(stride if extent > 1 else 0 for extent, stride in zip(view.shape, view.strides, strict=True))
+    kind = dtype or view.dtype or view.storage.kind
+    text = f"{kind} {list(view.shape)}, strides {list(strides)}, offset {view.offset}"
+    return f"{text}, {view.meaning}" if view.meaning else text
+
+
+def _bounded(text: str) -> str:
+    """The text; of a long one the beginning, and a digest that tells it from all others."""
+    return text if len(text) <= MAX_TEXT else f"{text[:_SHOWN]}... ({tensors.digest(text.encode())})"
 
 
 def _scaled(shape: tuple[int, ...], dtype: str | None) -> tuple[int, ...]:

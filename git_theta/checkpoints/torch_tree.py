@@ -80,13 +80,24 @@ class StorageId(Struct, frozen=True):
 
 
 class View(Struct, frozen=True):
-    """A tensor: some elements of a storage. The dtype is None if it is the storage's."""
+    """A tensor: some elements of a storage.
+
+    Attributes:
+        storage: that it is a view of.
+        dtype: None if it is the storage's.
+        offset: of its first element.
+        shape: its extents.
+        strides: from element to element, by dimension.
+        meaning: what makes its values of the elements, such as the scale of a quantized tensor, and whether they are
+            conjugated or negated; empty if they are the elements.
+    """
 
     storage: StorageId
     dtype: str | None
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    meaning: str = ""
 
 
 def maker_of(value: object) -> str:
@@ -136,7 +147,20 @@ def view(value: object) -> View | None:
     if found is None or type(offset) is not int or shape is None or strides is None or len(shape) != len(strides):
         return None
     dtype = args[6] if name.endswith("_v3") and len(args) > 6 else None
-    return View(found, dtype.name if isinstance(dtype, Global) else None, offset + found.offset, shape, strides)
+    kind = dtype.name if isinstance(dtype, Global) else None
+    return View(found, kind, offset + found.offset, shape, strides, _meaning(name, args))
+
+
+def _meaning(name: str, args: tuple[object, ...]) -> str:
+    """What a tensor says of its elements besides their dtype, of what it is made by and from; see `View`."""
+    if name.endswith("_rebuild_qtensor") and len(args) > 4 and isinstance(args[4], tuple):
+        return " ".join(map(key_text, args[4]))
+    flags = args[7 if name.endswith("_v3") else 6 :][:1] if name in _REBUILDS else ()
+    if flags and isinstance(flags[0], Dict):
+        entries = flags[0].entries
+        pairs = zip(entries[::2], entries[1::2], strict=True)
+        return " ".join(sorted(key_text(key) for key, is_so in pairs if is_so))
+    return ""
 
 
 def _extents(value: object) -> tuple[int, ...] | None:

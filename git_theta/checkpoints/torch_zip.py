@@ -44,20 +44,7 @@ class TorchZip:
 
     def scan(self, source: Source) -> Layout:
         """Find the parameter groups; see `checkpoints.Format`. Reads nothing of the storages."""
-        archive = Archive(source)
-        fuel, names = Fuel(source.size), Names()
-        fuel.burn(archive.cost)
-        spans: list[Span] = []
-        for folder in archive.folders:
-            walker = archive.walker(folder, fuel)
-            storages = Storages(walker.walk(), walker.persistents, names, prefix=_PICKLES[folder])
-            places = archive.storages(folder)
-            if missing := storages.uses.keys() - places.keys():
-                raise NotThisFormatError(f"storage {min(missing)[:80]!r} is missing")
-            spans += (
-                storages.span(key, start, nbytes, is_raw=archive.is_big_endian)
-                for key, (start, nbytes) in places.items()
-            )
+        spans = (span for _, found in _groups(Archive(source), source.size) for span in found.values())
         return layout_of(self.name, source.size, spans)
 
     def ties(self, source: Source) -> Mapping[str, str]:
@@ -77,6 +64,14 @@ class TorchZip:
         """
         archive = Archive(source)
         return plain_values(archive.walker("data", Fuel(source.size)).walk())
+
+    def labels(self, skeleton: bytes) -> Mapping[str, str]:
+        """How the tensors that are not plain are read from their storages; see `checkpoints.Labelled`."""
+        source, told = fill_with_zeros(skeleton), dict[str, str]()
+        archive = Archive(source)
+        for storages, spans in _groups(archive, source.size):
+            told |= storages.labels(spans, is_raw=archive.is_big_endian)
+        return told
 
     def checksums(self, layout: Layout, skeleton: bytes) -> Mapping[str, int]:
         """The checksums of the groups' values; see `checkpoints.Checksummed`."""
@@ -206,6 +201,31 @@ class Archive:
         if member.method != STORED:
             raise NotThisFormatError(f"{name[:80]!r} is compressed")
         return start, start + member.size
+
+
+def _groups(archive: Archive, size: int) -> Iterator[tuple[Storages, dict[str, Span]]]:
+    """What each pickle of an archive says of its storages, and the groups that these are, by key.
+
+    Args:
+        archive: a torch file.
+        size: bytes of the file.
+
+    Raises:
+        NotThisFormatError: a storage is missing, or the pickle says something else of it.
+    """
+    fuel, names = Fuel(size), Names()
+    fuel.burn(archive.cost)
+    for folder in archive.folders:
+        walker = archive.walker(folder, fuel)
+        storages = Storages(walker.walk(), walker.persistents, names, prefix=_PICKLES[folder])
+        places = archive.storages(folder)
+        if missing := storages.uses.keys() - places.keys():
+            raise NotThisFormatError(f"storage {min(missing)[:80]!r} is missing")
+        is_raw = archive.is_big_endian
+        yield (
+            storages,
+            {key: storages.span(key, start, nbytes, is_raw=is_raw) for key, (start, nbytes) in places.items()},
+        )
 
 
 def _without_top(members: list[tuple[Member, int]]) -> dict[str, tuple[Member, int]]:

@@ -34,7 +34,7 @@ from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.sources import BytesSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from git_theta.layout import Layout, Span
@@ -293,6 +293,48 @@ def test_views_make_a_flat_group(kind: str) -> None:
     }
     both = torch.arange(6.0)
     assert shapes(save({"a": both, "b": both.view(2, 3)}, kind), kind) == {"a": ("float32", (6,))}
+
+
+def labels_of(data: bytes, kind: str) -> Mapping[str, str]:
+    return FORMATS[kind].labels(skeleton_of(data, kind))
+
+
+@every_format
+def test_tensors_that_are_not_their_whole_storage_in_order_have_labels(kind: str) -> None:
+    line, tied = torch.arange(12.0), torch.ones(2, 3)
+    plain = {
+        "a": line.clone(),
+        "tied": tied,
+        "again": tied,
+        "b": torch.nn.Parameter(torch.ones(1, 4, 1)),
+        "c": torch.ones(0),
+    }
+    odd = {
+        "turned": line.clone().view(3, 4).t(),
+        "first": line[:4],
+        "last": line[8:],
+        "c64": torch.ones(2).cfloat().conj(),
+    }
+    data = save({**plain, **odd, "same": odd["turned"]}, kind)
+    found = labels_of(data, kind)
+    turned = "float32 [4, 3], strides [1, 4], offset 0"
+    assert found == {
+        "turned": turned,
+        "same": turned,
+        "first": "first: float32 [4], strides [1], offset 0, last: float32 [4], strides [1], offset 8",
+        "c64": "complex64 [2], strides [1], offset 0, conj",
+    }
+
+
+@every_format
+def test_labels_of_many_tensors_are_short_and_differ(kind: str) -> None:
+    def label(last: int) -> str:
+        line = torch.arange(100.0)
+        data = save({f"x{turn}": line[start : start + 2] for turn, start in enumerate([*range(60), last])}, kind)
+        return labels_of(data, kind)["x0"]
+
+    assert label(61) != label(62)
+    assert len(label(61)) <= 200
 
 
 @every_format

@@ -29,6 +29,7 @@ class Labelled:
         formats: Family[Format],
         skeleton_of: Callable[[Metadata], bytes],
         places_of: Callable[[Metadata], Places],
+        comparable: Callable[[Metadata], str],
     ) -> None:
         """See `Structure`.
 
@@ -37,32 +38,40 @@ class Labelled:
             formats: that there are.
             skeleton_of: reads the skeleton of a version.
             places_of: reads the other places of a version's tied groups.
+            comparable: gives the digest of a version's skeleton, without the checksums in it.
         """
         self._all = versions.all()
         self._count = len(versions.sides)
         self._formats = formats
         self._skeleton_of = skeleton_of
         self._places_of = places_of
+        self._comparable = comparable
 
     @cached_property
     def labels(self) -> list[Labels]:
         """What each version says more about its groups."""
-        if len({metadata.skeleton.digest for metadata in self._all}) == 1:
+        kinds = [(metadata.format, self._comparable(metadata)) for metadata in self._all]
+        if len(set(kinds)) == 1:
             return [{}] * len(self._all)  # All say the same, and no file is written anew.
-        found = []
-        for metadata in self._all:
-            is_told = self._member(metadata.format) is not None
-            found.append(self._read(metadata.format, self._skeleton_of(metadata)) if is_told else {})
-        return found
+        found: dict[tuple[str, str], Labels] = {}
+        for kind, metadata in zip(kinds, self._all, strict=True):
+            if kind not in found:
+                is_told = self._member(metadata.format) is not None
+                found[kind] = self._read(metadata.format, self._skeleton_of(metadata)) if is_told else {}
+        return [found[kind] for kind in kinds]
 
     def fits(self, version: int, entries: Sequence[Entry], origins: Origins) -> bool:
         """Whether a version says the same of all groups as those that they are of."""
         return all(self.labels[version].get(entry.name) == self._label(entry, origins) for entry in entries)
 
-    def is_told_elsewhere(self, step: Step, name: str) -> bool:
-        """Whether a file of another format than this says more about a group that may be taken from it."""
+    def is_told_elsewhere(self, step: Step, version: int) -> bool:
+        """Whether a file of another format says more about a group, that may be taken from it, than a version does."""
         sides = range(self._count) if step.side is None else (step.side,)
-        return any(self._all[side].format != name and step.name in self.labels[side] for side in sides)
+        return any(
+            self._all[side].format != self._all[version].format
+            and self.labels[side].get(step.name) not in (None, self.labels[version].get(step.name))
+            for side in sides
+        )
 
     def sources(self, version: int, entries: Sequence[Entry], origins: Origins) -> dict[str, Metadata]:
         """The versions that groups are of which a version has not, or has otherwise, by the places of the groups."""

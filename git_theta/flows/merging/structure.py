@@ -89,8 +89,9 @@ class Structure:
         self._formats = formats
         self._skeleton_of = skeleton_of
         self._contents: dict[tuple[int, ...], Hashable] = {}
+        self._comparables: dict[tuple[str, str], str] = {}
         self.ties = Ties(versions, self._places_of)
-        self._told = Labelled(versions, formats, skeleton_of, self._places_of)
+        self._told = Labelled(versions, formats, skeleton_of, self._places_of, self._comparable)
 
     def plan(self) -> Outside:
         """What becomes of all that is no group."""
@@ -216,7 +217,7 @@ class Structure:
         is_same = len(contents) == len({metadata.format for metadata in self._all})
         if version is None or texts is None or texts.conflicts or not is_same:
             return self._open()
-        if any(self._told.is_told_elsewhere(step, self._all[version].format) for step in self.steps):
+        if any(self._told.is_told_elsewhere(step, version) for step in self.steps):
             return self._open()
         known = [self._texts_of(metadata) or {} for metadata in self._all]
         names = {name for found in known for name in found}
@@ -237,6 +238,11 @@ class Structure:
 
     def _comparable(self, metadata: Metadata) -> str:
         """The digest of a skeleton, without the checksums in it."""
+        key = metadata.format, metadata.skeleton.digest
+        self._comparables[key] = self._comparables.get(key) or self._compared(metadata)
+        return self._comparables[key]
+
+    def _compared(self, metadata: Metadata) -> str:
         member = self._installed(metadata.format)
         if isinstance(member, Checksummed):
             try:

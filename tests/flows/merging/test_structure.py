@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zipfile
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -646,6 +647,142 @@ def test_tensors_that_each_side_laid_out_otherwise_keep_their_shapes(torch_world
         assert world.asked == ()
         assert torch.equal(found["x"], x)
         assert torch.equal(found["y"], y)
+
+
+def line(values: float = 0.0) -> Any:
+    return torch.arange(12.0) + values
+
+
+def turned(values: float, *shape: int) -> Any:
+    """A tensor of other strides than its storage has elements in a row."""
+    return line(values).view(*shape).t()
+
+
+def scaled(values: int, scale: float) -> Any:
+    with warnings.catch_warnings(action="ignore"):
+        return torch.quantize_per_tensor((torch.arange(6) + values) * scale, scale, 0, torch.qint8)
+
+
+def by_channel(values: int, axis: int) -> Any:
+    ones = torch.ones(2)
+    with warnings.catch_warnings(action="ignore"):
+        return torch.quantize_per_channel(torch.arange(4.0).view(2, 2) + values, ones, ones * 0, axis, torch.qint8)
+
+
+def complex_halves(values: float) -> Any:
+    return torch.view_as_complex(line(values).half().view(6, 2))
+
+
+def seen(tensor: Any) -> Any:
+    """All that a tensor means."""
+    if tensor.is_quantized and tensor.qscheme() == torch.per_tensor_affine:
+        return tensor.int_repr().tolist(), tensor.dtype, tensor.q_scale(), tensor.q_zero_point()
+    if tensor.is_quantized:
+        return tensor.int_repr().tolist(), tensor.dtype, tensor.q_per_channel_axis()
+    return tensor.resolve_conj().resolve_neg().tolist(), tensor.dtype, tensor.stride()
+
+
+def read_as(data: bytes) -> dict[str, Any]:
+    return {name: seen(tensor) for name, tensor in torch.load(io.BytesIO(data), weights_only=False).items()}
+
+
+READINGS = {
+    "strides": (turned(0, 3, 4), turned(7, 3, 4), turned(0, 2, 6)),
+    "plain one": (line(), line(7), turned(0, 3, 4)),
+    "offset": (line()[:4], line(7)[:4], line()[4:8]),
+    "shape": (line()[:4], line(7)[:4], line()[:6]),
+    "expand": tuple(torch.arange(value, value + 3).expand(times, 3) for value, times in ((0, 2), (7, 2), (0, 4))),
+    "scale": (scaled(0, 0.5), scaled(3, 0.5), scaled(0, 0.25)),
+    "no scale": (scaled(0, 0.5), scaled(3, 0.5), scaled(0, 0.5).int_repr()),
+    "axis": (by_channel(0, 0), by_channel(3, 0), by_channel(0, 1)),
+    "conj": (torch.complex(line(), line()), torch.complex(line(7), line(7)), torch.complex(line(), line()).conj()),
+    "neg": (line(), line(7), torch._neg_view(line())),
+    "complex halves": (complex_halves(0), complex_halves(7), line().half().view(6, 2)),
+}
+"""A tensor, with other values, and with the same ones in its storage but to be read in another way."""
+
+FORMATS = [(name, is_legacy) for name in READINGS for is_legacy in (False, True)]
+FORMATS.remove(("complex halves", True))  # Torch has no class of storage for them.
+
+
+@pytest.mark.parametrize(("name", "is_legacy"), FORMATS)
+def test_values_of_one_side_are_not_read_as_the_other_side_says_of_a_torch_tensor(
+    torch_world: World, name: str, *, is_legacy: bool
+) -> None:
+    world, (old, values, said) = torch_world, READINGS[name]
+    base, ours, theirs = (
+        world.clean(torch_bytes({"x": x, "y": torch.zeros(2)}, is_legacy=is_legacy)) for x in (old, values, said)
+    )
+    for sides, wanted in (((ours, theirs), (values, said)), ((theirs, ours), (said, values))):
+        assert world.merge(base, *sides).metadata is None
+        assert [(conflict.name, conflict.clash) for conflict in world.asked] == [("x", Clash.DTYPE)]
+        with pytest.raises(MergeError, match="take one side"):
+            world.merge(base, *sides, by="average")
+        for by, tensor in zip(("ours", "theirs", "ancestor"), (*wanted, old), strict=True):
+            found = read_as(world.smudge(world.merged(base, *sides, by=by)))
+            assert found == {"x": seen(tensor), "y": seen(torch.zeros(2))}
+
+
+@pytest.mark.parametrize("is_legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("cuts", [(0, 8), (6, 0)], ids=["another part", "exchanged"])
+def test_tensors_of_one_storage_are_read_as_on_the_side_that_the_storage_is_of(
+    torch_world: World, cuts: tuple[int, int], *, is_legacy: bool
+) -> None:
+    def parts(values: float, *starts: int) -> dict[str, Any]:
+        whole = line(values)
+        return {name: whole[start : start + 4] for name, start in zip("ab", starts, strict=True)}
+
+    world = torch_world
+    contents = parts(0, 0, 6), parts(7, 0, 6), parts(0, *cuts)
+    base, ours, theirs = (world.clean(torch_bytes(content, is_legacy=is_legacy)) for content in contents)
+    for sides, wanted in (((ours, theirs), contents[1:]), ((theirs, ours), contents[:0:-1])):
+        assert world.merge(base, *sides).metadata is None
+        assert [(conflict.name, conflict.clash) for conflict in world.asked] == [("a", Clash.DTYPE)]
+        for by, content in zip(("ours", "theirs"), wanted, strict=True):
+            found = read_as(world.smudge(world.merged(base, *sides, by=by)))
+            assert found == {name: seen(tensor) for name, tensor in content.items()}
+
+
+@pytest.mark.parametrize("is_legacy", [False, True], ids=["zip", "legacy"])
+def test_tensors_that_are_not_plain_merge_beside_other_changes(torch_world: World, *, is_legacy: bool) -> None:
+    world = torch_world
+    x, quantized = turned(0, 3, 4), scaled(0, 0.5)
+    base, ours, theirs = (
+        world.clean(torch_bytes(content, is_legacy=is_legacy))
+        for content in (
+            {"x": x, "q": quantized},
+            {"x": turned(7, 3, 4), "q": quantized, "mine": line(1)},
+            {"x": x, "q": scaled(0, 0.25), "yours": turned(2, 2, 6)},
+        )
+    )
+    wanted = {"x": turned(7, 3, 4), "q": scaled(0, 0.25), "mine": line(1), "yours": turned(2, 2, 6)}
+    for sides in ((ours, theirs), (theirs, ours)):
+        found = read_as(world.smudge(world.merged(base, *sides)))
+        assert world.asked == ()
+        assert found == {name: seen(tensor) for name, tensor in wanted.items()}
+
+
+def test_tensor_that_is_not_plain_is_merged_where_another_of_its_places_comes_first(torch_world: World) -> None:
+    world = torch_world
+
+    def version(values: float, *names: str) -> Metadata:
+        return world.clean(torch_bytes(dict.fromkeys(names, turned(values, 3, 4))))
+
+    base, ours, theirs = version(0, "a", "b"), version(7, "a", "b"), version(0, "b", "a")
+    for sides in ((ours, theirs), (theirs, ours)):
+        found = read_as(world.smudge(world.merged(base, *sides)))
+        assert world.asked == ()
+        assert found == dict.fromkeys("ab", seen(turned(7, 3, 4)))
+
+
+def test_tensor_that_is_not_plain_keeps_its_changes_in_a_file_that_became_a_legacy_one(torch_world: World) -> None:
+    world = torch_world
+    base, ours = (world.clean(torch_bytes({"x": turned(values, 3, 4)})) for values in (0, 7))
+    theirs = world.clean(torch_bytes({"x": turned(0, 3, 4)}, is_legacy=True))
+    merged = world.merged(base, ours, theirs)
+    assert world.asked == ()
+    assert merged.format == "torch-legacy"
+    assert read_as(world.smudge(merged)) == {"x": seen(turned(7, 3, 4))}
 
 
 # --- npz and flax ---------------------------------------------------------------------------------------------------
