@@ -18,7 +18,7 @@ def test_sources_are_found_in_time_that_grows_with_the_number_of_groups() -> Non
     def find(size: int) -> Callable[[], object]:
         old, new = ([entry(f"{layer}/{number}", "1") for number in range(size)] for layer in ("old", "new"))
         versions = Versions(checkpoint(*old), (checkpoint(*old), checkpoint(*old, *new)))
-        told = Labelled(versions, formats(), lambda _: b"", lambda _: {})
+        told = Labelled(versions, formats(), lambda _: b"", lambda _: {}, lambda _: "")
         origins = dict.fromkeys((one.name for one in old), 0) | dict.fromkeys((one.name for one in new), 1)
         assert told.sources(0, [*old, *new], origins) == {one.name: versions.sides[1] for one in new}
         return lambda: told.sources(0, [*old, *new], origins)
