@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from git_theta.checkpoints import Format, Values
+from git_theta.checkpoints.labels import labels
 from git_theta.checkpoints.scan import scan
 from git_theta.errors import UsageError
 from git_theta.metadata import Metadata
@@ -59,6 +60,19 @@ def _adapter(data: Path) -> tuple[Path, bytes | None]:
         raise UsageError(f"{data} cannot be read: {error.strerror}") from error
 
 
+def _check_plain(told: Mapping[str, str]) -> None:
+    """Make sure that the groups of update data are what their dtypes and shapes say, for these are computed with.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for name, text in told.items():
+        raise UsageError(
+            f"{name!r} of the update data is {text}: save a plain copy of it (numpy.ascontiguousarray, or "
+            "contiguous().clone() of torch)"
+        )
+
+
 def _groups(file: Path, formats: Family[Format]) -> dict[str, Values]:
     try:
         with file.open("rb") as stream:
@@ -66,6 +80,7 @@ def _groups(file: Path, formats: Family[Format]) -> dict[str, Values]:
             found = scan(source, str(file), formats)
             if found.why_opaque is not None:
                 raise UsageError(f"{file} is no checkpoint: {found.why_opaque}")
+            _check_plain(labels(formats, found.layout.format, found.layout.read_skeleton(source)))
             return {
                 span.name: Values(span.dtype, span.shape, source.read(span.start, span.stop))
                 for span in found.layout.spans

@@ -18,6 +18,7 @@ from git_theta import tensors
 from git_theta.checkpoints import Format, Values, has_checksums
 from git_theta.checkpoints.by_value import plugin_of
 from git_theta.checkpoints.digests import Digests
+from git_theta.checkpoints.labels import labels
 from git_theta.errors import ChangedWhileReadingError, StoreError, UsageError
 from git_theta.flows import by_value
 from git_theta.flows.clean import Cleaner
@@ -132,12 +133,18 @@ class SideLoader(Struct, frozen=True):
         """
         spans = {span.name: (span, digest) for span, digest in _spanned(intake)}
         entries = base.by_name()
+        told = labels(self.formats, intake.scan.layout.format, intake.digests.skeleton)
         meant, new = {}, {}
         for name, parts in changes.items():
             span, digest = spans.get(name, (None, ""))
             entry = entries[name]
             if span is None or (span.dtype, span.shape) != (entry.dtype, entry.shape):
                 raise UsageError(f"the worktree file has another group {name!r} than the version that the data is for")
+            if name in told:
+                raise UsageError(
+                    f"group {name!r} is {told[name]}, and no update data can be applied to that: "
+                    "merge it into the checkpoint by its own program, and use 'git add'"
+                )
             found = _values(intake.source, span)
             if digest == entry.digest:
                 meant[name] = _undoubted(parts)

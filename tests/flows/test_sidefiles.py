@@ -167,3 +167,15 @@ def test_names_of_no_group_are_listed(tmp_path: Path) -> None:
     save_npz(file, {"other/R": R, "other/C": C})
     with pytest.raises(UsageError, match=r"'other~1R', 'other~1C'"):
         read(file)
+
+
+def test_data_that_is_laid_out_otherwise_is_refused(tmp_path: Path) -> None:
+    """As its values lie in the file, a square matrix would be taken for its transpose."""
+    square = np.arange(16, dtype=np.float32).reshape(4, 4)
+    npz, pt = tmp_path / "update.npz", tmp_path / "update.pt"
+    save_npz(npz, {"w/R": np.asfortranarray(square), "w/C": C.repeat(2, axis=0)})
+    torch.save({"w/R": torch.from_numpy(square).t(), "w/C": torch.from_numpy(C.repeat(2, axis=0))}, pt)
+    for file, text in ((npz, "an array in Fortran order"), (pt, "strides [1, 4]")):
+        with pytest.raises(UsageError, match=r"'w~1R' of the update data is .*: save a plain copy of it") as caught:
+            read(file, metadata=base(w=(4, 4)))
+        assert text in str(caught.value)

@@ -231,6 +231,20 @@ def test_numpy_archive_has_new_values_and_right_checksums(repo: Repo) -> None:
     check_committed(repo, "model.npz", content)
 
 
+def test_array_that_is_laid_out_otherwise_is_left_alone(repo: Repo) -> None:
+    """A square one would get the transpose of what the data says."""
+    old = np.asfortranarray(model(0)["embed_weight"][:128])
+    content = npz({"square": old, "other": old.copy("C")})
+    start(repo, "model.npz", content)
+    repo.write("data.npz", npz(lora(5, "square", 128, 128)[0]))
+    refused = repo.verb("add", "model.npz", "--update-data", "data.npz", check=False)
+    assert refused.returncode == 2
+    assert "'square' is an array in Fortran order, and no update data can be applied to that" in refused.stderr
+    assert repo.read("model.npz") == content
+    repo.write("data.npz", npz(lora(5, "other", 128, 128)[0]))
+    repo.verb("add", "model.npz", "--update-data", "data.npz")
+
+
 def test_flax_checkpoint_has_new_values(repo: Repo) -> None:
     old = {"layer/kernel": model(0)["embed_weight"], "layer/bias": model(0)["norm_bias"]}
     start(repo, "model.msgpack", flax_file(old))

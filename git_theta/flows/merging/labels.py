@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
-from git_theta import checkpoints
-from git_theta.checkpoints import Format, plugins
+from git_theta.checkpoints import Format
+from git_theta.checkpoints.labels import has_labels, labels
 from git_theta.errors import PluginError
 from git_theta.flows.merging.plan import Labels, Step, Versions
 from git_theta.flows.merging.ties import Places
@@ -56,8 +56,7 @@ class Labelled:
         found: dict[tuple[str, str], Labels] = {}
         for kind, metadata in zip(kinds, self._all, strict=True):
             if kind not in found:
-                is_told = self._member(metadata.format) is not None
-                found[kind] = self._read(metadata.format, self._skeleton_of(metadata)) if is_told else {}
+                found[kind] = self._read(metadata)
         return [found[kind] for kind in kinds]
 
     def fits(self, version: int, entries: Sequence[Entry], origins: Origins) -> bool:
@@ -96,23 +95,16 @@ class Labelled:
         Raises:
             PluginError: it does not.
         """
-        found = self._read(name, skeleton)
+        found = labels(self._formats, name, skeleton)
         for entry in entries:
             told = self._label(entry, origins)
             if told != found.get(entry.name):
                 raise PluginError(f"{entry.name[:80]!r} would no longer be {told or 'a plain array'} there")
 
-    def _member(self, name: str) -> checkpoints.Labelled | None:
-        """The format of a name, if it is here and says more about groups."""
-        member: object = self._formats.get(name) if name in self._formats.names() else None
-        return member if isinstance(member, checkpoints.Labelled) else None
-
-    def _read(self, name: str, skeleton: bytes) -> Labels:
-        member = self._member(name)
-        if member is None:
+    def _read(self, metadata: Metadata) -> Labels:
+        if not has_labels(self._formats, metadata.format):
             return {}
-        with plugins.guarded_unless_builtin(self._formats, name, "read the labels of"):
-            return member.labels(skeleton)
+        return labels(self._formats, metadata.format, self._skeleton_of(metadata))
 
     def _label(self, entry: Entry, origins: Origins) -> str | None:
         return self.labels[origins[entry.name]].get(entry.name)
