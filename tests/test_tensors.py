@@ -44,9 +44,11 @@ def test_whole_byte_sizes_are_those_of_numpy(name: str, shape: tuple[int, ...]) 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
 @given(name=st.sampled_from(ELEMENTS), shape=extents)
-def test_sizes_are_exact_or_refused_where_the_last_byte_is_not_full(name: str, shape: tuple[int, ...]) -> None:
+def test_sizes_are_exact_or_refused_where_they_are_too_large_or_the_last_byte_is_not_full(
+    name: str, shape: tuple[int, ...]
+) -> None:
     bits = bits_of(name) * math.prod(shape)
-    if bits % 8:
+    if bits % 8 or bits // 8 > tensors.MAX_BYTES:
         with pytest.raises(ValueError, match="cannot be stored"):
             tensors.nbytes(name, shape)
     else:
