@@ -102,8 +102,8 @@ class Mixing(Protocol):
 
 
 @runtime_checkable
-class Grafting(Mixing, Protocol):
-    """What a format may have besides if the name of a group does not tell all of its place.
+class Grafting(Protocol):
+    """What a format may have instead of `Mixing` if the name of a group does not tell all of its place.
 
     That is of what kinds the dictionaries are that it lies in, and their keys.
     """

@@ -70,12 +70,6 @@ class FlaxMsgpack:
         """What is said more about groups; see `checkpoints.Labelled`."""
         return labels(tree(skeleton))
 
-    def write_mixed(
-        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
-    ) -> Iterator[bytes]:
-        """The bytes of a new file with parts of several old ones; see `checkpoints.Mixing`."""
-        return self.write_grafted(groups, skeleton, donors, {})
-
     def write_grafted(
         self,
         groups: Mapping[str, Values],

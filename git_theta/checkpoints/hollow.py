@@ -48,7 +48,7 @@ def write_hollow(
     zeros = memoryview(bytes(largest))
     groups = {name: Values(*shape, zeros[: tensors.nbytes(*shape)]) for name, shape in shapes.items()}
     is_told_all = donors is not None and isinstance(member, Nested)
-    if isinstance(member, Grafting) and (places or is_told_all):
+    if isinstance(member, Grafting) and (donors or places or is_told_all):
         source = _as_source(member.write_grafted(groups, skeleton, donors or {}, places or {}))
     elif donors and isinstance(member, Mixing):
         source = _as_source(member.write_mixed(groups, skeleton, donors))

@@ -93,12 +93,6 @@ class Npz:
             raise PluginError("two members of an .npz file have the same name but for .npy")
         return {item.name: _shown(old.source, item) for item in old.items if item.header is None}
 
-    def write_mixed(
-        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
-    ) -> Iterator[bytes]:
-        """The bytes of a new file with members of several old ones; see `checkpoints.Mixing`."""
-        return self.write_grafted(groups, skeleton, donors, {})
-
     def write_grafted(
         self,
         groups: Mapping[str, Values],

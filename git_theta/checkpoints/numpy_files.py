@@ -77,12 +77,6 @@ class Npy:
         """What the header says more about the array; see `checkpoints.Labelled`."""
         return labels({_GROUP: parse(BytesSource(skeleton), 0, len(skeleton))})
 
-    def write_mixed(
-        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
-    ) -> Iterator[bytes]:
-        """The bytes of a new file; there are no values but the array. See `checkpoints.Mixing`."""
-        return self.write_grafted(groups, skeleton, donors, {})
-
     def write_grafted(
         self,
         groups: Mapping[str, Values],

@@ -83,12 +83,6 @@ class TorchLegacy:
         """The bytes of a new file; keeps the structure and the plain values of the old. See `checkpoints.Format`."""
         return _written(groups, None if skeleton is None else _old(skeleton), skeleton)
 
-    def write_mixed(
-        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
-    ) -> Iterator[bytes]:
-        """The bytes of a new file with plain values from several old ones; see `checkpoints.Mixing`."""
-        return self.write_grafted(groups, skeleton, donors, {})
-
     def write_grafted(
         self,
         groups: Mapping[str, Values],

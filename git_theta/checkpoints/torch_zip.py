@@ -91,12 +91,6 @@ class TorchZip:
 
         return write_archive(groups, None if skeleton is None else self._old(skeleton))
 
-    def write_mixed(
-        self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
-    ) -> Iterator[bytes]:
-        """The bytes of a new file with plain values from several old ones; see `checkpoints.Mixing`."""
-        return self.write_grafted(groups, skeleton, donors, {})
-
     def write_grafted(
         self,
         groups: Mapping[str, Values],

@@ -16,7 +16,7 @@ class Clash(StrEnum):
 
     VALUES = "changed differently"
     REMOVED = "removed here, changed there"
-    DTYPE = "of different dtypes"
+    DTYPE = "of different dtypes or layouts"
     SHAPE = "of different shapes"
     TEXT = "a value that is no group, changed differently"
     STRUCTURE = "the bytes outside the groups, changed differently"

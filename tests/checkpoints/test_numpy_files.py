@@ -593,7 +593,7 @@ def test_members_that_are_no_groups_are_parts_of_their_own() -> None:
     assert Npz().values(BytesSource(one)) == parts[0]
 
     def members(donors: dict[str, bytes]) -> dict[str, bytes]:
-        new = b"".join(Npz().write_mixed(groups(one, Npz()), skeletons[0], donors))
+        new = b"".join(Npz().write_grafted(groups(one, Npz()), skeletons[0], donors, {}))
         assert Npz().parts(scan(new, Npz()).read_skeleton(BytesSource(new))).keys() >= donors.keys() & {"readme.txt"}
         with zipfile.ZipFile(io.BytesIO(new)) as archive:
             assert archive.testzip() is None

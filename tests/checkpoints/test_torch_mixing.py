@@ -32,7 +32,7 @@ def mixed(one: Any, other: Any, *names: str) -> Any:
     groups = {
         span.name: Values(span.dtype, span.shape, files[0].read(span.start, span.stop)) for span in layouts[0].spans
     }
-    data = b"".join(TorchZip().write_mixed(groups, mine, dict.fromkeys(names, donor)))
+    data = b"".join(TorchZip().write_grafted(groups, mine, dict.fromkeys(names, donor), {}))
     found = torch.load(io.BytesIO(data), weights_only=False)
     assert torch.equal(found.pop("weight"), torch.ones(3))
     return found

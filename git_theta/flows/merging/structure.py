@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from git_theta import tensors
-from git_theta.checkpoints import Checksummed, Format, Mixing, Nested, Tied, has_checksums, opaque, plugins
+from git_theta.checkpoints import Checksummed, Format, Grafting, Mixing, Nested, Tied, has_checksums, opaque, plugins
 from git_theta.checkpoints.by_value import plugin_of
 from git_theta.checkpoints.hollow import Shapes, write_hollow
 from git_theta.errors import MergeError, NotThisFormatError, PluginError
@@ -303,7 +303,7 @@ class Structure:
     def _can_mix(self) -> bool:
         """Whether values by name and the order of keys are all that differs, and the format can take such values."""
         name, ours, common = self._all[OURS].format, self._texts_of(self._all[OURS]), self._common(OURS)
-        if not isinstance(self._installed(name), Mixing) or ours is None:
+        if not isinstance(self._installed(name), Mixing | Grafting) or ours is None:
             return False
         for number, metadata in enumerate(self._all):
             theirs, skeleton = self._texts_of(metadata), self._skeleton_of(metadata)

@@ -1163,7 +1163,9 @@ def test_retyped_group_is_settled_by_a_side(world: World) -> None:
     base, ours, theirs = (world.model(a=part) for part in (A, A.astype(np.float16), A + 1))
     for by, wanted in (("ours", ours), ("theirs", theirs), ("ancestor", base)):
         assert world.merged(base, ours, theirs, by=by) == wanted
-    with pytest.raises(MergeError, match="average does not suit a group that is of different dtypes: take one side"):
+    with pytest.raises(
+        MergeError, match="average does not suit a group that is of different dtypes or layouts: take one side"
+    ):
         world.merge(base, ours, theirs, by="average")
 
 
