@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -27,11 +28,24 @@ def _call() -> object:
     return result
 
 
+def _import_values() -> None:
+    """Import msgspec, of which all values are, without typing_extensions.
+
+    It would take them where they are installed, though Python has itself what it wants of them; they take as long to
+    import as Python takes to start.
+    """
+    if "typing_extensions" not in sys.modules:
+        sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # what Python takes for "there is none"
+        importlib.import_module("msgspec")
+        del sys.modules["typing_extensions"]
+
+
 def main() -> None:
     """Entry point of the console script."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # As any program ends that has not begun yet. Python would show where it was.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _import_values()
     from git_theta.cli.boundary import run
 
     # Nothing here multiplies matrices; NumPy's pool of threads for that would only cost time at the start.

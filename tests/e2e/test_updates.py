@@ -244,10 +244,10 @@ def of_each_type(base: Groups) -> dict[str, Groups]:
 
 
 @pytest.mark.parametrize("native", [] if kernels.native is None else [kernels.native])
-def test_checkout_and_status_take_no_numpy_where_loops_are_compiled(
+def test_checkout_and_status_take_nothing_that_is_slow_to_import_where_loops_are_compiled(
     history: History, native: object, tmp_path: Path
 ) -> None:
-    """To import it takes as long as to check out many megabytes."""
+    """To import NumPy takes as long as to check out many megabytes, and typing_extensions as long as Python's start."""
     assert native is not None
     repo, base = history.repo, {name: values for name, values in base_groups().items() if name != "attn"}
     history.contents.clear()
@@ -263,6 +263,7 @@ def test_checkout_and_status_take_no_numpy_where_loops_are_compiled(
     blocked = {"PYTHONPATH": str(tmp_path / "blocked")}
     (tmp_path / "blocked" / "numpy").mkdir(parents=True)
     (tmp_path / "blocked" / "numpy" / "__init__.py").write_text("raise RuntimeError('NumPy was imported')")
+    (tmp_path / "blocked" / "typing_extensions.py").write_text("raise SystemExit('typing_extensions was imported')")
     for commit, data in history.contents.items():
         repo.git("checkout", "-q", commit, env=blocked)
         assert repo.read(FILE) == data
