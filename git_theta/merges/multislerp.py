@@ -40,7 +40,8 @@ def _merge(inputs: Sequence[Array], base: Array | None, params: Params, _draw: S
     if inputs[0].size == 1 or not norms.any():
         # A single number has no direction but its sign, and zeros have none at all.
         return around(base, weights, inputs, inputs[0])
-    shares = np.array(weights) / (norms + max(eps, np.finfo(np.float64).tiny))
+    # Over the length of an input that has none there is eps: a factor so large would leave nothing of the other digits.
+    shares = np.where(norms > 0, np.array(weights) / (norms + max(eps, np.finfo(np.float64).tiny)), 0.0)
     length = math.sqrt(max(0.0, float((np.outer(shares, shares) * products).sum())))
     if length <= max(eps, 1e-7 * math.fsum(map(abs, weights))):
         if base is None:

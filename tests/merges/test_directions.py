@@ -119,6 +119,11 @@ def test_multislerp_changes_that_cancel_leave_the_base() -> None:
         merge_arrays("multislerp", [turned - base for turned in turns])
 
 
+def test_multislerp_of_inputs_that_equal_the_base_keeps_all_digits() -> None:
+    base, change = (100 * array for array in values(2))
+    close(merge_arrays("multislerp", [base + change, base, base, base], base), base + change / 4)
+
+
 def test_multislerp_weights_that_sum_to_0_are_refused() -> None:
     with pytest.raises(MergeError, match="set normalize_weights to false"):
         merge_arrays("multislerp", [X, Y], weight=[1, -1])
