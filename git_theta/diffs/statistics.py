@@ -277,7 +277,7 @@ def _largest(difference: Floats, parts_of_a_value: int) -> float:
 
 
 def _norm(numbers: Floats) -> float:
-    """The Euclidean norm; squares neither overflow nor vanish."""
+    """The Euclidean norm; squares neither overflow nor vanish. A norm that float64 cannot hold is infinite."""
     square = float(numbers @ numbers)
     if _TINY < square < _HUGE:
         return math.sqrt(square)
@@ -286,4 +286,4 @@ def _norm(numbers: Floats) -> float:
         return abs(largest)
     _, exponent = math.frexp(largest)
     scaled = np.ldexp(numbers, -exponent)
-    return math.ldexp(math.sqrt(float(scaled @ scaled)), exponent)
+    return float(np.ldexp(math.sqrt(float(scaled @ scaled)), exponent))

@@ -145,6 +145,13 @@ def test_squares_neither_overflow_nor_vanish(scale: float) -> None:
     assert found.relative == pytest.approx(0.1)
 
 
+def test_a_norm_that_float64_cannot_hold_is_infinite() -> None:
+    mask = np.full(4, np.finfo(np.float64).min)
+    found = moved(mask, mask * [1, 1, 1, 0])
+    assert (found.largest, found.changed, found.cosine) == (-mask[0], 0.25, None)
+    assert math.isnan(found.relative)
+
+
 @pytest.mark.parametrize("dtype", ["int64", "uint64"])
 def test_large_integers_have_exact_differences(dtype: str) -> None:
     top = np.iinfo(dtype).max
