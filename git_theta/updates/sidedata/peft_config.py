@@ -78,7 +78,10 @@ class Settings(Struct, frozen=True, dict=True):
         """
         kind = config.get("peft_type")
         if kind not in ("LORA", "IA3"):
-            raise UsageError(f"adapter_config.json has the peft_type {kind!r}; only LORA and IA3 can be loaded")
+            raise UsageError(
+                f"adapter_config.json has the peft_type {kind!r}; only LORA and IA3 can be loaded: merge it with PEFT, "
+                "where that can be done, and add the merged checkpoint"
+            )
         _refuse_variants(config)
         rank = _number(config.get("r", 8), "r")
         if rank < 1 or rank != int(rank):

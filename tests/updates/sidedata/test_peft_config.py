@@ -79,7 +79,7 @@ def test_plain_starts_of_training_are_fine(start: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"peft_type": "ADALORA"}, "peft_type 'ADALORA'; only LORA and IA3"),
+        ({"peft_type": "ADALORA"}, "peft_type 'ADALORA'; only LORA and IA3.* merge it with PEFT.* add the merged"),
         ({"peft_type": None}, "peft_type None"),
         ({"peft_type": ["LORA"]}, "peft_type"),
         *(
