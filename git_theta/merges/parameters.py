@@ -199,8 +199,13 @@ def _values(parameter: Parameter, given: object, inputs: int) -> Value | tuple[V
         return (parameter.check(given),) * inputs
     values = tuple(parameter.check(value) for value in given)
     if len(values) != inputs:
-        raise MergeError(f"the parameter {parameter.name} has {len(values)} values for {inputs} inputs: give one each")
+        raise MergeError(wrong_length(parameter.name, len(values), inputs))
     return values
+
+
+def wrong_length(name: str, count: int, inputs: int) -> str:
+    """What is wrong with a list of so many values, for a parameter that has one for each of so many inputs."""
+    return f"the parameter {name} has {count} values for {inputs} inputs: give one each"
 
 
 def _plain(given: object) -> object:

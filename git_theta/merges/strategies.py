@@ -14,7 +14,7 @@ from git_theta.merges.decisions import Clash, Conflict, Decision
 from git_theta.merges.draws import SEED
 from git_theta.merges.fitting import ROWS, inputs, misfit
 from git_theta.merges.layers import Gradient, Layers
-from git_theta.merges.parameters import Kind, Parameter, Value, check_names, resolve
+from git_theta.merges.parameters import Kind, Parameter, Value, check_names, wrong_length
 from git_theta.tensors import is_named
 
 LEAVE: Final = "conflict"
@@ -158,8 +158,7 @@ class Strategy(Struct, frozen=True):
             unfit = misfit(choice.name, choice.method, conflict)
             if not unfit:
                 # A method that fits and was told something wrong is no case for what is said of those that do not fit.
-                decision = _decision(choice, conflict, depth)
-                return _error(choice, decision, conflict) or decision
+                return _error(choice, conflict) or _decision(choice, conflict, depth)
             why = why or unfit
         return why or "no rule is for it"
 
@@ -245,14 +244,11 @@ def _checked_one(parameter: Parameter, given: object) -> Value | Gradient:
 
 def _decision(choice: Choice, conflict: Conflict, depth: float) -> Decision:
     """The choice for a conflict: gradients as they are at its depth, and lists for all sides cut to the inputs."""
-    taken, sides = inputs(conflict), len(conflict.sides)
+    taken = inputs(conflict)
     found: list[tuple[str, Value | tuple[Value, ...]]] = []
     for name, given in choice.given:
-        if not isinstance(given, tuple):
-            found.append((name, _at(given, depth)))
-            continue
-        values = tuple(_at(value, depth) for value in given)
-        found.append((name, tuple(values[number] for number in taken) if len(values) == sides else values))
+        values = tuple(_at(given[number], depth) for number in taken) if isinstance(given, tuple) else _at(given, depth)
+        found.append((name, values))
     return Decision(choice.name, tuple(found))
 
 
@@ -260,15 +256,14 @@ def _at(given: Value | Gradient, depth: float) -> Value:
     return given.at(depth) if isinstance(given, Gradient) else given
 
 
-def _error(choice: Choice, decision: Decision, conflict: Conflict) -> str:
-    """What is wrong with the parameters, and where; nothing if all is right."""
-    if choice.method is None:
-        return ""
-    count = len(inputs(conflict))
-    try:
-        resolve(choice.name, choice.method.parameters, dict(decision.parameters), count)
-    except MergeError as error:
-        # Each value was checked before; only how many there must be was not known.
-        wrong = (name for name, value in decision.parameters if isinstance(value, tuple) and len(value) != count)
-        return f"{choice.places.get(next(wrong, ''), '')}{error}"
+def _error(choice: Choice, conflict: Conflict) -> str:
+    """What is wrong with the parameters, and where; nothing if all is right.
+
+    Each value was checked before; only how many there must be was not known. A list has one for each side, whichever
+    of them are inputs: else it would mean other sides in one group than in the next.
+    """
+    sides = len(conflict.sides)
+    for name, given in choice.given:
+        if isinstance(given, tuple) and len(given) != sides:
+            return f"{choice.places.get(name, '')}{wrong_length(name, len(given), sides)}"
     return ""

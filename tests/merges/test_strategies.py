@@ -116,6 +116,7 @@ def test_list_has_a_value_for_each_side() -> None:
 def test_side_that_left_a_group_alone_is_no_input_and_its_value_is_left_out() -> None:
     three = clash("h.0.attn", "1", "0", "2")
     assert decided("linear weight=1,2,3", three)["h.0.attn"].parameters == (("weight", (1.0, 3.0)),)
+    assert why_not("linear weight=1,2", three) == "the parameter weight has 2 values for 3 inputs: give one each"
     assert decided("slerp t=0.5", three)
     assert why_not("theirs", three) == "theirs is one of two sides, and there are 3"
     assert why_not("slerp t=0.5", clash("h.0.attn", "1", "2", "3")) == "slerp takes 1 to 2 inputs, not 3"
