@@ -70,7 +70,10 @@ def read_peft(config: Mapping[str, object], groups: Mapping[str, Values], target
     replaced = _once(_replaced(plain_names, modules, unmatched), groups)
     placed = _placed(adapted, modules, unmatched)
     if unmatched:
-        raise UsageError(f"the adapter is not for this checkpoint, which has no group for: {listed(unmatched)}")
+        raise UsageError(
+            f"the adapter is not for this checkpoint, which has no group for: {listed(unmatched)}; if the model keeps "
+            "them in another file, or tied to other groups, merge the adapter with PEFT and add the merged checkpoint"
+        )
     _refuse_twice(placed.values())
     _refuse_twice(replaced.values())
     parts = [_part(module, group, adapted[module], groups, targets, settings) for module, group in placed.items()]
