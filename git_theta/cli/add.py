@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,6 +21,9 @@ from git_theta.metadata import Metadata
 from git_theta.metadata_file import parse
 from git_theta.updates import update_types
 from git_theta.updates.choose import AUTO
+
+if TYPE_CHECKING:
+    from git_theta.flows.sideload import Decided
 
 _WITH_DATA: Final = ("dense", "sparse", "low-rank", "ia3", "auto")
 
@@ -40,8 +44,8 @@ def command(paths: tuple[Path, ...], update_type: str | None, update_data: Path 
     """Stage PATHS as git add does.
 
     With --update-type, changed groups are kept as an update of this type where it fits; dense keeps every group whole,
-    which ends a chain of updates. With --update-data, the one checkpoint is changed as the data says, unless the
-    worktree holds the new values already, and the data is what is kept.
+    which ends a chain of updates. With --update-data, a checkpoint, or a model that is in several files, is changed as
+    the data says, unless the worktree holds the new values already, and the data is what is kept.
     """
     workspace = Workspace.here()
     if update_type not in (None, AUTO):
@@ -49,40 +53,68 @@ def command(paths: tuple[Path, ...], update_type: str | None, update_data: Path 
             update_types().get(str(update_type))
         except PluginError as error:
             raise UsageError(str(error)) from error
-    if update_data is not None and (len(paths) != 1 or (update_type or AUTO) not in _WITH_DATA):
-        raise UsageError(f"--update-data is for one checkpoint, and for a type of {', '.join(_WITH_DATA)}")
+    if update_data is not None and (update_type or AUTO) not in _WITH_DATA:
+        raise UsageError(f"--update-data is for a type of {', '.join(_WITH_DATA)}")
     is_decided_here = update_type is not None or update_data is not None
     if is_decided_here:
         # All are looked at before the first is staged: an error changes nothing.
         checkpoints = [_checkpoint(workspace, path) for path in paths]
         check_addable(workspace.repository, map(str, paths))
-        for path in checkpoints:
-            _stage(workspace, path, update_type or AUTO, update_data)
+        if update_data is not None:
+            _side_load(workspace, checkpoints, update_type or AUTO, update_data)
+        else:
+            for path in checkpoints:
+                _decide(workspace, path, update_type or AUTO)
     # Then these are files, whatever their names mean to git, and not patterns.
     literally = ("--literal-pathspecs",) if is_decided_here else ()
     workspace.repository.git(*literally, "add", "--", *map(str, paths))
 
 
-def _stage(workspace: Workspace, path: str, kind: str, data: Path | None) -> None:
+def _decide(workspace: Workspace, path: str, kind: str) -> None:
     """Decide anew about a checkpoint, put that into the index, and tell what was done."""
-    repository = workspace.repository
-    heads = list(known.heads(repository, path))
-    staged = [metadata for _, metadata in known.at_path(repository, path)]
+    from git_theta.flows.keeping import Wish
+
+    heads, staged = _versions(workspace, path)
+    kept = workspace.side_loader.decide(path, heads or staged, Wish(kind, anew=True))
+    _stage(workspace, path, kept, heads[0] if heads else None)
+
+
+def _side_load(workspace: Workspace, paths: Sequence[str], kind: str, data: Path) -> None:
+    """Change checkpoints, each as the data says of its groups, put them into the index, and tell what was done."""
+    from git_theta.flows.sidefiles import read_changes, targets
+
     loader = workspace.side_loader
-    if data is None:
-        from git_theta.flows.keeping import Wish
+    bases = {path: _earlier(workspace, path) for path in paths}
+    changes = read_changes(data, targets(bases), kind, loader.formats)
+    own = {path: {name: changes[name] for name in base.by_name() if name in changes} for path, base in bases.items()}
+    changed = {path: base for path, base in bases.items() if own[path]}
+    # All that may be missing is brought before the first file is changed.
+    fetch(workspace.transfer, [ref for base in changed.values() for ref in base.objects()])
+    for path, base in changed.items():
+        _stage(workspace, path, loader.load(path, base, own[path], kind), base)
 
-        kept = loader.decide(path, heads or staged, Wish(kind, anew=True))
-        base = heads[0] if heads else None
-    else:
-        from git_theta.flows.sidefiles import read_changes
 
-        if not heads and not staged:
-            raise UsageError(f"{path} has no earlier version that the data could change: commit it first")
-        base = (heads or staged)[0]
-        changes = read_changes(data, base, kind, loader.formats)
-        fetch(workspace.transfer, base.objects())
-        kept = loader.load(path, base, changes, kind)
+def _versions(workspace: Workspace, path: str) -> tuple[Sequence[Metadata], Sequence[Metadata]]:
+    """The versions of a checkpoint that are committed, and those in the index."""
+    repository = workspace.repository
+    return list(known.heads(repository, path)), [metadata for _, metadata in known.at_path(repository, path)]
+
+
+def _earlier(workspace: Workspace, path: str) -> Metadata:
+    """The version of a checkpoint that data changes.
+
+    Raises:
+        UsageError: there is none.
+    """
+    heads, staged = _versions(workspace, path)
+    if not heads and not staged:
+        raise UsageError(f"{path} has no earlier version that the data could change: commit it first")
+    return (heads or staged)[0]
+
+
+def _stage(workspace: Workspace, path: str, kept: Decided, base: Metadata | None) -> None:
+    """Put what was decided into the index, and tell how groups are kept that were not in the base, or otherwise."""
+    repository = workspace.repository
     repository.stage(path, kept.data)
     if kept.state is not None:
         stage_as_cleaned(repository, path, kept.data, kept.state, workspace.store.temporary_directory())

@@ -14,7 +14,7 @@ from git_theta.errors import UsageError
 from git_theta.metadata import Metadata
 from git_theta.registry import Family
 from git_theta.sources import FileSource
-from git_theta.updates.sidedata.changes import Told
+from git_theta.updates.sidedata.changes import Targets, Told
 from git_theta.updates.sidedata.keyed import read_keyed
 from git_theta.updates.sidedata.peft import read_peft
 from git_theta.updates.sidedata.peft_config import parse_config
@@ -23,23 +23,39 @@ _CONFIG: Final = "adapter_config.json"
 _ADAPTERS: Final = ("adapter_model.safetensors", "adapter_model.bin")
 
 
-def read_changes(data: Path, base: Metadata, kind: str, formats: Family[Format]) -> dict[str, Sequence[Told]]:
-    """What a file or folder of update data changes in a checkpoint, by group.
+def targets(files: Mapping[str, Metadata]) -> Targets:
+    """The groups of a model that is in one or several files.
+
+    Args:
+        files: the metadata file of each, by path.
+
+    Raises:
+        UsageError: two have groups of one name.
+    """
+    paths: dict[str, str] = {}
+    for path, metadata in files.items():
+        for entry in metadata.entries:
+            if paths.setdefault(entry.name, path) != path:
+                raise UsageError(f"{paths[entry.name]} and {path} both have a group {entry.name!r}: name one of them")
+    return {entry.name: (entry.dtype, entry.shape) for metadata in files.values() for entry in metadata.entries}
+
+
+def read_changes(data: Path, groups: Targets, kind: str, formats: Family[Format]) -> dict[str, Sequence[Told]]:
+    """What a file or folder of update data changes in a model, by group.
 
     Args:
         data: a checkpoint of update data, a PEFT adapter's file beside its adapter_config.json, or its folder.
-        base: the checkpoint's metadata file.
+        groups: of the model.
         kind: of update that the keys of a checkpoint are for; "auto" for what they say.
         formats: of checkpoints.
 
     Raises:
-        UsageError: the data cannot be read, or is not for this checkpoint.
+        UsageError: the data cannot be read, or is not for this model.
     """
-    targets = {entry.name: (entry.dtype, entry.shape) for entry in base.entries}
     file, config = _adapter(data)
-    groups = _groups(file, formats)
+    values = _groups(file, formats)
     changes: Sequence[Told]
-    changes = read_keyed(groups, targets, kind) if config is None else read_peft(parse_config(config), groups, targets)
+    changes = read_keyed(values, groups, kind) if config is None else read_peft(parse_config(config), values, groups)
     found: dict[str, Sequence[Told]] = {}
     for change in changes:
         found[change.group] = [*found.get(change.group, ()), change]

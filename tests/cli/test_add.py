@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from git_theta.metadata_file import parse
 from tests.conftest import CHECKPOINT
 from tests.helpers import Repo, model, safetensors_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, npt.NDArray[Any]]
 
 DATA = "data.safetensors"
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
 
 def lora(group: str = "embed_weight", rows: int = 160, columns: int = 128, rank: int = 4) -> Arrays:
@@ -184,6 +187,55 @@ def test_subdirectory_spaces_and_brackets(tracked: Repo) -> None:
     assert tracked.git("diff", "--cached", "--name-only").stdout == f"{path}\n"
 
 
+@pytest.fixture
+def sharded(tracking: Repo) -> Repo:
+    """A repository with a model in two files, of which the first has embed_weight."""
+    for path, groups in zip(SHARDS, shards(model(0)), strict=True):
+        tracking.write(path, safetensors_bytes(groups))
+    tracking.commit("base")
+    return tracking
+
+
+def shards(groups: Arrays) -> tuple[Arrays, Arrays]:
+    first = [name for name in groups if name < "f"]
+    assert "embed_weight" in first
+    assert "head_weight" not in first
+    return {name: groups[name] for name in first}, {name: groups[name] for name in groups if name not in first}
+
+
+@pytest.mark.parametrize("paths", [SHARDS, SHARDS[::-1]])
+def test_model_in_two_files_is_changed_in_both(sharded: Repo, paths: Sequence[str]) -> None:
+    head = model(0)["head_weight"] * np.float32(3)
+    ia3 = np.full((1, head.shape[1]), 3, np.float32)
+    sharded.write(DATA, safetensors_bytes({**lora(), "head_weight/ia3": ia3}))
+    said = sharded.verb("add", *paths, "--update-data", DATA).stdout
+    assert "head_weight: ia3" in said
+    new = shards({**model(0), "embed_weight": safetensors.numpy.load(changed())["embed_weight"], "head_weight": head})
+    for path, groups in zip(SHARDS, new, strict=True):
+        assert sharded.read(path) == safetensors_bytes(groups)
+    sharded.git("commit", "-q", "-m", "side-loaded")
+    assert sharded.status() == f"?? {DATA}\n"
+    assert types(sharded, "head_weight", SHARDS[1])[0] == "ia3"
+
+
+def test_file_of_a_model_that_the_data_changes_nothing_in_stays(sharded: Repo) -> None:
+    sharded.write(DATA, safetensors_bytes(lora()))
+    before = sharded.read(SHARDS[1])
+    sharded.verb("add", *SHARDS, "--update-data", DATA)
+    assert sharded.git("diff", "--cached", "--name-only").stdout == f"{SHARDS[0]}\n"
+    assert sharded.read(SHARDS[1]) == before
+
+
+def test_two_files_with_one_group_are_refused(sharded: Repo) -> None:
+    sharded.write("copy.safetensors", sharded.read(SHARDS[0]))
+    sharded.commit("copy")
+    sharded.write(DATA, safetensors_bytes(lora()))
+    done = sharded.verb("add", SHARDS[0], "copy.safetensors", "--update-data", DATA, check=False)
+    assert done.returncode == 2
+    assert f"{SHARDS[0]} and copy.safetensors both have a group" in done.stderr
+    assert sharded.git("diff", "HEAD").stdout == ""
+
+
 def test_first_version_that_is_only_staged_can_be_changed(repo: Repo) -> None:
     repo.verb("track", "*.safetensors")
     repo.write(CHECKPOINT, safetensors_bytes(model(0)))
@@ -261,7 +313,6 @@ def test_ignored_file_is_not_staged_as_git_add_does_not_unless_git_has_it(tracke
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((CHECKPOINT, "second.safetensors", "--update-data", DATA), "one checkpoint"),
         ((CHECKPOINT, "--update-data", DATA, "--update-type", "linear"), "of dense, sparse, low-rank, ia3, auto"),
         ((CHECKPOINT, "--update-data", DATA, "--update-type", "delta"), "of dense, sparse, low-rank, ia3, auto"),
         (("--update-type", "dense"), "PATHS"),

@@ -14,7 +14,7 @@ import torch
 from git_theta import tensors
 from git_theta.checkpoints import formats
 from git_theta.errors import UsageError
-from git_theta.flows.sidefiles import read_changes
+from git_theta.flows.sidefiles import read_changes, targets
 from git_theta.metadata import Entry, Metadata, Skeleton, Update
 from git_theta.updates.sidedata.changes import Dense, LowRank, Scale, SparseChange
 from tests.helpers import safetensors_bytes
@@ -42,7 +42,7 @@ def base(**groups: tuple[int, ...]) -> Metadata:
 
 
 def read(data: Path, kind: str = "auto", metadata: Metadata | None = None) -> dict[str, Sequence[Change]]:
-    return read_changes(data, metadata or base(w=(3, 4), b=(4,)), kind, formats())
+    return read_changes(data, targets({"model": metadata or base(w=(3, 4), b=(4,))}), kind, formats())
 
 
 def save_npz(file: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

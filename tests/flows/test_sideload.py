@@ -407,6 +407,27 @@ def test_adapter_of_peft_as_it_comes(repo: Repo, case: str) -> None:
     assert repo.git("diff", "--name-only").stdout == ""
 
 
+def test_adapter_of_peft_for_a_model_in_two_files(tracking: Repo) -> None:
+    folder = PEFT / "lora"
+    base, merged = (safetensors.torch.load_file(folder / f"{name}.safetensors") for name in ("base", "merged"))
+    names = sorted(base)
+    shards = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
+    for path, part in shards.items():
+        tracking.write(path, safetensors.torch.save({name: base[name] for name in part}))
+    tracking.commit("base")
+    shutil.copytree(folder, tracking.path / "adapter")
+    done = tracking.verb("add", "model-1.safetensors", "--update-data", "adapter", check=False)
+    assert "if the model keeps them in other files, name these too" in done.stderr
+    tracking.verb("add", *shards, "--update-data", "adapter")
+    got = {}
+    for path in shards:
+        got |= safetensors.torch.load(tracking.read(path))
+    assert got.keys() == merged.keys()
+    assert all(torch.allclose(got[name], merged[name], rtol=1e-5, atol=1e-5) for name in merged)
+    changed = tracking.git("diff", "--cached", "--name-only").stdout.split()
+    assert changed == [path for path, part in shards.items() if any(not base[n].equal(merged[n]) for n in part)]
+
+
 @pytest.mark.parametrize("broken", ["os.fchmod", "os.utime", "pathlib.Path.replace"])
 def test_interrupted_rewrite_leaves_the_old_file(tracked: Repo, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     data, _ = lora(12, "embed_weight", 160, 128)

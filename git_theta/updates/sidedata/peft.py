@@ -72,7 +72,8 @@ def read_peft(config: Mapping[str, object], groups: Mapping[str, Values], target
     if unmatched:
         raise UsageError(
             f"the adapter is not for this checkpoint, which has no group for: {listed(unmatched)}; if the model keeps "
-            "them in another file, or tied to other groups, merge the adapter with PEFT and add the merged checkpoint"
+            "them in other files, name these too; if they are tied to other groups, merge the adapter with PEFT and "
+            "add the merged checkpoint"
         )
     _refuse_twice(placed.values())
     _refuse_twice(replaced.values())
