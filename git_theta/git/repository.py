@@ -331,9 +331,15 @@ class Repository(Struct, frozen=True, dict=True):
         status, output, _ = command.attempt(["config", "--get", f"alias.{name}"], cwd=self.cwd)
         return command.lines(output)[0] if status == 0 and output else None
 
-    def lfs_url(self, remote: str) -> str | None:
-        """The LFS server configured for a remote, in git's configuration or in .lfsconfig (git-lfs-config(5))."""
-        keys = (f"remote.{remote}.lfspushurl", f"remote.{remote}.lfsurl", "lfs.pushurl", "lfs.url")
+    def lfs_url(self, remote: str, *, push: bool) -> str | None:
+        """The LFS server configured for a remote, in git's configuration or in .lfsconfig (git-lfs-config(5)).
+
+        Args:
+            remote: a name or a URL.
+            push: whether objects are to go there; else, to come from there.
+        """
+        both = (f"remote.{remote}.lfspushurl", f"remote.{remote}.lfsurl"), ("lfs.pushurl", "lfs.url")
+        keys = [key for pushed, fetched in both for key in ((pushed, fetched) if push else (fetched, pushed))]
         worktree = [] if self.is_bare else [("--file", str(self.worktree / ".lfsconfig"))]
         # HEAD has it before the worktree, while git clones.
         for place in ((), *worktree, ("--blob", "HEAD:.lfsconfig")):
@@ -342,6 +348,11 @@ class Repository(Struct, frozen=True, dict=True):
                 if status == 0 and output.strip():
                     return command.lines(output)[0]
         return None
+
+    def has_lfs_agent(self, path: Path) -> bool:
+        """Whether git-lfs has a program of the user's for what lies at a path (lfs.standalonetransferagent)."""
+        asked = ["config", "--get-urlmatch", "lfs.standalonetransferagent", f"file://{path}"]
+        return command.attempt(asked, cwd=self.cwd)[0] == 0
 
     def new_blobs(self, wanted: Iterable[str], known: Iterable[str], remote: str | None) -> Iterator[str]:
         """The blobs that commits hold and a remote is not known to have.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from git_theta.errors import CorruptObjectError, MissingObjectError, ObjectError, StoreError
 from git_theta.git import command
 from git_theta.git.repository import STORE
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
+
+_FILE: Final = "file://"
 
 _ENDS: Final = ("/.git", "", ".git/.git", ".git")
 """What git tries to add to the path of a repository, in this order."""
@@ -24,12 +28,17 @@ def local_path(url: str, base: Path) -> Path | None:
         url: of the remote.
         base: what a relative path is relative to.
     """
-    if url.startswith("file://"):
-        return Path(unquote(urlsplit(url).path))
+    if url.startswith(_FILE):
+        # Not urlsplit: "#" and "?" are part of the path for git.
+        quoted = url.removeprefix(_FILE).partition("/")[2]
+        return Path(os.fsdecode(unquote_to_bytes(os.fsencode(f"/{quoted}"))))
     before_slash = url.partition("/")[0]
     if "://" in url or ":" in before_slash:
         return None
-    return base / url
+    path = Path(url)
+    with suppress(RuntimeError):  # There is no such user.
+        path = path.expanduser()
+    return base / path
 
 
 def store_of(path: Path) -> ObjectStore:

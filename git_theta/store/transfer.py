@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from msgspec import Struct
 
@@ -16,6 +17,9 @@ from git_theta.metadata import ObjectRef
 from git_theta.store.lfs import Lfs
 from git_theta.store.neighbour import copy, local_path, store_of
 from git_theta.store.objects import ObjectStore
+
+_PATHS: Final = ("/", "file://")
+"""How the URL of an LFS server begins that is a repository on this machine; git-lfs knows no relative ones."""
 
 
 class Transfer(Struct, frozen=True):
@@ -71,9 +75,8 @@ class Transfer(Struct, frozen=True):
         Raises:
             TransferError: it is a path at which there is no repository.
         """
-        url = self.url(remote)
-        path = self._path_of(url)
-        if path is not None and not self._uses_lfs(remote, url):
+        path = self._neighbour(remote, self.url(remote), push=False)
+        if path is not None:
             try:
                 store_of(path)
             except StoreError as error:
@@ -99,9 +102,12 @@ class Transfer(Struct, frozen=True):
             missing: the objects.
             problems: takes what goes wrong.
         """
-        for neighbour in filter(None, (self._path_of(self.url(name)) for name in remotes)):
+        urls = {name: self.url(name) for name in remotes}
+        kept = {name: self._neighbour(name, url, push=False) for name, url in urls.items()}
+        paths = (*(self._path_of(url) for url in urls.values()), *kept.values())
+        for neighbour in dict.fromkeys(path for path in paths if path is not None):
             missing = self._asked(partial(self._copy_from, neighbour), missing, problems)
-        for name in order([name for name in remotes if self._uses_lfs(name, self.url(name))]):
+        for name in order([name for name in remotes if kept[name] is None]):
             missing = self._asked(partial(self._fetch_by_lfs, name), missing, problems)
         return missing
 
@@ -135,15 +141,15 @@ class Transfer(Struct, frozen=True):
             TransferError: an object is neither here nor there and cannot be fetched, or could not be uploaded.
             StoreError: a store cannot be read or written.
         """
-        neighbour = self._path_of(url)
-        if neighbour is None or self._uses_lfs(remote, url):
+        neighbour = self._neighbour(remote, url, push=True)
+        if neighbour is None:
             self._push_by_lfs(list(refs), self._lfs_target(remote, url), there)
         else:
             self._copy_to(list(refs), remote, store_of(neighbour))
 
     def _lfs_target(self, remote: str, url: str) -> str:
         """What git-lfs is to push to. Of several URLs to push to, it takes the last where it is given the name."""
-        several = len(self._urls(remote, push=True)) > 1 and self.repository.lfs_url(remote) is None
+        several = len(self._urls(remote, push=True)) > 1 and self.repository.lfs_url(remote, push=True) is None
         return url if several else remote
 
     def _push_by_lfs(self, refs: list[ObjectRef], remote: str, there: Callable[[], Container[str]]) -> None:
@@ -195,9 +201,14 @@ class Transfer(Struct, frozen=True):
         status, output, _ = command.attempt(asked, cwd=self.repository.cwd)
         return command.lines(output) if status == 0 else []
 
-    def _uses_lfs(self, remote: str, url: str) -> bool:
-        """Whether objects go by git-lfs: the remote is no path, or an LFS server is configured for it."""
-        return self._path_of(url) is None or self.repository.lfs_url(remote) is not None
+    def _neighbour(self, remote: str, url: str, *, push: bool) -> Path | None:
+        """Where the repository is whose store has the objects of a remote; None if they go by git-lfs."""
+        server = self.repository.lfs_url(remote, push=push)
+        if server is None:
+            return self._path_of(url)
+        # By git-lfs, which is told where our store is, objects would go from there to there, and not to the server.
+        path = self._path_of(server) if server.startswith(_PATHS) else None
+        return None if path is None or self.repository.has_lfs_agent(path) else path
 
     def _path_of(self, url: str) -> Path | None:
         return local_path(url, self._base)

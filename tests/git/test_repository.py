@@ -446,20 +446,26 @@ class TestSettings:
         assert Repository.discover(repo.path).settings() == {"strict": "last"}
 
     @pytest.mark.parametrize(
-        ("keys", "expected"),
+        ("keys", "pushed", "fetched"),
         [
-            ({}, None),
-            ({"lfs.url": "a"}, "a"),
-            ({"lfs.url": "a", "remote.origin.lfsurl": "b"}, "b"),
-            ({"remote.origin.lfsurl": "b", "remote.origin.lfspushurl": "c"}, "c"),
-            ({"remote.other.lfsurl": "b"}, None),
+            ({}, None, None),
+            ({"lfs.url": "a"}, "a", "a"),
+            ({"lfs.url": "a", "remote.origin.lfsurl": "b"}, "b", "b"),
+            ({"remote.origin.lfsurl": "b", "remote.origin.lfspushurl": "c"}, "c", "b"),
+            ({"lfs.url": "a", "lfs.pushurl": "c"}, "c", "a"),
+            ({"lfs.pushurl": "c"}, "c", "c"),
+            ({"remote.other.lfsurl": "b"}, None, None),
         ],
     )
     @pytest.mark.parametrize("place", [".git/config", ".lfsconfig"])
-    def test_lfs_server(self, repo: Repo, keys: dict[str, str], expected: str | None, place: str) -> None:
+    def test_lfs_server(
+        self, repo: Repo, keys: dict[str, str], pushed: str | None, fetched: str | None, place: str
+    ) -> None:
         for key, value in keys.items():
             repo.git("config", "--file", place, key, value)
-        assert Repository.discover(repo.path).lfs_url("origin") == expected
+        repository = Repository.discover(repo.path)
+        assert repository.lfs_url("origin", push=True) == pushed
+        assert repository.lfs_url("origin", push=False) == fetched
 
 
 class TestNewBlobs:

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from git_theta.errors import StoreError
-from git_theta.store.neighbour import store_of
+from git_theta.store.neighbour import local_path, store_of
 from tests.helpers import Repo
 
-if TYPE_CHECKING:
-    from pathlib import Path
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("/a/b.git", "/a/b.git"),
+        ("../b.git", "/base/../b.git"),
+        ("~/b.git", "/home/b.git"),
+        ("~nobody-here/b.git", "/base/~nobody-here/b.git"),
+        ("file:///a/b.git", "/a/b.git"),
+        ("file://localhost/a/b.git", "/a/b.git"),
+        ("file:///a%20b/c", "/a b/c"),
+        ("file:///a#b?c/d", "/a#b?c/d"),
+        ("file:///%ff\udcff", "/\udcff\udcff"),
+        ("https://host/a", None),
+        ("host:a", None),
+    ],
+)
+def test_url_means_the_path_that_it_means_to_git(monkeypatch: pytest.MonkeyPatch, url: str, path: str | None) -> None:
+    monkeypatch.setenv("HOME", "/home")
+    assert local_path(url, Path("/base")) == (None if path is None else Path(path))
 
 
 @pytest.mark.parametrize(
