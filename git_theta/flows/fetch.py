@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from git_theta.errors import (
@@ -116,6 +117,9 @@ def fill(repository: Repository, smudger: Smudger, path: str, data: bytes, metad
         ThetaError: an object is missing or damaged, or the file cannot be written. The worktree file stays as it was.
     """
     file = repository.worktree / path
+    if any((repository.worktree / part).is_symlink() for part in (Path(path), *Path(path).parents[:-1])):
+        # For git nothing of the index is there, and what the link leads to is not ours.
+        return False
     try:
         with file.open("rb") as stream:
             if stream.read(len(data) + 1) != data:

@@ -6,6 +6,8 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+import pytest
+
 from git_theta.flows.smudge import Smudger
 from git_theta.git.repository import Repository
 from tests.helpers import Repo, model, safetensors_bytes
@@ -13,8 +15,6 @@ from tests.helpers import Repo, model, safetensors_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import pytest
 
 FILE = "model.safetensors"
 NOTHING = "checkpoints put into the worktree: no metadata file lies in the place of one\n"
@@ -64,6 +64,20 @@ def test_file_that_was_changed_or_removed_is_left_alone(clone: Repo) -> None:
     (clone.path / FILE).unlink()
     assert clone.verb("pull").stdout == f"0 of 1 {NOTHING}"
     assert not (clone.path / FILE).exists()
+
+
+@pytest.mark.parametrize("link", ["folder/model.safetensors", "folder"])
+def test_nothing_is_written_where_a_link_leads(clone: Repo, tmp_path: Path, link: str) -> None:
+    (clone.path / "folder").mkdir()
+    clone.git("mv", FILE, "folder/model.safetensors")
+    data = clone.read("folder/model.safetensors")
+    elsewhere = tmp_path / "elsewhere"
+    (clone.path / link).rename(elsewhere)
+    (clone.path / link).symlink_to(elsewhere)
+    clone.verb("install", "--local")
+    assert clone.verb("pull").stdout == f"0 of 1 {NOTHING}"
+    assert (clone.path / link).is_symlink()
+    assert clone.read("folder/model.safetensors") == data
 
 
 def test_file_that_only_begins_as_the_metadata_file_is_left_alone(clone: Repo) -> None:
