@@ -20,6 +20,8 @@ _WARNING: Final = f"{_OURS}warning: "
 _FATAL: Final = "fatal: "
 _HINT: Final = "hint: "
 _BEGINNINGS: Final = (_OURS, _FATAL, "error: ", "warning: ")
+_LITERALLY: Final = "--literal-pathspecs"
+_PATTERNS: Final = ("GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS")
 _PIPE_BYTES: Final = 1 << 16
 
 
@@ -121,6 +123,9 @@ def _starting(cwd: Path | None) -> Iterator[None]:
 
 def _called(arguments: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     settings = [f"{name}={value}" for name, value in variables.items()]
+    if _LITERALLY in arguments:
+        # Git refuses to take paths both as they are and as patterns, which its user may have asked for.
+        settings = [word for name in _PATTERNS for word in ("-u", name)] + settings
     return [*(["env", *settings] if settings else []), "git", *arguments]
 
 

@@ -34,6 +34,17 @@ def test_git_does_not_read_our_own_input(repo: Repo) -> None:
     assert done.stdout.strip() == EMPTY_BLOB
 
 
+@pytest.mark.parametrize("name", ["GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS"])
+def test_patterns_that_the_user_asks_for_do_not_get_in_the_way_of_paths(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    repo.write("A", "")
+    repo.git("add", "A")
+    monkeypatch.setenv(name, "1")
+    assert command.run(["--literal-pathspecs", "ls-files", "--", "A", "a"], cwd=repo.path) == b"A\n"
+    assert command.run(["ls-files", "--", "a"], cwd=repo.path) == (b"A\n" if "ICASE" in name else b"")
+
+
 def test_arguments_reach_git_as_they_are(repo: Repo) -> None:
     value = "$(touch owned) `x` \"'\n\\;|&\t*"
     command.run(["config", "--local", "x.y", value], cwd=repo.path)
