@@ -114,7 +114,10 @@ def test_tensor_that_one_side_added_or_removed_is_taken_whole() -> None:
         ("a/crow_indices a/col_indices a/values", ["a/crow_indices a/col_indices a/values"]),
         ("q q/scales q/zero_points p/scales p/zero_points", ["q q/scales q/zero_points"]),
         ("n/buffer n/sizes n/strides n/storage_offsets", ["n/buffer n/sizes n/strides n/storage_offsets"]),
+        ("q/scale q/qdata q/zero_point q/act/scale p/scale", ["q/scale q/qdata q/zero_point"]),
+        ("o/exp_avg/codes o/exp_avg/scale o/exp_avg/qmap o/step", ["o/exp_avg/codes o/exp_avg/scale o/exp_avg/qmap"]),
         ("indices a/values a.indices a.values", []),
+        ("w/codes w/x qdata scale q.qdata q.scale", []),
     ],
 )
 def test_groups_that_are_parts_of_one_tensor_are_known_by_their_names(names: str, found: list[str]) -> None:
