@@ -183,9 +183,9 @@ def inner(record: Record) -> list[tuple[str | None, object]] | None:
     if name in ("torch._utils._rebuild_parameter", "torch._utils._rebuild_device_tensor_from_cpu_tensor"):
         return [(None, args[0])] if args else []
     if name == "torch._utils._rebuild_parameter_with_state" and len(args) == 4:
-        return [(None, args[0]), (None, args[3])]
+        return [(None, args[0]), *_attributes(args[3])]
     if name == "torch._tensor._rebuild_from_type_v2" and len(args) == 4 and isinstance(args[2], tuple):
-        return [(None, Record(args[0], args[2], b"R")), (None, args[3])]
+        return [(None, Record(args[0], args[2], b"R")), *_attributes(args[3])]
     if name == "torch._utils._rebuild_qtensor" and len(args) > 4 and isinstance(args[4], tuple) and len(args[4]) == 4:
         return [("scales", args[4][1]), ("zero_points", args[4][2])]
     if name == "torch._utils._rebuild_sparse_tensor" and len(args) == 2 and isinstance(args[1], tuple):

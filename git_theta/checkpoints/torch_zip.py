@@ -12,6 +12,7 @@ from git_theta.checkpoints import Values
 from git_theta.checkpoints.pickle_reader import Fuel
 from git_theta.checkpoints.pickle_values import plain_values
 from git_theta.checkpoints.pickles import Walker
+from git_theta.checkpoints.torch_hashes import forget_hashes
 from git_theta.checkpoints.torch_spans import Names, Storages, layout_of
 from git_theta.checkpoints.zip_checksums import checksums, with_checksums, without_checksums
 from git_theta.checkpoints.zips import STORED, Member, local_header_size, read_directory, read_end, read_entries
@@ -62,8 +63,9 @@ class TorchZip:
         Raises:
             NotThisFormatError: see `scan`.
         """
-        archive = Archive(source)
-        return plain_values(archive.walker("data", Fuel(source.size)).walk())
+        root = Archive(source).walker("data", Fuel(source.size)).walk()
+        forget_hashes(root)
+        return plain_values(root)
 
     def labels(self, skeleton: bytes) -> Mapping[str, str]:
         """How the tensors that are not plain are read from their storages; see `checkpoints.Labelled`."""
@@ -125,6 +127,7 @@ class TorchZip:
             raise PluginError("a torch file that is big-endian or has code cannot be written with other groups")
         walker = archive.walker("data", Fuel(source.size))
         root = walker.walk()
+        forget_hashes(root)
         keys = archive.keys()
         storages = {keys[span.start]: span for span in self.scan(source).spans}
         return Old(root, walker.persistents, storages, walker.protocol, archive.others())

@@ -538,6 +538,35 @@ def test_tensor_subclasses_keep_their_inner_tensors() -> None:
     assert again["w"].shape == (1,)
 
 
+def test_inner_tensors_in_slots_have_no_names_of_their_own_for_the_slots() -> None:
+    class Slots(torch.Tensor):  # type: ignore[misc]
+        __slots__ = ("scale",)
+
+    globals()["Slots"] = Slots
+    Slots.__qualname__, Slots.__module__ = "Slots", __name__
+    tensor = torch.ones(2, 3).as_subclass(Slots)
+    tensor.scale = torch.ones(4)
+    assert shapes(save({"w": tensor})) == {"w": ("float32", (2, 3)), "w/scale": ("float32", (4,))}
+
+
+def test_files_that_differ_in_the_hashes_of_a_process_have_the_same_values_and_make_the_same_file() -> None:
+    """Each process has its own seed for hashes, and torch makes anew what is None."""
+    from torch.distributed.device_mesh import DeviceMesh
+
+    def saved(**attributes: object) -> bytes:
+        mesh = DeviceMesh.__new__(DeviceMesh)
+        mesh.__dict__ |= attributes
+        return save({"w": torch.ones(2), "mesh": mesh, "own": Custom(_hash=7)})
+
+    one, two = saved(_rank=0, _hash=5), saved(_rank=0, _hash=6**20)
+    assert TorchZip().values(BytesSource(one)) == TorchZip().values(BytesSource(two))
+    files = [b"".join(TorchZip().write(groups_of(one), skeleton_of(data))) for data in (one, two)]
+    assert files[0] == files[1]
+    again = load(files[0], weights_only=False)
+    assert (again["mesh"]._rank, again["mesh"]._hash, again["own"]._hash) == (0, None, 7)
+    assert TorchZip().values(BytesSource(saved(_rank=1))) != TorchZip().values(BytesSource(one))
+
+
 # --- speed ----------------------------------------------------------------------------------------------------------
 
 
