@@ -65,7 +65,7 @@ def _check_apart(paths: Sequence[tuple[str, ...]]) -> None:
     for path, following in itertools.pairwise(paths):
         if following[: len(path)] == path:
             name = tensors.join_name(following)
-            raise MergeError(f"the merged groups cannot be put into one file: {name!r} would lie inside of another")
+            raise MergeError(f"{name!r} would lie inside of another group: take all of the file from one side")
 
 
 def _empty(versions: Versions, found: Sequence[Sequence[str]]) -> list[str]:

@@ -358,7 +358,7 @@ class Structure:
                 self._check(outside, taken, parts, layout, skeleton)
             self._told.check(entries, origins, layout.format, skeleton)
         except _FAILURES as error:
-            raise MergeError(f"the merged groups cannot be put into one file: {error}") from error
+            raise MergeError(f"the groups do not fit into one file ({error}): take all of it from one side") from error
         return layout, skeleton
 
     def _check(
