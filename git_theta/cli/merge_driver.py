@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,10 +18,9 @@ from git_theta.errors import MetadataError, StoreError
 from git_theta.flows.ancestors import merge_ancestors, unmerged_ancestor
 from git_theta.flows.merging.plan import Versions
 from git_theta.git import caller, drivers
-from git_theta.merges.decisions import Conflict
+from git_theta.merges.decisions import described
 from git_theta.metadata import Metadata
 from git_theta.metadata_file import is_metadata, parse, serialize
-from git_theta.printing import listed
 from git_theta.registry import has_plug_ins
 from git_theta.replacing import replacing
 
@@ -52,7 +51,7 @@ def command(ancestor: Path, ours: Path, theirs: Path, path: str, marker_size: in
             workspace.smudger.provide(outcome.metadata, path)
     if outcome.metadata is None:
         why = f" ({'; '.join(reasons)})" if reasons else ""
-        complain(f"{path}: {_described(outcome.unsettled)}{why}; the worktree keeps ours: settle it with {_how(path)}")
+        complain(f"{path}: {described(outcome.unsettled)}{why}; the worktree keeps ours: settle it with {_how(path)}")
         return 1
     _replace(ours, serialize(outcome.metadata))
     return 0
@@ -109,10 +108,6 @@ def _is_for_a_worktree(workspace: Workspace) -> bool:
 def _caller() -> str:
     """The verb of the git command that merges."""
     return next(iter(caller.arguments(lambda _name: None)), "")
-
-
-def _described(conflicts: Sequence[Conflict]) -> str:
-    return f"both sides changed {listed([conflict.name for conflict in conflicts])}"
 
 
 def _how(path: str) -> str:

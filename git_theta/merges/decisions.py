@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from git_theta.merges.parameters import Value
 from git_theta.metadata import Entry
+from git_theta.printing import listed
 
 
 class Clash(StrEnum):
@@ -18,6 +19,7 @@ class Clash(StrEnum):
     REMOVED = "removed here, changed there"
     DTYPE = "of different dtypes or layouts"
     SHAPE = "of different shapes"
+    PARTS = "one of several parts of a tensor, changed differently"
     TEXT = "a value that is no group, changed differently"
     STRUCTURE = "the bytes outside the groups, changed differently"
 
@@ -38,6 +40,14 @@ class Conflict(Struct, frozen=True):
     ancestor: Entry | None
     sides: tuple[Entry | None, ...]
     texts: tuple[str | None, ...] = ()
+
+
+def described(conflicts: Sequence[Conflict]) -> str:
+    """What the sides of a merge did, in half a line."""
+    parts = [conflict.name for conflict in conflicts if conflict.clash is Clash.PARTS]
+    others = [conflict.name for conflict in conflicts if conflict.clash is not Clash.PARTS]
+    told = [f"both sides changed {listed(others)}"] if others else []
+    return "; ".join([*told, *([f"both sides changed parts of a tensor: {listed(parts)}"] if parts else [])])
 
 
 class Decision(Struct, frozen=True):

@@ -11,8 +11,8 @@ from functools import cached_property
 from git_theta.checkpoints import Format
 from git_theta.checkpoints.labels import has_labels, labels
 from git_theta.errors import PluginError
+from git_theta.flows.merging.bundles import Places
 from git_theta.flows.merging.plan import Labels, Step, Versions
-from git_theta.flows.merging.ties import Places
 from git_theta.metadata import Entry, Metadata
 from git_theta.registry import Family
 

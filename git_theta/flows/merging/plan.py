@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from git_theta.flows.merging.bundles import bundles
+from git_theta.flows.merging.bundles import Places, bundles
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import UNDECIDED_METHOD, Entry, MergeRecord, Metadata
 
@@ -122,12 +122,15 @@ def unmarked(metadata: Metadata) -> Metadata:
     return replace(metadata, skeleton=replace(metadata.skeleton, undecided=()), entries=tuple(entries))
 
 
-def plan_groups(versions: Versions, labels: Sequence[Labels] = ()) -> tuple[Step, ...]:
+def plan_groups(
+    versions: Versions, labels: Sequence[Labels] = (), places: Callable[[], Places] = dict
+) -> tuple[Step, ...]:
     """What becomes of every group that a side has, and of those that only the ancestor has.
 
     Args:
         versions: that are merged.
         labels: of each version; none if there is nothing that they say more about groups.
+        places: gives the other places of tied groups.
 
     Returns:
         One step for each, in the order of our file; groups that others added stand behind those that they stand behind
@@ -141,11 +144,16 @@ def plan_groups(versions: Versions, labels: Sequence[Labels] = ()) -> tuple[Step
     def seen_of(name: str) -> tuple[list[Entry | None], list[str | None]]:
         return [groups.get(name) for groups in known], [texts.get(name) for texts in told]
 
+    def is_alike(name: str) -> bool:
+        return len({identity(side.get(name)) for side in known[: lineage.count]}) == 1
+
     steps = {name: _step(name, *seen_of(name), lineage) for name in _order(named)}
-    for bundle in bundles(steps):
+    for bundle in bundles(steps, places):
         parts = [steps[name] for name in bundle]
         if _is_mixed(parts, known[: lineage.count]):
-            steps |= {part.name: _open(part, *seen_of(part.name), lineage) for part in parts if part.changed}
+            parts = [part if is_alike(part.name) else _open(part, *seen_of(part.name), lineage) for part in parts]
+        if sum(part.conflict is not None for part in parts) > 1:
+            steps |= {part.name: _as_part(part) for part in parts}
     return tuple(steps.values())
 
 
@@ -203,6 +211,14 @@ def _open(step: Step, found: Sequence[Entry | None], told: Sequence[str | None],
     seen = [_seen(entry, number) for number, entry in enumerate(found)]
     ancestor, sides = _before(found, seen, lineage), tuple(found[: lineage.count])
     return Step(step.name, step.changed, None, None, Conflict(step.name, _clash(found, told, lineage), ancestor, sides))
+
+
+def _as_part(step: Step) -> Step:
+    """The same; a conflict about values is one that only a side settles, for they are read with those of others."""
+    conflict = step.conflict
+    if conflict is None or conflict.clash is not Clash.VALUES:
+        return step
+    return replace(step, conflict=replace(conflict, clash=Clash.PARTS))
 
 
 def _is_mixed(parts: Sequence[Step], sides: Sequence[Mapping[str, Entry]]) -> bool:

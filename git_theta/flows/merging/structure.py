@@ -21,11 +21,12 @@ from git_theta.checkpoints.by_value import plugin_of
 from git_theta.checkpoints.hollow import Shapes, write_hollow
 from git_theta.errors import MergeError, NotThisFormatError, PluginError
 from git_theta.flows.merging import stand_ins
+from git_theta.flows.merging.bundles import Places
 from git_theta.flows.merging.labels import Labelled, Origins
 from git_theta.flows.merging.parts import Parts, lost, merge_parts, with_all_below
 from git_theta.flows.merging.plan import OURS, STRUCTURE, Step, Versions, identity, plan_groups
 from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
-from git_theta.flows.merging.ties import Places, Ties
+from git_theta.flows.merging.ties import Ties
 from git_theta.layout import Layout
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import Entry, Metadata
@@ -123,7 +124,7 @@ class Structure:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """What becomes of every group."""
-        return plan_groups(self.ties.untied(), self._told.labels)
+        return plan_groups(self.ties.untied(), self._told.labels, self.ties.places)
 
     def place(self, outside: Outside, entries: Sequence[Entry], origins: Origins, checksum: Checksum) -> Placed:
         """Find the groups of the merged checkpoint their places.
@@ -330,14 +331,11 @@ class Structure:
     def _like(self, version: int, entries: Sequence[Entry], origins: Origins) -> Metadata | None:
         """A version whose file has room for just these groups, and the same content besides."""
         shapes = {_shape(entry) for entry in entries}
-        order = sorted(range(len(self._all)), key=lambda number: number != version)
-        for number in order:
+        for number in sorted(range(len(self._all)), key=lambda number: number != version):
             metadata = self._all[number]
-            fits = (
-                metadata.format == self._all[version].format and {_shape(entry) for entry in metadata.entries} == shapes
-            )
             if (
-                fits
+                metadata.format == self._all[version].format
+                and {_shape(entry) for entry in metadata.entries} == shapes
                 and self._told.fits(number, entries, origins)
                 and (number == version or self._content(number) == self._content(version))
             ):
@@ -399,17 +397,18 @@ class Structure:
         if skeleton is None:
             assert like is not None
             skeleton = self._skeleton_of(like)
-        known = self._known_checksums()
+        known = self._known_checksums({entry.digest for entry in changed})
         sums = {entry.name: known[entry.digest] if entry.digest in known else checksum(entry) for entry in changed}
         with self._guarded(name, "put checksums into"):
             return member.with_checksums(layout, skeleton, sums)
 
-    def _known_checksums(self) -> dict[str, int]:
-        """The checksums that the versions have, by the digest of the values."""
+    def _known_checksums(self, wanted: set[str]) -> dict[str, int]:
+        """The checksums that the versions have, by the digest of the values; those that are wanted, and others."""
         found: dict[str, int] = {}
         for metadata in self._all:
             member = self._installed(metadata.format)
-            if isinstance(member, Checksummed):
+            left = {entry.digest for entry in metadata.entries if entry.digest in wanted} - found.keys()
+            if left and isinstance(member, Checksummed):
                 with self._guarded(metadata.format, "read the checksums of"):
                     sums = member.checksums(metadata.layout(), self._skeleton_of(metadata))
                 found |= {entry.digest: sums[entry.name] for entry in metadata.entries if entry.name in sums}

@@ -11,11 +11,9 @@ from functools import cached_property
 
 from msgspec.structs import replace
 
+from git_theta.flows.merging.bundles import Places
 from git_theta.flows.merging.plan import Versions
 from git_theta.metadata import Entry, Metadata
-
-Places = Mapping[str, str]
-"""The other places of groups, as names that groups there would have, and the names of the groups."""
 
 
 class Ties:
@@ -40,6 +38,10 @@ class Ties:
         names = {entry.name for side in self.alike[: len(self._versions.sides)] for entry in side.entries} - known
         wanted = names & self._places(ancestor).keys() if names else set[str]()
         return self._changed([self._with(number, wanted) for number in range(len(self._all))] if wanted else self.alike)
+
+    def places(self) -> Places:
+        """The other places of all versions' groups, by the common names of these."""
+        return {place: name for number in range(len(self._all)) for place, name in self._places(number).items()}
 
     def named(self, number: int, entries: Sequence[Entry]) -> list[Entry]:
         """Groups of `untied`, called as in the file of a version.

@@ -616,6 +616,24 @@ def test_change_that_has_no_name_is_not_lost_beside_one_that_has(torch_world: Wo
     assert torch.equal(found["b"], b + 1)
 
 
+def test_sparse_tensor_with_indices_that_are_a_group_of_another_name_is_not_mixed_of_both_sides(
+    torch_world: World,
+) -> None:
+    world = torch_world
+
+    def version(indices: Any, values: Any) -> Metadata:
+        pairs = torch.tensor([indices, indices])
+        tensor = torch.sparse_coo_tensor(pairs, values, (3, 3), check_invariants=True)
+        return world.clean(torch_bytes({"pairs": pairs, "sparse": tensor}))
+
+    base, ours = version([0, 1], torch.ones(2)), version([0, 1], torch.zeros(2))
+    assert world.merge(base, ours, version([0, 2], torch.ones(2))).metadata is None
+    assert {conflict.name: conflict.clash for conflict in world.asked} == {
+        "pairs": Clash.PARTS,
+        "sparse/values": Clash.PARTS,
+    }
+
+
 def test_tied_group_that_both_changed_is_one_conflict(torch_world: World) -> None:
     world = torch_world
     a = tensor(40, 30, seed=1)
@@ -1012,6 +1030,21 @@ def test_pairs_of_gguf_files_are_merged_one_by_one(world: World, tmp_path: Path)
         assert reader.get_field("more").contents() == 7
         found = {part.name: part.data.tobytes() for part in reader.tensors}
         assert found == {"a": (A + 1).tobytes(), "b": (B + 1).tobytes()}
+
+
+def test_gguf_files_with_another_order_of_keys_or_another_alignment_are_merged(world: World, tmp_path: Path) -> None:
+    world.path = "model.gguf"
+    base = gguf_version(world, tmp_path, A, B, epoch=3, by="ada")
+    ours = gguf_version(world, tmp_path, A, B, by="bob", more=7, epoch=3)
+    aligned = gguf_version(world, tmp_path, A, B, epoch=4, by="ada", **{"general.alignment": 128})
+    for sides in ((ours, aligned), (aligned, ours)):
+        (tmp_path / "merged.gguf").write_bytes(world.smudge(world.merged(base, *sides)))
+        assert world.asked == ()
+        reader = gguf.GGUFReader(tmp_path / "merged.gguf")
+        pairs = {name: reader.get_field(name).contents() for name in ("epoch", "by", "more", "general.alignment")}
+        assert pairs == {"epoch": 4, "by": "bob", "more": 7, "general.alignment": 128}
+        assert all(part.data_offset % 128 == 0 for part in reader.tensors)
+        assert {part.name: part.data.tobytes() for part in reader.tensors} == {"a": A.tobytes(), "b": B.tobytes()}
 
 
 def gguf_version(world: World, folder: Path, a: Any, b: Any, **pairs: Any) -> Metadata:
