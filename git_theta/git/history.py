@@ -107,6 +107,8 @@ def revisions(repository: Repository, words: Sequence[str], *, everything: bool 
     for word in words if words or everything else ("HEAD",):
         status, output, _ = command.attempt(["rev-parse", "--revs-only", "--end-of-options", word], cwd=repository.cwd)
         names = [name for name in command.lines(output) if name and name != "--end-of-options"]
+        if not words and not names:
+            raise GitError(f"your current branch '{repository.branch()}' does not have any commits yet")
         if status or not names or word.startswith("-"):
             raise GitError(f"there is no revision {word!r} here")
         found += names

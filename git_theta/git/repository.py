@@ -90,6 +90,8 @@ class Repository(Struct, frozen=True, dict=True):
         Raises:
             GitError: there is none.
         """
+        if self.is_bare:
+            raise GitError("this operation must be run in a work tree")
         return Path(os.fsdecode(self.git("rev-parse", "--show-toplevel")).removesuffix("\n"))
 
     def from_here(self, path: str) -> str:

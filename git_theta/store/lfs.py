@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final, cast
 
 from msgspec import Struct
@@ -34,6 +35,10 @@ _NO_SKIPPING: Final = "GIT_LFS_SKIP_SMUDGE=0"
 
 _PATIENCE: Final = 2
 """How often git-lfs may end without having brought anything."""
+
+_OWN_LOG: Final = b"`git lfs logs last`"
+_LAST_WORDS: Final = 0.5
+"""Seconds."""
 
 _INSTALL: Final = "install git-lfs (https://git-lfs.com) and try again"
 
@@ -60,7 +65,7 @@ class Lfs(Struct, frozen=True):
                 arguments, cwd=self.repository.cwd, stdin=oids, stdout=_STANDARD_ERROR, stderr=subprocess.PIPE
             ) as process:
                 for line in cast("BinaryIO", process.stderr):
-                    os.write(_STANDARD_ERROR, line)
+                    _pass_on(line)
                     is_refused |= _REFUSED in line
         if process.returncode or is_refused:
             raise TransferError(f"git-lfs could not upload all {len(refs)} objects to {shown(remote)} (see above)")
@@ -114,9 +119,16 @@ class Lfs(Struct, frozen=True):
     def _filter_process(self, remote: str | None) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         """A `git lfs filter-process` that has been greeted: the streams to it and from it."""
         arguments = ["env", _NO_SKIPPING, "git", *self._options(), *self._choose(remote), "lfs", "filter-process"]
-        with subprocess.Popen(
-            arguments, cwd=self.repository.cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as process:
+        with (
+            subprocess.Popen(
+                arguments,
+                cwd=self.repository.cwd,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            ) as process,
+            _passing_on(process),
+        ):
             outgoing, incoming = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
             outgoing.write(frame_texts("git-filter-client", "version=2"))
             outgoing.flush()
@@ -142,6 +154,34 @@ class Lfs(Struct, frozen=True):
     def _require(self, purpose: str) -> None:
         if command.attempt(["lfs", "version"], cwd=self.repository.cwd)[0]:
             raise TransferError(f"git-lfs is needed to {purpose} this remote: {_INSTALL}")
+
+
+@contextmanager
+def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Pass on what a process says on its standard error within the context, at the end of which it is to end."""
+    complaints = cast("BinaryIO", process.stderr)
+
+    def pass_all() -> None:
+        for line in complaints:
+            _pass_on(line)
+
+    teller = threading.Thread(target=pass_all, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        for stream in (process.stdin, process.stdout):
+            with suppress(OSError):
+                cast("BinaryIO", stream).close()
+        process.wait()
+        # What git-lfs has started for itself, such as an ssh that waits for more, may keep the other end open.
+        teller.join(_LAST_WORDS)
+
+
+def _pass_on(line: bytes) -> None:
+    """Show what git-lfs says, but for its hint how to see its log: it would look for that in a storage of its own."""
+    if _OWN_LOG not in line:
+        os.write(_STANDARD_ERROR, line)
 
 
 def _request(ref: ObjectRef, outgoing: BinaryIO, incoming: BinaryIO) -> bool:

@@ -360,6 +360,8 @@ def test_objects_that_nobody_has_stop_the_push_to_a_new_server(
         (said,) = [line for line in pushed.stderr.splitlines() if line.startswith("git-theta: ")]
         assert " objects to be pushed are not here (the first is " in said
         assert "git-lfs ended while it was fetching objects (see above)" in said
+        assert f"Errors logged to '{without_objects.path}/.git/theta/logs/" in pushed.stderr
+        assert "git lfs logs last" not in pushed.stderr  # It would say that there is none.
         assert said.endswith("; if no remote has them, push from where they were committed")
         assert Repo(tmp_path / "second.git").git("for-each-ref").stdout == ""
     finally:

@@ -149,6 +149,8 @@ def test_where_no_commit_is_meant_there_is_none(repo: Repo, forked: Repo) -> Non
     assert found(forked, words=["^main"]) == []
     empty = Repository.discover(Repo.init(repo.path.parent / "empty").path)
     assert list(history.commits(empty, history.revisions(empty, (), everything=True), ())) == []
+    with pytest.raises(GitError, match=r"^your current branch 'main' does not have any commits yet$"):
+        history.revisions(empty, ())
 
 
 @pytest.mark.parametrize("word", ["nothing", "main..nothing", "--all", "-n1", ""])

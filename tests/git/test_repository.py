@@ -55,7 +55,7 @@ class TestDiscover:
         found = Repository.discover(bare.path)
         assert found.is_bare
         assert (found.git_dir, found.theta_dir) == (bare.path, bare.path / "theta")
-        with pytest.raises(GitError, match="must be run in a work tree"):
+        with pytest.raises(GitError, match=r"^this operation must be run in a work tree$"):
             _ = found.worktree
 
     def test_inside_the_git_folder_there_is_no_worktree(self, repo: Repo) -> None:
