@@ -65,7 +65,7 @@ class Format(Protocol):
         """What the file says beside its groups (epochs, settings, comments), as short texts by path, for comparisons.
 
         Returns:
-            By name (`tensors.join_name`), at most 10,000 texts of some 200 characters. Of what is longer, the beginning
+            By name (`tensors.join_name`), at most 65,536 texts of some 200 characters. Of what is longer, the beginning
             and a digest of all, so that values that differ have texts that differ (`checkpoints.texts`).
 
         Raises:

@@ -6,7 +6,6 @@ groups of GGML's blocks, bytes and all, under the type's own name.
 
 from __future__ import annotations
 
-import itertools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -14,10 +13,11 @@ from typing import Final
 from git_theta import tensors
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.texts import (
+    MAX_PAIRS,
     MAX_TEXT,
-    MAX_VALUES,
     SHOWN_BYTES,
     digest_of,
+    ordered_like,
     place_like,
     quoted_beginning,
     with_digest,
@@ -89,7 +89,6 @@ _NUMBERS: Final = {ours: theirs for theirs, ours in _TYPES.items()}
 _MAX_SKELETON: Final = 100_000_000
 """As the header of safetensors; vocabularies take a few megabytes."""
 
-_MAX_PAIRS: Final = 65_536
 _MAX_TENSORS: Final = 100_000
 _MAX_NAME: Final = 65_535
 _MAX_NAMES: Final = 16_000_000
@@ -132,7 +131,7 @@ class Gguf:
             NotThisFormatError: as in `scan`.
         """
         head = _Head(_Cursor(source))
-        shown = dict(itertools.islice(head.pairs.items(), MAX_VALUES))
+        shown = dict(head.pairs)
         for key in shown.keys() & head.cut:
             shown[key] = with_digest(shown[key], digest_of(source, *head.places[key]))
         return {tensors.join_name([key]): text for key, text in shown.items()}
@@ -154,12 +153,13 @@ class Gguf:
     ) -> Iterator[bytes]:
         """The bytes of a new file with key-value pairs from several old ones; see `checkpoints.Mixing`."""
         head = _head_of(skeleton)
+        alignment = head.alignment
         heads = {donor: _Head(_Cursor(BytesSource(donor))) for donor in set(donors.values())}
         pairs = {tensors.join_name([key]): skeleton[start:stop] for key, (start, stop) in head.places.items()}
         for name, donor in donors.items():
             (key,) = tensors.split_name(name)
             if key == _ALIGNMENT_KEY:
-                raise PluginError("the alignment of a gguf file cannot be taken from another one")
+                alignment = heads[donor].alignment
             place = heads[donor].places.get(key)
             if place is None:
                 pairs.pop(name, None)
@@ -170,7 +170,16 @@ class Gguf:
                 donor_names = [tensors.join_name([other]) for other in heads[donor].places]
                 items.insert(place_like(name, list(pairs), donor_names), (name, donor[slice(*place)]))
                 pairs = dict(items)
-        return _written(groups, head.version, head.alignment, list(pairs.values()))
+        return _written(groups, head.version, alignment, list(pairs.values()))
+
+    def write_ordered(self, groups: Mapping[str, Values], skeleton: bytes, models: Sequence[bytes]) -> Iterator[bytes]:
+        """The bytes of a new file with its keys in the order of others; see `checkpoints.Ordered`."""
+        head = _head_of(skeleton)
+        keys = list(head.places)
+        for model in models:
+            keys = ordered_like(keys, list(_Head(_Cursor(BytesSource(model))).places))
+        pairs = [skeleton[slice(*head.places[key])] for key in keys]
+        return _written(groups, head.version, head.alignment, pairs)
 
 
 def _written(groups: Mapping[str, Values], version: int, alignment: int, pairs: Sequence[bytes]) -> Iterator[bytes]:
@@ -256,7 +265,7 @@ class _Head:
             raise NotThisFormatError("the version is not 2 or 3 in little-endian")
         self.count = cursor.u64()
         count = cursor.u64()
-        if self.count > _MAX_TENSORS or count > _MAX_PAIRS:
+        if self.count > _MAX_TENSORS or count > MAX_PAIRS:
             raise NotThisFormatError("there would be too many tensors or keys")
         self.places: dict[str, tuple[int, int]] = {}
         self.alignment = _DEFAULT_ALIGNMENT

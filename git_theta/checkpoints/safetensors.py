@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from git_theta import tensors
 from git_theta.checkpoints import Values
-from git_theta.checkpoints.texts import MAX_VALUES, quoted
+from git_theta.checkpoints.texts import MAX_PAIRS, quoted
 from git_theta.errors import NotThisFormatError, PluginError
 from git_theta.layout import Layout, Span
 from git_theta.sources import Source
@@ -27,6 +27,7 @@ _MAX_DEPTH: Final = 127
 
 _BRACKET: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]')
 _METADATA: Final = "__metadata__"
+_EMPTY: Final = "{}"
 _KNOWN: Final = ("dtype", "shape", "data_offsets")
 _DTYPES: Final = {
     "BOOL": "bool",
@@ -77,9 +78,11 @@ class Safetensors:
         return Layout(self.name, source.size, tuple(spans))
 
     def values(self, source: Source) -> Mapping[str, str]:
-        """The `__metadata__`; see `checkpoints.Format`."""
+        """What is in the `__metadata__`, and whether there is an empty one; see `checkpoints.Format`."""
         header = _parse_header(source.read(_LENGTH, _LENGTH + _header_length(source)))
-        pairs = itertools.islice(header.get(_METADATA, {}).items(), MAX_VALUES)
+        pairs = itertools.islice(header.get(_METADATA, {}).items(), MAX_PAIRS)
+        if header.get(_METADATA) == {}:
+            return {_METADATA: _EMPTY}
         return {tensors.join_name([_METADATA, key]): quoted(text) for key, text in pairs}
 
     def write(self, groups: Mapping[str, Values], skeleton: bytes | None) -> Iterator[bytes]:
@@ -94,15 +97,18 @@ class Safetensors:
         self, groups: Mapping[str, Values], skeleton: bytes, donors: Mapping[str, bytes]
     ) -> Iterator[bytes]:
         """The bytes of a new file with a `__metadata__` from several old ones; see `checkpoints.Mixing`."""
-        comments = dict(_comments(skeleton) or {})
+        others = {donor: _comments(donor) for donor in {skeleton, *donors.values()}}
+        comments = dict(others[skeleton] or {})
+        is_there = others[donors.get(_METADATA, skeleton)] == {}
         for name, donor in donors.items():
-            top, key = tensors.split_name(name)
-            found = (_comments(donor) or {}).get(key) if top == _METADATA else None
-            if found is None:
-                comments.pop(key, None)
-            else:
-                comments[key] = found
-        return self._write(groups, comments or None)
+            _, *keys = tensors.split_name(name)
+            for key in keys:
+                found = (others[donor] or {}).get(key)
+                if found is None:
+                    comments.pop(key, None)
+                else:
+                    comments[key] = found
+        return self._write(groups, comments if comments or is_there else None)
 
     def _write(self, groups: Mapping[str, Values], comments: Mapping[str, str] | None) -> Iterator[bytes]:
         # The library writes them in any order.

@@ -12,6 +12,9 @@ from git_theta.sources import Source, blocks
 MAX_VALUES: Final = 10_000
 """No more texts than these are made of one file."""
 
+MAX_PAIRS: Final = 1 << 16
+"""The same of a file that has them in one list of keys, which is read as a whole anyway."""
+
 MAX_TEXT: Final = 200
 """No text is longer than this."""
 
@@ -75,6 +78,16 @@ def place_like(key: str, keys: Sequence[str], elsewhere: Sequence[str]) -> int:
     known = {other: place for place, other in enumerate(keys)}
     before = elsewhere[: elsewhere.index(key)]
     return next((known[other] + 1 for other in reversed(before) if other in known), 0)
+
+
+def ordered_like(keys: Sequence[str], elsewhere: Sequence[str]) -> list[str]:
+    """Keys in the order that they have elsewhere; those that are not there stay behind the ones that they follow."""
+    known = {key: place for place, key in enumerate(elsewhere)}
+    ranks: dict[str, int] = {}
+    place = -1
+    for key in keys:
+        place = ranks[key] = known.get(key, place)
+    return sorted(keys, key=ranks.__getitem__)
 
 
 def _digest(text: str) -> str:

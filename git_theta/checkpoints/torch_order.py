@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
+from git_theta.checkpoints.texts import ordered_like
 from git_theta.checkpoints.torch_spans import Names, Storages
 from git_theta.checkpoints.torch_tree import dictionaries, key_text, members
 from git_theta.checkpoints.torch_writer import Old
@@ -58,13 +59,9 @@ def _numbered(node: object) -> Iterator[tuple[tuple[str | None, int], object]]:
 
 def _order(entries: list[object], wanted: list[object]) -> None:
     keys = [key_text(key) for key in entries[::2]]
-    places = {key_text(key): place for place, key in enumerate(wanted[::2])}
+    places = dict.fromkeys(key_text(key) for key in wanted[::2])
     if len(set(keys)) < len(keys) or len(places) < len(wanted) // 2:
         return  # Keys that look the same, such as 1 and "1".
-    ranks: list[tuple[int, int]] = []
-    place = -1
-    for turn, key in enumerate(keys):
-        place = places.get(key, place)
-        ranks.append((place, turn))
-    order = sorted(range(len(keys)), key=ranks.__getitem__)
+    turns = {key: turn for turn, key in enumerate(keys)}
+    order = (turns[key] for key in ordered_like(keys, list(places)))
     entries[:] = [part for turn in order for part in entries[2 * turn : 2 * turn + 2]]

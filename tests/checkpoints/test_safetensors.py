@@ -19,6 +19,8 @@ from git_theta import tensors
 from git_theta.checkpoints import Values
 from git_theta.checkpoints.safetensors import Safetensors
 from git_theta.errors import NotThisFormatError, PluginError, ThetaError
+from git_theta.flows.merging.plan import Lineage
+from git_theta.flows.merging.texts import merge_texts
 from git_theta.layout import Layout
 from git_theta.sources import BytesSource, FileSource
 
@@ -602,3 +604,29 @@ def test_comments_are_the_values() -> None:
     assert len(shown["__metadata__/a~1b"]) <= 200
     assert shown["__metadata__/line\n"] == "'\\x1b'"
     assert Safetensors().values(BytesSource(safetensors.numpy.save({"a": np.ones(2, np.float32)}))) == {}
+    many = {str(number): "" for number in range(12_000)}
+    assert len(Safetensors().values(BytesSource(safetensors.numpy.save({}, many)))) == len(many)
+
+
+EMPTY_MAPS = {
+    # the __metadata__ of ancestor, ours and theirs, and of the merged file (None: there is none)
+    "in the ancestor": ({}, {"a": "1"}, {"b": "2"}, {"a": "1", "b": "2"}),
+    "in no version": (None, {"a": "1"}, {"b": "2"}, {"a": "1", "b": "2"}),
+    "added by one side": (None, {}, {"b": "2"}, {"b": "2"}),
+    "removed by one side": ({}, None, {"b": "2"}, {"b": "2"}),
+    "emptied by one side": ({"a": "1", "b": "1"}, {}, {"b": "1"}, {}),
+    "removed whole by one side": ({"a": "1", "b": "1"}, None, {"b": "1"}, None),
+}
+
+
+@pytest.mark.parametrize(("old", "mine", "yours", "merged"), EMPTY_MAPS.values(), ids=EMPTY_MAPS.keys())
+def test_empty_metadata_is_taken_from_the_side_that_has_it(
+    old: dict[str, str] | None, mine: dict[str, str] | None, yours: dict[str, str] | None, merged: dict[str, str] | None
+) -> None:
+    known = [file(json.dumps({} if each is None else {"__metadata__": each})) for each in (old, mine, yours)]
+    texts = [Safetensors().values(BytesSource(each)) for each in known]
+    taken = merge_texts(texts[1:] + texts[:1], Lineage(2, 2), [()] * 3)
+    assert taken.conflicts == ()
+    donors = {name: (*known[1:], known[0])[number] for name, number in taken.sides.items()}
+    data = b"".join(Safetensors().write_mixed({}, known[1], donors))
+    assert json.loads(data[8:]) == ({} if merged is None else {"__metadata__": merged})

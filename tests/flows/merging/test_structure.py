@@ -1051,7 +1051,10 @@ def gguf_version(world: World, folder: Path, a: Any, b: Any, **pairs: Any) -> Me
     file = folder / "version.gguf"
     writer = gguf.GGUFWriter(file, "llama")
     for key, value in pairs.items():
-        (writer.add_string if isinstance(value, str) else writer.add_uint32)(key, value)
+        if key == "general.alignment":
+            writer.add_custom_alignment(value)
+        else:
+            (writer.add_string if isinstance(value, str) else writer.add_uint32)(key, value)
     writer.add_tensor("a", a)
     writer.add_tensor("b", b)
     writer.write_header_to_file()
