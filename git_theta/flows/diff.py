@@ -39,6 +39,7 @@ THOROUGH_BYTES: Final = 1 << 31
 """The same for a report, for which one waits a little."""
 
 _THREADS: Final = 4
+_PLAIN: Final = "a plain array"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -99,6 +100,8 @@ class Differ(Struct, frozen=True):
         found = found if only is None else part(found, only)
         changes = self._measured(found.changes, old, new, readers, new_path)
         values = self._values(old, new, readers) if only is None else ()
+        if only is None and not (changes or values):
+            values = self._labels(old, new, readers)
         return replace(found, changes=changes, values=values)
 
     def histograms(self, changes: Iterable[GroupChange], old: Version, new: Version) -> dict[str, Histogram]:
@@ -140,6 +143,14 @@ class Differ(Struct, frozen=True):
             return ()
         before, after = (version.texts(self.formats, readers) for version in (old, new))
         return () if before is None or after is None else changed_values(before, after)
+
+    def _labels(self, old: Version, new: Version, readers: Readers | None) -> tuple[ValueChange, ...]:
+        """How groups are read otherwise than before: in another order, as another kind of elements."""
+        if old.metadata is None or new.metadata is None or old.metadata.skeleton.digest == new.metadata.skeleton.digest:
+            return ()
+        before, after = (version.labels(self.formats, readers) for version in (old, new))
+        names = [entry.name for entry in new.metadata.entries if before.get(entry.name) != after.get(entry.name)]
+        return tuple(ValueChange(name, before.get(name, _PLAIN), after.get(name, _PLAIN)) for name in names)
 
     def _measured(
         self, changes: Sequence[GroupChange], old: Version, new: Version, readers: Readers | None, path: str

@@ -23,7 +23,7 @@ from git_theta.checkpoints.scan import Scan, scan
 from git_theta.errors import ChangedWhileReadingError, MetadataError, NotThisFormatError, StoreError
 from git_theta.flows import by_value
 from git_theta.flows.intake import Intake
-from git_theta.flows.texts import texts
+from git_theta.flows.texts import labels_of, texts
 from git_theta.layout import Span
 from git_theta.metadata import Entry, Metadata, Skeleton, Update, content_key
 from git_theta.metadata_file import MAX_BYTES, is_in_conflict, is_metadata, parse
@@ -81,13 +81,20 @@ class Version(Struct, frozen=True, dict=True):
 
     def texts(self, formats: Family[Format], readers: Readers | None) -> Mapping[str, str] | None:
         """What it says beside its groups; None if that is not known here."""
-        metadata = self.metadata
-        if metadata is None:
+        skeleton = self._skeleton(readers)
+        return None if self.metadata is None or skeleton is None else texts(self.metadata, skeleton, formats)
+
+    def labels(self, formats: Family[Format], readers: Readers | None) -> Mapping[str, str]:
+        """What it says more about its groups, by name (`checkpoints.Labelled`), as far as that is known here."""
+        skeleton = self._skeleton(readers)
+        return {} if self.metadata is None or skeleton is None else labels_of(self.metadata, skeleton, formats)
+
+    def _skeleton(self, readers: Readers | None) -> bytes | None:
+        """Its bytes outside of the groups; None if they are not here."""
+        if self.metadata is None:
             return None
-        skeleton = metadata.skeleton.inline
-        if skeleton is None and readers is not None:
-            skeleton = _stored_skeleton(metadata.skeleton, readers)
-        return None if skeleton is None else texts(metadata, skeleton, formats)
+        kept = self.metadata.skeleton
+        return _stored_skeleton(kept, readers) if kept.inline is None and readers is not None else kept.inline
 
 
 ABSENT: Final = Version(None)

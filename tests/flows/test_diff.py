@@ -242,6 +242,19 @@ def test_two_files_of_different_formats_are_compared_outside_of_a_repository(tmp
     assert ValueChange("epoch", "3", None) in diff.values
 
 
+def test_another_order_of_the_same_bytes_is_what_changed(tmp_path: Path) -> None:
+    square = np.arange(9, dtype=np.float32).reshape(3, 3)
+    files = [tmp_path / "old.npz", tmp_path / "new.npz"]
+    np.savez(files[0], w=square, v=square)
+    np.savez(files[1], w=square.T, v=square)
+    with ExitStack() as stack:
+        opener = Opener(formats(), stack)
+        old, new = (opener.file(file, file.name) for file in files)
+        diff = Differ(formats(), None, How.AUTO, pytest.fail).diff(old, new, "old.npz", "new.npz")
+    assert diff.changes == ()
+    assert diff.values == (ValueChange("w", "a plain array", "an array in Fortran order"),)
+
+
 def test_a_file_that_changes_meanwhile_makes_a_warning(tmp_path: Path) -> None:
     files = [tmp_path / "old", tmp_path / "new"]
     for file, seed in zip(files, (0, 1), strict=True):
