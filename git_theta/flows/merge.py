@@ -18,9 +18,10 @@ from git_theta.flows.checksums import checksum, refitted
 from git_theta.flows.keeping import keep_skeleton
 from git_theta.flows.merging.apply import Applier
 from git_theta.flows.merging.jobs import Job, job_of
+from git_theta.flows.merging.outside import Outside
 from git_theta.flows.merging.parts import covers, groups_of
 from git_theta.flows.merging.plan import OURS, Step, Versions, unmarked
-from git_theta.flows.merging.structure import Outside, Placed, Structure
+from git_theta.flows.merging.structure import Placed, Structure
 from git_theta.flows.merging.values import Inputs
 from git_theta.flows.smudge import SKELETON, Fetch, named_updates, provide, read_skeleton
 from git_theta.merges import MergeMethod

@@ -12,8 +12,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Final
 
-from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec import Struct
 
 from git_theta import tensors
 from git_theta.checkpoints import Checksummed, Format, Grafting, Mixing, Nested, Tied, has_checksums, opaque, plugins
@@ -23,6 +22,7 @@ from git_theta.errors import MergeError, NotThisFormatError, PluginError
 from git_theta.flows.merging import stand_ins
 from git_theta.flows.merging.bundles import Places
 from git_theta.flows.merging.labels import Labelled, Origins
+from git_theta.flows.merging.outside import Outside
 from git_theta.flows.merging.parts import Parts, lost, merge_parts, with_all_below
 from git_theta.flows.merging.plan import OURS, STRUCTURE, Step, Versions, identity, plan_groups
 from git_theta.flows.merging.texts import MergedTexts, Texts, merge_texts
@@ -37,29 +37,6 @@ Checksum = Callable[[Entry], int]
 """The CRC-32 of a group's values."""
 
 _FAILURES: Final = (PluginError, NotThisFormatError)
-
-
-class Outside(Struct, frozen=True):
-    """What becomes of all that is no group.
-
-    Attributes:
-        version: the one whose file is followed, by its number in `Versions.all`; None if that is in conflict.
-        texts: values that are taken from another version, by name; numbers as before.
-        conflicts: what has to be decided.
-        is_whole: whether it is about the whole file, groups included.
-        wholes: the names of texts that are taken with all that lies below them, groups included.
-    """
-
-    version: int | None
-    texts: Mapping[str, int] = field(default_factory=dict)
-    conflicts: tuple[Conflict, ...] = ()
-    is_whole: bool = False
-    wholes: tuple[str, ...] = ()
-
-    def decided(self, numbers: Mapping[str, int]) -> Outside:
-        """The same with its conflicts settled: by name, the version that is taken."""
-        texts = {name: number for name, number in numbers.items() if name != STRUCTURE and number != self.version}
-        return replace(self, version=numbers.get(STRUCTURE, self.version), texts={**self.texts, **texts}, conflicts=())
 
 
 class Placed(Struct, frozen=True):
@@ -116,7 +93,7 @@ class Structure:
         if version is not None:
             return Outside(version)
         if texts is not None and self._can_mix() and self._can_write(texts):
-            return Outside(OURS, texts.sides, texts.conflicts)
+            return Outside(OURS, texts.sides, texts.conflicts, names=texts.names)
         ancestor = () if self._versions.lineage.ancestor is None else (self._versions.lineage.ancestor,)
         version = self._choose([self._content(number, *ancestor, OURS) for number in range(len(self._all))])
         return self._open() if version is None else Outside(version)
@@ -288,7 +265,8 @@ class Structure:
                 return None
             found.append(texts)
         undecided = [metadata.skeleton.undecided for metadata in self._all]
-        return merge_texts(found, self._versions.lineage, undecided)
+        groups = {entry.name for metadata in self._all for entry in metadata.entries}
+        return merge_texts(found, self._versions.lineage, undecided, groups)
 
     def _texts_of(self, metadata: Metadata) -> Texts | None:
         try:

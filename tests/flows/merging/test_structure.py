@@ -19,7 +19,7 @@ from git_theta import tensors
 from git_theta.errors import MergeError
 from git_theta.flows.merging.plan import STRUCTURE
 from git_theta.merges.decisions import Clash
-from tests.flows.merging.world import World, normal
+from tests.flows.merging.world import World, decision, normal
 from tests.helpers import safetensors_bytes
 
 if TYPE_CHECKING:
@@ -1032,6 +1032,18 @@ def test_pairs_of_gguf_files_are_merged_one_by_one(world: World, tmp_path: Path)
         assert found == {"a": (A + 1).tobytes(), "b": (B + 1).tobytes()}
 
 
+def test_key_of_a_gguf_file_and_tensor_of_the_same_name_are_settled_each(world: World, tmp_path: Path) -> None:
+    world.path = "model.gguf"
+    base, ours, theirs = (gguf_version(world, tmp_path, A + step, B, a=step) for step in range(3))
+    data = world.smudge(
+        world.merged(base, ours, theirs, by={"a": decision("average"), "a (no group)": decision("theirs")})
+    )
+    (tmp_path / "merged.gguf").write_bytes(data)
+    reader = gguf.GGUFReader(tmp_path / "merged.gguf")
+    assert reader.get_field("a").contents() == 2
+    assert np.allclose(reader.tensors[0].data, A + 1.5)
+
+
 def test_gguf_files_with_another_order_of_keys_or_another_alignment_are_merged(world: World, tmp_path: Path) -> None:
     world.path = "model.gguf"
     base = gguf_version(world, tmp_path, A, B, epoch=3, by="ada")
@@ -1047,7 +1059,7 @@ def test_gguf_files_with_another_order_of_keys_or_another_alignment_are_merged(w
         assert {part.name: part.data.tobytes() for part in reader.tensors} == {"a": A.tobytes(), "b": B.tobytes()}
 
 
-def gguf_version(world: World, folder: Path, a: Any, b: Any, **pairs: Any) -> Metadata:
+def gguf_version(world: World, folder: Path, a: Any, b: Any, /, **pairs: Any) -> Metadata:
     file = folder / "version.gguf"
     writer = gguf.GGUFWriter(file, "llama")
     for key, value in pairs.items():
