@@ -57,6 +57,8 @@ def misfit(name: str, method: MergeMethod | None, conflict: Conflict) -> str:
         return _misfit_of_side(name, conflict)
     if name == ROWS:
         return _misfit_of_rows(conflict)
+    if conflict.clash is Clash.PARTS:
+        return f"{name} merges no parts of a tensor that several make up: say whether to take ours or theirs"
     if conflict.clash is not Clash.VALUES or method is None:
         return f"{name} merges nothing but values: say whether to take ours or theirs"
     return _misfit_of_method(name, method, conflict)

@@ -81,6 +81,7 @@ def test_rows_do_not_fit_groups_of_different_dtypes() -> None:
     [
         (conflict(Clash.REMOVED, entry(), None, entry()), ("ours", "theirs", "ancestor")),
         (conflict(Clash.DTYPE, entry(), entry(), entry("float16")), ("ours", "theirs", "ancestor")),
+        (conflict(Clash.PARTS, entry(), entry(), entry(digest="1")), ("ours", "theirs", "ancestor")),
         (conflict(Clash.DTYPE, None, entry(), entry("float16")), ("ours", "theirs")),
         (Conflict("epoch", Clash.TEXT, None, (), ("1", "2", "3")), ("ours", "theirs", "ancestor")),
         (Conflict("epoch", Clash.TEXT, None, (), (None, "2", "3")), ("ours", "theirs")),
@@ -116,6 +117,8 @@ def test_a_misfit_says_why() -> None:
     assert misfit("passthrough", methods.get("passthrough"), floats) == "passthrough takes 1 input, not 2"
     assert misfit("average", methods.get("average"), whole).startswith("average cannot merge int64 values")
     assert misfit("average", None, conflict(Clash.REMOVED, entry(), None, entry())).startswith("average merges nothing")
+    parts = conflict(Clash.PARTS, entry(), entry(digest="1"), entry(digest="2"))
+    assert misfit("average", methods.get("average"), parts).startswith("average merges no parts of a tensor")
     assert misfit("ancestor", None, floats) == "the common ancestor does not have it"
     assert misfit("rows", None, floats).startswith("only groups that differ in the number of rows")
     assert misfit("average", methods.get("average"), floats) == ""
