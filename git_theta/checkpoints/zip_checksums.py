@@ -10,14 +10,12 @@ from itertools import accumulate
 from typing import Final
 
 from git_theta.checkpoints.crc import combined, without
-from git_theta.checkpoints.zips import SIZES_LATER, STORED, Member, read_directory, read_end, read_entries
+from git_theta.checkpoints.zips import SIZES_LATER, STORED, Member, read_directory, read_end
 from git_theta.errors import NotThisFormatError
 from git_theta.layout import Layout, Span
 
 _LOCAL_CRC: Final = 14
 _ENTRY_CRC: Final = 16
-_ENTRY_LENGTHS: Final = 28
-_ENTRY: Final = 46
 _DESCRIPTOR: Final = b"PK\7\x08"
 
 
@@ -96,7 +94,7 @@ class _Archive:
         self._sums = list(accumulate((span.nbytes for span in layout.spans), initial=0))
         self.members = read_directory(self._source, ignore_case=False)
         self.patched = bytearray(skeleton)
-        self._central = self._read_central()
+        self._central = read_end(self._source).found
 
     def owners(self) -> Iterator[tuple[Span, tuple[Member, int]]]:
         """The groups with values, and the members that end with them."""
@@ -114,7 +112,7 @@ class _Archive:
 
     def put(self, member: Member, start: int, crc: int) -> None:
         """Give a member another checksum, wherever the file has it."""
-        for place in (self._central[member.name], *self._near(member, start)):
+        for place in (self._central + member.entry + _ENTRY_CRC, *self._near(member, start)):
             struct.pack_into("<I", self.patched, self._at(place), crc)
 
     def clear(self, member: Member, start: int) -> None:
@@ -126,17 +124,6 @@ class _Archive:
     def _at(self, place: int) -> int:
         """Where an offset of the file is in the skeleton."""
         return place - self._sums[bisect.bisect_left(self._starts, place)]
-
-    def _read_central(self) -> dict[str, int]:
-        """Where the central directory has the checksum of each member, by name."""
-        end = read_end(self._source)
-        at = end.found
-        places = {}
-        for member in read_entries(self._source, end, ignore_case=False):
-            places[member.name] = at + _ENTRY_CRC
-            lengths = struct.unpack("<3H", self._source.read(at + _ENTRY_LENGTHS, at + _ENTRY_LENGTHS + 6))
-            at += _ENTRY + sum(lengths)
-        return places
 
     def _near(self, member: Member, start: int) -> Iterator[int]:
         """Where the checksum is in the header of a member, and behind its content."""

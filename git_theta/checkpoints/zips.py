@@ -56,6 +56,7 @@ class Member(Struct, frozen=True):
         packed: bytes that it occupies in the file.
         size: bytes of the content.
         header: offset of the local header.
+        entry: offset of what the directory says of it, from the beginning of the directory.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Member(Struct, frozen=True):
     packed: int
     size: int
     header: int
+    entry: int
 
 
 class End(Struct, frozen=True):
@@ -178,6 +180,7 @@ def _entry(data: bytes, at: int) -> tuple[Member, int]:
     fields = _ENTRY.unpack_from(data, at)
     signature, _, _, flags, method, _, _, crc, packed, size, *lengths, disk, _, attributes, header = fields
     name_length, extra_length, comment_length = lengths
+    begin = at
     at += _ENTRY.size
     name = data[at : at + name_length]
     at += name_length
@@ -195,7 +198,7 @@ def _entry(data: bytes, at: int) -> tuple[Member, int]:
     text = name.decode("utf-8")
     if "\0" in text or not text:
         raise NotThisFormatError("a member of the zip file has an impossible name")
-    return Member(text, flags, method, crc, packed, size, header), at
+    return Member(text, flags, method, crc, packed, size, header, begin), at
 
 
 def _widened(extra: bytes, short: tuple[int, ...]) -> tuple[int, ...]:
