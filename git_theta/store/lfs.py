@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import BinaryIO, Final, cast
 
 from msgspec import Struct
@@ -120,14 +120,14 @@ class Lfs(Struct, frozen=True):
         """A `git lfs filter-process` that has been greeted: the streams to it and from it."""
         arguments = ["env", _NO_SKIPPING, "git", *self._options(), *self._choose(remote), "lfs", "filter-process"]
         with (
+            _passing_on() as complaints,
             subprocess.Popen(
                 arguments,
                 cwd=self.repository.cwd,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=complaints,
             ) as process,
-            _passing_on(process),
         ):
             outgoing, incoming = cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout)
             outgoing.write(frame_texts("git-filter-client", "version=2"))
@@ -157,23 +157,21 @@ class Lfs(Struct, frozen=True):
 
 
 @contextmanager
-def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Pass on what a process says on its standard error within the context, at the end of which it is to end."""
-    complaints = cast("BinaryIO", process.stderr)
+def _passing_on() -> Iterator[int]:
+    """A descriptor for what a process says on its standard error within the context, which is passed on meanwhile."""
+    reading, writing = os.pipe()
 
     def pass_all() -> None:
-        for line in complaints:
-            _pass_on(line)
+        with os.fdopen(reading, "rb") as complaints:
+            for line in complaints:
+                _pass_on(line)
 
     teller = threading.Thread(target=pass_all, daemon=True)
     teller.start()
     try:
-        yield
+        yield writing
     finally:
-        for stream in (process.stdin, process.stdout):
-            with suppress(OSError):
-                cast("BinaryIO", stream).close()
-        process.wait()
+        os.close(writing)
         # What git-lfs has started for itself, such as an ssh that waits for more, may keep the other end open.
         teller.join(_LAST_WORDS)
 
