@@ -109,7 +109,7 @@ def test_all_branches_can_be_meant(told: Repo) -> None:
 def test_without_a_commit_there_is_no_history(repo: Repo) -> None:
     done = repo.verb("log", check=False)
     assert done.returncode == 1
-    assert "there is no revision 'HEAD' here" in done.stderr
+    assert "your current branch 'main' does not have any commits yet" in done.stderr
 
 
 def test_in_json(told: Repo) -> None:
