@@ -7,12 +7,13 @@ counts as added. Of equal values ours are taken, however the other sides keep th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from git_theta import tensors
 from git_theta.flows.merging.bundles import Places, bundles
 from git_theta.merges.decisions import Clash, Conflict
 from git_theta.metadata import UNDECIDED_METHOD, Entry, MergeRecord, Metadata
@@ -149,6 +150,8 @@ def plan_groups(
 
     steps = {name: _step(name, *seen_of(name), lineage) for name in _order(named)}
     for bundle in bundles(steps, places):
+        if _are_floats(bundle, named):
+            continue
         parts = [steps[name] for name in bundle]
         if _is_mixed(parts, known[: lineage.count]):
             parts = [part if is_alike(part.name) else _open(part, *seen_of(part.name), lineage) for part in parts]
@@ -219,6 +222,12 @@ def _as_part(step: Step) -> Step:
     if conflict is None or conflict.clash is not Clash.VALUES:
         return step
     return replace(step, conflict=replace(conflict, clash=Clash.PARTS))
+
+
+def _are_floats(bundle: Iterable[str], versions: Sequence[Mapping[str, Entry]]) -> bool:
+    """Whether groups are only called like parts of a tensor: it has others than floats that say how it is read."""
+    found = (entry for groups in versions for name in bundle if (entry := groups.get(name)) is not None)
+    return all(entry.dtype in tensors.WORKING for entry in found)
 
 
 def _is_mixed(parts: Sequence[Step], sides: Sequence[Mapping[str, Entry]]) -> bool:

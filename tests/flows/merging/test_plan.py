@@ -66,6 +66,11 @@ def test_all_groups_are_decided_each_by_itself_in_file_order() -> None:
     assert values_of(found) == {"a": None, "b": digest("3"), "c": None}
 
 
+def numbers(**values: str) -> Metadata:
+    """A checkpoint of groups of integers."""
+    return checkpoint(*(entry(name, value, dtype="int32") for name, value in values.items()))
+
+
 SPARSE = {"s/indices": "1", "s/values": "1"}
 MIXTURES = {
     # what ours and theirs changed, and what of it is taken (None: a conflict)
@@ -96,7 +101,7 @@ def test_parts_of_one_tensor_are_not_mixed(
 ) -> None:
     """The values of one side at the indices of another are a tensor that nobody had."""
     base = {**SPARSE, "w": "1"}
-    found = plan(model(**base), model(**{**base, **mine}), model(**{**base, **yours}))
+    found = plan(numbers(**base), numbers(**{**base, **mine}), numbers(**{**base, **yours}))
     expected = {"w": "1", **taken}
     assert values_of(found) == {name: value and digest(value) for name, value in expected.items()}
 
@@ -123,20 +128,20 @@ def test_parts_of_one_tensor_of_which_several_are_in_conflict_are_no_values_to_m
 ) -> None:
     """The mean of two scales is that of none of the numbers that they are for, unless these are the same."""
     base = dict.fromkeys(("w.qweight", "w.scales", "w.g_idx"), "1")
-    found = plan(model(**base), model(**{**base, **mine}), model(**{**base, **yours}))
+    found = plan(numbers(**base), numbers(**{**base, **mine}), numbers(**{**base, **yours}))
     assert {name: step.conflict.clash for name, step in found.items() if step.conflict} == clashes
 
 
 def test_part_that_is_called_by_another_of_its_places_is_not_mixed_with_others() -> None:
     base = {"i": "1", "s/values": "1"}
-    versions = Versions(model(**base), (model(**{**base, "i": "2"}), model(**{**base, "s/values": "2"})))
+    versions = Versions(numbers(**base), (numbers(**{**base, "i": "2"}), numbers(**{**base, "s/values": "2"})))
     steps = plan_groups(versions, places=lambda: {"s/indices": "i"})
     assert {step.name for step in steps if step.conflict} == {"i", "s/values"}
 
 
 def test_tensor_that_one_side_added_or_removed_is_taken_whole() -> None:
-    assert set(values_of(plan(model(w="1"), model(w="2"), model(w="1", **SPARSE)))) == {"w", *SPARSE}
-    assert set(values_of(plan(model(w="1", **SPARSE), model(w="2", **SPARSE), model(w="1")))) == {"w"}
+    assert set(values_of(plan(numbers(w="1"), numbers(w="2"), numbers(w="1", **SPARSE)))) == {"w", *SPARSE}
+    assert set(values_of(plan(numbers(w="1", **SPARSE), numbers(w="2", **SPARSE), numbers(w="1")))) == {"w"}
 
 
 @pytest.mark.parametrize(
@@ -174,6 +179,12 @@ def test_groups_that_are_parts_of_one_tensor_are_known_by_their_names(names: str
     assert [" ".join(sorted(bundle)) for bundle in bundles(dict.fromkeys(names.split()))] == [
         " ".join(sorted(bundle.split())) for bundle in found
     ]
+
+
+def test_floats_that_are_called_like_parts_of_one_tensor_are_none() -> None:
+    base = {"norm.weight": "1", "norm.scale": "1"}
+    found = plan(model(**base), model(**{**base, "norm.weight": "2"}), model(**{**base, "norm.scale": "3"}))
+    assert values_of(found) == {"norm.weight": digest("2"), "norm.scale": digest("3")}
 
 
 values = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from("123"))
