@@ -336,19 +336,21 @@ class Repository(Struct, frozen=True, dict=True):
     def lfs_url(self, remote: str, *, push: bool) -> str | None:
         """The LFS server configured for a remote, in git's configuration or in .lfsconfig (git-lfs-config(5)).
 
+        One for all remotes comes before that of a remote, wherever it is configured: so git-lfs chooses.
+
         Args:
             remote: a name or a URL.
             push: whether objects are to go there; else, to come from there.
         """
-        both = (f"remote.{remote}.lfspushurl", f"remote.{remote}.lfsurl"), ("lfs.pushurl", "lfs.url")
-        keys = [key for pushed, fetched in both for key in ((pushed, fetched) if push else (fetched, pushed))]
+        pushed, fetched = (("lfs.pushurl", f"remote.{remote}.lfspushurl"), ("lfs.url", f"remote.{remote}.lfsurl"))
+        keys = [key for pair in zip(pushed, fetched, strict=True) for key in pair] if push else [*fetched, *pushed]
         worktree = [] if self.is_bare else [("--file", str(self.worktree / ".lfsconfig"))]
         # HEAD has it before the worktree, while git clones.
-        for place in ((), *worktree, ("--blob", "HEAD:.lfsconfig")):
-            for key in keys:
-                status, output, _ = command.attempt(["config", *place, "--get", key], cwd=self.cwd)
-                if status == 0 and output.strip():
-                    return command.lines(output)[0]
+        places = [(), *worktree, ("--blob", "HEAD:.lfsconfig")]
+        for key, place in itertools.product(keys, places):
+            status, output, _ = command.attempt(["config", *place, "--get", key], cwd=self.cwd)
+            if status == 0 and output.strip():
+                return command.lines(output)[0]
         return None
 
     def has_lfs_agent(self, path: Path) -> bool:

@@ -1,6 +1,8 @@
 """Talk to git-lfs, which knows every kind of LFS server, its authentication and its transfer adapters.
 
-Every call names our store as its storage directory, so that git-lfs reads and writes our objects natively.
+Every call names our store as its storage directory, so that git-lfs reads and writes our objects natively. It is named
+relative to the repository: where a server turns out to be a path, git-lfs starts a second one for the repository there,
+which inherits the settings, and would take objects from our store and put them there again.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from git_theta.errors import TransferError
 from git_theta.git import command
 from git_theta.git.pktline import FLUSH, EndOfInput, frame, frame_texts, read_packets, read_texts
 from git_theta.git.remotes import shown
-from git_theta.git.repository import Repository
+from git_theta.git.repository import STORE, Repository
 from git_theta.metadata import ObjectRef
 from git_theta.store.objects import ObjectStore
 from git_theta.store.pointers import pointer
@@ -140,7 +142,7 @@ class Lfs(Struct, frozen=True):
 
     def _options(self) -> list[str]:
         # A user's include and exclude patterns are about paths, and objects of ours have none.
-        settings = [f"lfs.storage={self.store.root}", "lfs.fetchinclude=", "lfs.fetchexclude="]
+        settings = [f"lfs.storage={STORE}", "lfs.fetchinclude=", "lfs.fetchexclude="]
         return [word for setting in settings for word in ("-c", setting)]
 
     def _choose(self, remote: str | None) -> list[str]:

@@ -450,8 +450,9 @@ class TestSettings:
         [
             ({}, None, None),
             ({"lfs.url": "a"}, "a", "a"),
-            ({"lfs.url": "a", "remote.origin.lfsurl": "b"}, "b", "b"),
+            ({"lfs.url": "a", "remote.origin.lfsurl": "b"}, "a", "a"),
             ({"remote.origin.lfsurl": "b", "remote.origin.lfspushurl": "c"}, "c", "b"),
+            ({"lfs.url": "a", "remote.origin.lfspushurl": "c"}, "a", "a"),
             ({"lfs.url": "a", "lfs.pushurl": "c"}, "c", "a"),
             ({"lfs.pushurl": "c"}, "c", "c"),
             ({"remote.other.lfsurl": "b"}, None, None),

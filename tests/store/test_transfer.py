@@ -56,3 +56,16 @@ def test_program_of_the_user_is_asked_for_what_is_at_a_path(
     repo.git("config", f"lfs.file://{tmp_path}/folder.standalonetransferagent", "mine")
     with pytest.raises(TransferError, match="git-lfs could not upload"):
         transfer.push([ref], "origin", "../nowhere.git", lambda: ())
+
+
+def test_objects_arrive_where_git_lfs_finds_a_path(
+    repo: Repo, transfer: Transfer, ref: ObjectRef, tmp_path: Path
+) -> None:
+    """It starts a second git-lfs there, which is told of our storage as well, and must not take it for its own."""
+    server = Repo.init(tmp_path / "server.git", "--bare")
+    repo.git("config", f"url.{tmp_path}/.insteadOf", "https://nowhere.example/")
+    repo.git("config", "lfs.url", "https://nowhere.example/server.git")
+    transfer.push([ref], "origin", "../nowhere.git", lambda: ())
+    assert ObjectStore(server.path / "theta").has(ref)
+    transfer.store.path(ref.oid).unlink()
+    assert transfer.fetch([ref]) == []
