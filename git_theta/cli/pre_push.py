@@ -8,7 +8,7 @@ import click
 
 from git_theta.cli.unreplaced import unreplaced
 from git_theta.cli.workspace import Workspace
-from git_theta.flows.push import PushedRef, push, really_there
+from git_theta.flows.push import PushedRef, push
 
 
 @click.command("pre-push")
@@ -17,16 +17,10 @@ from git_theta.flows.push import PushedRef, push, really_there
 def command(remote: str, url: str) -> None:
     """Upload the objects of the commits that git is about to push; git names them on stdin (githooks(5))."""
     pushed = [_pushed(line) for line in sys.stdin.read().splitlines()]
-    wanted = [ref.new for ref in pushed if ref.new is not None]
-    known = [ref.old for ref in pushed if ref.old is not None]
-    if wanted:
+    if any(ref.new is not None for ref in pushed):
         workspace = Workspace.here()
         with unreplaced():
-            there = really_there(workspace.repository, remote, url, pushed)
-            push(
-                *(workspace.repository, workspace.transfer, remote, url, wanted, [*known, *(there or ())]),
-                everything=there is not None,
-            )
+            push(workspace.repository, workspace.transfer, remote, url, pushed)
 
 
 def _pushed(line: str) -> PushedRef:

@@ -6,7 +6,7 @@ import click
 
 from git_theta.cli.unreplaced import unreplaced
 from git_theta.cli.workspace import Workspace
-from git_theta.flows.push import push
+from git_theta.flows.push import PushedRef, push
 from git_theta.git import command as git
 from git_theta.git.remotes import shown
 
@@ -24,9 +24,10 @@ def command(remote: str, revisions: tuple[str, ...], everything: bool) -> None:
         wanted = git.lines(repository.git("rev-parse", "--branches", "--tags"))
     else:
         wanted = [repository.resolve(revision, "commit") for revision in revisions or ("HEAD",)]
+    pushed = [PushedRef(name, name, None) for name in wanted]
     url = workspace.transfer.url(remote, push=True)
     with unreplaced():
-        count = push(repository, workspace.transfer, remote, url, wanted, (), everything=everything)
+        count = push(repository, workspace.transfer, remote, url, pushed, everything=everything)
     if count or everything:
         click.echo(f"{count} objects are at {shown(remote)}")
     else:

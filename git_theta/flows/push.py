@@ -32,14 +32,24 @@ class PushedRef(NamedTuple):
     old: str | None
 
 
-def really_there(
-    repository: Repository, remote: str, url: str, pushed: Collection[PushedRef]
-) -> Collection[str] | None:
-    """The commits that the remote has, if its tracking branches may not be believed; None if they may.
+class There(NamedTuple):
+    """The commits that a remote has, where it was asked.
+
+    Attributes:
+        surely: as far as what it says can be told from here.
+        likely: either its branches have gone on from there, or it is another place.
+    """
+
+    surely: Collection[str]
+    likely: Collection[str]
+
+
+def really_there(repository: Repository, remote: str, url: str, pushed: Collection[PushedRef]) -> There | None:
+    """The commits that the remote has, if its tracking branches may not be believed; None if they make no difference.
 
     They tell what was there when git last looked, which may have been another place: the remote has got another URL,
-    or several to push to, or was made anew. It is asked itself where what git has just seen there is something else,
-    and where a ref is new, which tells nothing.
+    or several to push to, or was made anew. What git has just seen at the refs that are pushed is true; if they tell of
+    more, or a ref is new, which tells nothing, the remote is asked itself.
 
     Args:
         repository: where the commits are.
@@ -48,16 +58,26 @@ def really_there(
         pushed: all refs that git is about to push.
     """
     tracked = branches_seen(repository, remote)
-    seen = {ref.name: ref.old for ref in pushed if ref.new is not None}
-    if not tracked or all(old is not None and tracked.get(name, old) == old for name, old in seen.items()):
+    updates = [ref for ref in pushed if ref.new is not None]
+    overwritten = {ref.name for ref in updates if ref.old is not None and not repository.has_commit(ref.old)}
+    is_seen = not overwritten and all(ref.old is not None for ref in updates)
+    if not tracked or not updates or (is_seen and not _tell_of_more(repository, remote, updates)):
         return None
     there = branches_now(repository, url)
-    # What is not here is newer than what git has seen of it, as far as anybody can tell.
-    return [
-        there[name] if there[name] != oid and repository.has_commit(there[name]) else oid
-        for name, oid in tracked.items()
-        if name in there
-    ]
+    known = {name: there[name] for name in tracked if name in there and repository.has_commit(there[name])}
+    moved = [name for name in tracked if name in there and name not in known]
+    # Others have gone on with a branch that is not here, as far as anybody can tell, if anything there is known.
+    believed = {name for name in moved if known and name not in overwritten}
+    return There(
+        surely=[*known.values(), *(tracked[name] for name in believed)],
+        likely=[tracked[name] for name in moved if name not in believed],
+    )
+
+
+def _tell_of_more(repository: Repository, remote: str, updates: Collection[PushedRef]) -> bool:
+    """Whether less is pushed if the tracking branches are believed than by what is at the updated refs."""
+    count = ("rev-list", "--count", *(name for ref in updates for name in (str(ref.new), f"^{ref.old}")))
+    return repository.git(*count, "--") != repository.git(*count, "--not", f"--remotes={remote}", "--")
 
 
 def push(
@@ -65,8 +85,7 @@ def push(
     transfer: Transfer,
     remote: str,
     url: str,
-    wanted: Collection[str],
-    known: Collection[str],
+    pushed: Collection[PushedRef],
     *,
     everything: bool = False,
 ) -> int:
@@ -77,28 +96,35 @@ def push(
         transfer: moves the objects.
         remote: name of the remote, or its URL.
         url: of the remote.
-        wanted: commits that are being pushed.
-        known: commits that the remote has.
-        everything: also look at the commits that the remote's tracking branches have, and that are not known.
+        pushed: what is being pushed, and what is there already.
+        everything: also look at what the remote's tracking branches have.
 
     Raises:
         MetadataError: a commit holds a metadata file that cannot be read, so its objects are not known.
         TransferError: an upload failed; the push must not go on.
     """
+    wanted = [ref.new for ref in pushed if ref.new is not None]
     if not wanted:
         return 0
-    tracking = remote if remote in transfer.remotes() and not everything else None
+    there = None if everything else really_there(repository, remote, url, pushed)
+    known = [*(ref.old for ref in pushed if ref.old is not None), *(there.surely if there else ())]
+    tracking = remote if remote in transfer.remotes() and not everything and there is None else None
     blobs = repository.new_blobs(wanted, known, tracking)
     refs = list({ref.oid: ref for blob in blobs for ref in _objects(repository, blob)}.values())
     if refs:
-        transfer.push(refs, remote, url, lambda: _there(repository, wanted, known, tracking))
+        likely = there.likely if there else ()
+        transfer.push(refs, remote, url, lambda: _there(repository, wanted, known, tracking, likely))
     return len(refs)
 
 
 def _there(
-    repository: Repository, wanted: Collection[str], known: Collection[str], tracking: str | None
+    repository: Repository,
+    wanted: Collection[str],
+    known: Collection[str],
+    tracking: str | None,
+    likely: Collection[str],
 ) -> Container[str]:
-    """The objects in the commits that the remote has and that those being pushed build on.
+    """The objects in the commits that the remote has and that those being pushed build on, or likely has.
 
     A metadata file there that cannot be read tells of none: it must not keep what mends it from being pushed.
     """
@@ -107,6 +133,8 @@ def _there(
         for commit in repository.boundary(wanted, known, tracking)
         for blob in repository.metadata_blobs(commit).values()
     }
+    if likely:
+        blobs |= set(repository.new_blobs(likely, known, tracking))
     found: set[str] = set()
     for blob in blobs:
         with contextlib.suppress(MetadataError):

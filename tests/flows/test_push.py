@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, cast
 
-from git_theta.flows.push import PushedRef, push, really_there
+import pytest
+
+from git_theta.flows.push import PushedRef, There, push, really_there
 from git_theta.git.repository import Repository
 from git_theta.metadata_file import parse
 from tests.conftest import CHECKPOINT
@@ -42,7 +44,8 @@ def test_a_commit_that_the_remote_has_and_nobody_can_read_does_not_stop_the_one_
     tracked.git("commit", "-qm", "mended", "--", CHECKPOINT)
     transfer = Asking()
     repository = Repository.discover(tracked.path)
-    push(repository, cast("Transfer", transfer), "", "", [tracked.rev("HEAD")], [tracked.rev("HEAD~1")])
+    update = PushedRef("refs/heads/main", tracked.rev("HEAD"), tracked.rev("HEAD~1"))
+    push(repository, cast("Transfer", transfer), "", "", [update])
     assert len(transfer.sent) == 1
     assert all(ref.oid in transfer.there for ref in parse(good).objects())
 
@@ -52,16 +55,44 @@ class TestReallyThere:
 
     def ask(self, published: Repo, *pushed: PushedRef) -> set[str] | None:
         there = really_there(Repository.discover(published.path), "origin", "../remote.git", pushed)
-        return None if there is None else set(there)
+        return None if there is None else set(there.surely)
 
-    def test_nobody_is_asked_where_git_has_seen_what_the_tracking_branch_says(
+    def test_nobody_is_asked_where_tracking_branches_tell_no_more_than_git_has_seen(
         self, published: Repo, remote: Repo
     ) -> None:
         shutil.rmtree(remote.path)
         main, side = published.rev("origin/main"), published.rev("origin/side")
-        assert self.ask(published, PushedRef("refs/heads/main", side, main)) is None
+        newer = published.git("commit-tree", "-p", side, "-m", "newer", "main^{tree}").stdout.strip()
+        assert self.ask(published, PushedRef("refs/heads/side", newer, side)) is None
         assert self.ask(published, PushedRef("refs/heads/side", None, None)) is None
-        assert self.ask(published, PushedRef("refs/heads/untracked", side, main)) is None
+        assert self.ask(published, PushedRef("refs/heads/untracked", newer, side)) is None
+        assert self.ask(published, PushedRef("refs/heads/main", main, side)) is None
+
+    def test_branch_that_only_the_last_place_had_is_not_believed_where_it_is_merged(
+        self, published: Repo, remote: Repo
+    ) -> None:
+        remote.git("update-ref", "-d", "refs/heads/side")
+        main, side = published.rev("main"), published.rev("side")
+        assert self.ask(published, PushedRef("refs/heads/main", side, main)) == {main}
+
+    @pytest.mark.parametrize("branch", ["main", "new"])
+    def test_history_that_is_not_known_here_makes_nothing_sure(
+        self, published: Repo, remote: Repo, branch: str
+    ) -> None:
+        other = remote.git("commit-tree", "-m", "of a host", "main^{tree}").stdout.strip()
+        remote.git("update-ref", "refs/heads/main", other)
+        remote.git("update-ref", "-d", "refs/heads/side")
+        update = PushedRef(f"refs/heads/{branch}", published.rev("side"), other if branch == "main" else None)
+        repository = Repository.discover(published.path)
+        assert really_there(repository, "origin", "../remote.git", [update]) == There([], [published.rev("main")])
+
+    def test_branch_that_is_overwritten_is_not_sure_to_go_on_from_what_it_was(
+        self, published: Repo, remote: Repo
+    ) -> None:
+        newer = remote.git("commit-tree", "-m", "newer", "main^{tree}").stdout.strip()
+        remote.git("update-ref", "refs/heads/main", newer)
+        side = published.rev("side")
+        assert self.ask(published, PushedRef("refs/heads/main", side, newer)) == {side}
 
     def test_nobody_is_asked_where_nothing_is_believed(self, published: Repo) -> None:
         published.git("update-ref", "-d", "refs/remotes/origin/main")
