@@ -25,9 +25,11 @@ def command(remote: str, revisions: tuple[str, ...], everything: bool) -> None:
     else:
         wanted = [repository.resolve(revision, "commit") for revision in revisions or ("HEAD",)]
     pushed = [PushedRef(name, name, None) for name in wanted]
-    url = workspace.transfer.url(remote, push=True)
     with unreplaced():
-        count = push(repository, workspace.transfer, remote, url, pushed, everything=everything)
+        count = max(
+            push(repository, workspace.transfer, remote, url, pushed, everything=everything)
+            for url in workspace.transfer.push_urls(remote)
+        )
     if count or everything:
         click.echo(f"{count} objects are at {shown(remote)}")
     else:

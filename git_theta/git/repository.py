@@ -366,14 +366,8 @@ class Repository(Struct, frozen=True, dict=True):
             known: commits that the remote has; names of none here are passed over.
             remote: the remote whose tracking branches are known to it as well; None for no remote at all.
         """
-        listed = self.git(
-            "rev-list",
-            "--objects",
-            "--no-object-names",
-            "--missing=allow-promisor",
-            *self._range(wanted, known, remote),
-            "--",
-        )
+        # What a partial clone lacks is fetched by this, as it is by git itself where it pushes that.
+        listed = self.git("rev-list", "--objects", "--no-object-names", *self._range(wanted, known, remote), "--")
         checked = self.git("cat-file", "--batch-check=%(objectname) %(objecttype)", "--buffer", stdin=listed)
         for line in command.lines(checked):
             oid, _, kind = line.partition(" ")

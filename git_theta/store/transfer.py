@@ -192,9 +192,13 @@ class Transfer(Struct, frozen=True):
         """The configured remotes, in the order of the configuration."""
         return command.lines(self.repository.git("remote"))
 
-    def url(self, remote: str, *, push: bool = False) -> str:
+    def url(self, remote: str) -> str:
         """The (first) URL of a remote; a name that is not configured is taken for a URL, as git does."""
-        return (self._urls(remote, push=push) or [remote])[0]
+        return (self._urls(remote, push=False) or [remote])[0]
+
+    def push_urls(self, remote: str) -> list[str]:
+        """All URLs to which git pushes for a remote; see `url`."""
+        return self._urls(remote, push=True) or [remote]
 
     def _urls(self, remote: str, *, push: bool) -> list[str]:
         asked = ["remote", "get-url", "--all", *(["--push"] if push else []), remote]

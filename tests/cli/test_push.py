@@ -38,6 +38,14 @@ def test_remote_may_be_a_path(tracked: Repo, remote: Repo, count: int) -> None:
     assert remote.objects().keys() == tracked.objects().keys()
 
 
+def test_each_of_several_urls_to_push_to_gets_the_objects(tracked: Repo, remote: Repo, tmp_path: Path) -> None:
+    mirror = Repo.init(tmp_path / "mirror.git", "--bare")
+    for bare in (remote, mirror):
+        tracked.git("remote", "set-url", "--add", "--push", "origin", str(bare.path))
+    tracked.verb("push", "--all", "origin")
+    assert remote.objects().keys() == mirror.objects().keys() == tracked.objects().keys()
+
+
 def test_revisions_that_are_named_are_the_ones_that_go(tracked: Repo, remote: Repo) -> None:
     base = tracked.objects().keys()
     tracked.git("checkout", "-q", "-b", "side")

@@ -487,6 +487,14 @@ class TestNewBlobs:
     def test_nothing_known_all_blobs_of_the_history_come(self, history: Repo) -> None:
         assert self.contents(history, ["3"], []) == ["1", "2", "3"]
 
+    @pytest.mark.parametrize("filtered", ["blob:none", "tree:0"])
+    def test_blobs_that_a_partial_clone_lacks_come_too(self, history: Repo, tmp_path: Path, filtered: str) -> None:
+        history.git("config", "uploadpack.allowFilter", "true")
+        history.git("config", "uploadpack.allowAnySHA1InWant", "true")
+        partial = tmp_path / "partial"
+        history.git("clone", "-q", "--no-checkout", f"--filter={filtered}", history.path.as_uri(), str(partial))
+        assert self.contents(Repo(partial), ["3"], ["1"]) == ["2", "3"]
+
     def test_known_commits_are_left_out(self, history: Repo) -> None:
         assert self.contents(history, ["3"], ["1"]) == ["2", "3"]
         assert self.contents(history, ["3"], ["2", "1"]) == ["3"]
