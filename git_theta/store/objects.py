@@ -18,6 +18,9 @@ from git_theta.replacing import token
 
 _STALE_SECONDS: Final = 24 * 3600
 
+_STALE_DIRECTORY_SECONDS: Final = 7 * _STALE_SECONDS
+"""In a directory nothing may happen for long while somebody is asked how to merge."""
+
 _DOWNLOADS: Final = "incomplete"
 """Where git-lfs, which takes our root for its own, writes what it downloads, and leaves what was interrupted."""
 
@@ -155,7 +158,7 @@ class ObjectStore:
         return self.root / "tmp"
 
     def temporary_directory(self) -> Path:
-        """Where unfinished files lie; what a killed process left there a day ago is removed."""
+        """Where unfinished files lie; what a killed process left there is removed; see `remove_leftovers`."""
         directory = self.scratch
         with _as_store_error(self.root):
             self.make_directory(directory)
@@ -163,7 +166,7 @@ class ObjectStore:
         return directory
 
     def remove_leftovers(self) -> None:
-        """Remove the unfinished files that a killed process of ours or of git-lfs left a day ago."""
+        """Remove the files that a killed process of ours or of git-lfs left a day ago, and directories after a week."""
         for directory in (self.scratch, self.root / _DOWNLOADS):
             with contextlib.suppress(OSError):
                 for leftover in directory.iterdir():
@@ -253,7 +256,14 @@ def _sync_directory(directory: Path) -> None:
 
 def _remove_if_stale(leftover: Path) -> None:
     try:
-        if leftover.stat().st_mtime < time.time() - _STALE_SECONDS:
+        status = leftover.lstat()
+        age = time.time() - status.st_mtime
+        if stat.S_ISDIR(status.st_mode):
+            if age > _STALE_DIRECTORY_SECONDS:
+                import shutil  # slow to import, and hardly ever needed
+
+                shutil.rmtree(leftover)
+        elif age > _STALE_SECONDS:
             leftover.unlink()
     except OSError:
         return  # Somebody else was faster, or it is not ours to remove.
