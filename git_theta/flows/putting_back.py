@@ -58,14 +58,15 @@ def put_back(
     data = repository.read_blob(entry.oid) if cleaned is None else cleaned
     mode = 0o777 if entry.mode.endswith("755") else 0o666
     try:
-        _write(file, smudger.smudge(parse(data), data, path), mode, over=over)
+        content = smudger.smudge(parse(data), data, path)
+        _write(file, content, mode, smudger.store.scratch, over=over)
     except (ThetaError, OSError):
         return asked is not None and data[: len(asked)] == asked
     return True
 
 
-def _write(file: Path, content: Iterable[bytes | memoryview], mode: int, *, over: bool) -> None:
-    with replacing(file, mode) as stream:
+def _write(file: Path, content: Iterable[bytes | memoryview], mode: int, scratch: Path, *, over: bool) -> None:
+    with replacing(file, mode, scratch) as stream:
         for block in content:
             stream.write(block)
         if os.path.lexists(file) and not over:

@@ -10,9 +10,12 @@ import pytest
 
 from git_theta.cli.workspace import Workspace
 from git_theta.flows.putting_back import put_back
+from git_theta.flows.smudge import Smudger
 from tests.conftest import CHECKPOINT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.helpers import Repo
 
 
@@ -32,6 +35,19 @@ def test_missing_file_is_as_in_the_index(tracked: Repo, is_executable: bool) -> 
     assert file.read_bytes() == before
     assert bool(file.stat().st_mode & stat.S_IXUSR) is is_executable
     assert sorted(found.name for found in tracked.path.iterdir()) == [".git", ".gitattributes", CHECKPOINT]
+
+
+def test_half_a_file_does_not_lie_in_the_worktree_where_git_would_add_it(
+    tracked: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tracked.path / CHECKPOINT).unlink()
+
+    def smudge(*_: object) -> Iterator[bytes]:
+        yield " ".join(sorted(file.name for file in tracked.path.iterdir())).encode()
+
+    monkeypatch.setattr(Smudger, "smudge", smudge)
+    assert put(tracked)
+    assert tracked.read(CHECKPOINT) == b".git .gitattributes"
 
 
 def test_file_that_is_there_stays_as_it_is(tracked: Repo) -> None:
