@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from git_theta.errors import GitError, UsageError
+from git_theta.replacing import replacing
 
 TRACKED: Final = ("filter=theta", "diff=theta", "merge=theta", "-text")
 _OURS: Final = re.compile(r"[-!]?(filter|diff|merge|text)(=.*)?", re.DOTALL)
@@ -65,7 +68,11 @@ def _edit(file: Path, change: Callable[[list[str]], list[str]]) -> bool:
     if changed == lines:
         return False
     try:
-        file.write_bytes("".join(f"{line}\n" for line in changed).encode(errors="surrogateescape"))
+        # A full disk must not cost the lines of others.
+        with replacing(file) as stream:
+            stream.write("".join(f"{line}\n" for line in changed).encode(errors="surrogateescape"))
+            if file.exists():
+                os.fchmod(stream.fileno(), stat.S_IMODE(file.stat().st_mode))
     except OSError as error:
         raise GitError(f"{file} cannot be written: {error.strerror}") from error
     return True

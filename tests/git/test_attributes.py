@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -291,6 +293,27 @@ def test_file_that_is_a_folder_is_an_error_of_ours(tmp_path: Path) -> None:
 def test_folder_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
     with pytest.raises(GitError, match="cannot be written"):
         attributes.track(tmp_path / "gone" / ".gitattributes", "*.bin")
+
+
+def test_disk_is_full_the_lines_that_were_there_stay(tmp_path: Path) -> None:
+    file = tmp_path / ".gitattributes"
+    file.write_text("*.txt text\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(GitError, match="cannot be written"):
+            attributes.track(file, "*.bin")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_text() == "*.txt text\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_mode_of_the_file_stays(tmp_path: Path) -> None:
+    file = tmp_path / ".gitattributes"
+    file.touch(0o640)
+    attributes.track(file, "*.bin")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
 def test_symbolic_link_is_refused(repo: Repo, tmp_path: Path) -> None:
