@@ -68,11 +68,7 @@ def install(repository: Repository) -> Path | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not _is_ours(hook) and os.path.lexists(hook):
-            # `git lfs update --force` writes the hook anew that we call already.
-            if os.path.lexists(chained) and not _are_same(hook, chained):
-                raise GitError(f"both {hook} and {chained} exist: remove the one you do not need and try again")
-            moved = None if os.path.lexists(chained) else chained
-            hook.replace(chained)
+            moved = chained if _keep(hook, chained) else None
         scripts.write(hook, _SCRIPT)
     except OSError as error:
         raise GitError(f"the pre-push hook cannot be written to {folder}: {error.strerror}") from error
@@ -92,6 +88,27 @@ def uninstall(repository: Repository) -> bool:
             hook.unlink()
     except OSError as error:
         raise GitError(f"the pre-push hook in {folder} cannot be removed: {error.strerror}") from error
+    return True
+
+
+def _keep(hook: Path, chained: Path) -> bool:
+    """Give an earlier hook the name that ours calls it by; False if it had it already.
+
+    Git finds it where it was until ours takes its place, whoever is killed meanwhile, or does the same.
+
+    Raises:
+        GitError: another hook has that name.
+        OSError: the directory cannot be written.
+    """
+    try:
+        os.link(hook, chained, follow_symlinks=False)
+    except FileExistsError:
+        # `git lfs update --force` writes the hook anew that we call already; and somebody may just have installed ours.
+        if not _are_same(hook, chained) and not _is_ours(hook):
+            raise GitError(f"both {hook} and {chained} exist: remove the one you do not need and try again") from None
+        return False
+    except OSError:
+        hook.replace(chained)  # Not every file system has links.
     return True
 
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -183,6 +184,44 @@ def test_two_earlier_hooks_are_an_error_and_both_stay(scene: Scene) -> None:
         hooks.install(scene.repository)
     assert f"both {scene.folder}/pre-push and {scene.folder}/pre-push.before-theta exist" in str(refused.value)
     assert {path.name: path.read_bytes() for path in scene.folder.iterdir()} == before
+
+
+def test_interrupted_install_leaves_the_user_hook_where_git_calls_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = scene.user_hook("user").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(hooks.scripts, "write", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            hooks.install(scene.repository)
+    assert (scene.folder / "pre-push").read_bytes() == content
+    assert hooks.install(scene.repository) is None
+    assert hooks.is_installed(scene.repository)
+    assert (scene.folder / "pre-push.before-theta").read_bytes() == content
+
+
+def test_two_installs_at_once_keep_the_user_hook(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = scene.user_hook("user").read_bytes()
+    is_ours = hooks._is_ours
+
+    def another_comes_first(hook: Path) -> bool:
+        monkeypatch.setattr(hooks, "_is_ours", is_ours)
+        found = is_ours(hook)
+        hooks.install(scene.repository)
+        return found
+
+    monkeypatch.setattr(hooks, "_is_ours", another_comes_first)
+    hooks.install(scene.repository)
+    assert hooks.is_installed(scene.repository)
+    assert (scene.folder / "pre-push.before-theta").read_bytes() == content
+
+
+def test_file_system_without_links_the_user_hook_is_moved(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = scene.user_hook("user").read_bytes()
+    monkeypatch.setattr(os, "link", Mock(side_effect=PermissionError))
+    assert hooks.install(scene.repository) == scene.folder / "pre-push.before-theta"
+    assert hooks.is_installed(scene.repository)
+    assert (scene.folder / "pre-push.before-theta").read_bytes() == content
 
 
 def test_user_hook_that_is_not_executable_is_kept_but_not_called(scene: Scene) -> None:
