@@ -83,7 +83,7 @@ class SideLoader(Struct, frozen=True):
             wish = Wish(kind, told, anew=True)
             if not new:
                 return Decided(self.cleaner.decide_anew(intake, path, [base], wish), state)
-            written = self._rewrite(path, new, intake, state)
+            written = self._rewrite(path, new, intake, state, flush=not _is_kept(intake, base))
         with _saying_that_rewritten(path):
             if written is None:
                 return self.decide(path, [base], wish)
@@ -172,11 +172,17 @@ class SideLoader(Struct, frozen=True):
         )
 
     def _rewrite(
-        self, path: str, new: Mapping[str, Bytes], intake: Intake, state: FileState | None
+        self, path: str, new: Mapping[str, Bytes], intake: Intake, state: FileState | None, *, flush: bool
     ) -> FileState | None:
         """Put new values into the worktree file, which is replaced when it is whole, if it is still the one taken in.
 
-        It is not forced to the disk, as git's files are not: the store has the old values, and soon the new ones.
+        Args:
+            path: of the checkpoint.
+            new: values by group.
+            intake: the old file.
+            state: of the old file, if it shows every change.
+            flush: force the new file to the disk first, as the old has what is nowhere else. Git does not force its
+                files: the store has the old values, and soon the new ones.
 
         Returns:
             The state of the new file if it is like the old but for the values; None if it has to be taken in.
@@ -190,6 +196,8 @@ class SideLoader(Struct, frozen=True):
                 self._check_unchanged(path, intake, state)
                 os.fchmod(stream.fileno(), mode & 0o777)
                 modified = _age(stream)
+                if flush:
+                    os.fsync(stream.fileno())
             written = FileState.of(file.stat())
         except OSError as error:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
@@ -226,6 +234,13 @@ class SideLoader(Struct, frozen=True):
         """Whether new values change nothing else in the file: there are no checksums, and no program has to save it."""
         name = intake.scan.layout.format
         return plugin_of(name) is None and not has_checksums(self.formats, name)
+
+
+def _is_kept(intake: Intake, base: Metadata) -> bool:
+    """Whether all that a file holds is kept as a part of its base."""
+    digests = intake.digests
+    groups = {entry.digest for entry in base.entries}
+    return groups.issuperset(digests.groups) and tensors.digest(digests.skeleton) == base.skeleton.digest
 
 
 @contextmanager

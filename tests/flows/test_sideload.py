@@ -348,6 +348,24 @@ def test_groups_that_the_data_does_not_name_may_have_changed_where_the_others_ar
     check_committed(tracked, CHECKPOINT, wanted)
 
 
+@pytest.mark.parametrize("is_only_copy", [True, False])
+def test_file_that_has_what_is_not_staged_reaches_the_disk_before_it_takes_the_place_of_the_old(
+    tracked: Repo, monkeypatch: pytest.MonkeyPatch, is_only_copy: bool
+) -> None:
+    data, _ = lora(8, "embed_weight", 160, 128)
+    tracked.write(CHECKPOINT, safetensors_bytes(model(0, attn_bias=model(int(is_only_copy))["attn_bias"])))
+    tracked.write("data.safetensors", safetensors_bytes(data))
+    flushed = {}
+
+    def fsync(descriptor: int) -> None:
+        flushed[os.fstat(descriptor).st_ino] = os.fstat(descriptor).st_size
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors")
+    status = (tracked.path / CHECKPOINT).stat()
+    assert flushed.get(status.st_ino) == (status.st_size if is_only_copy else None)
+
+
 def test_groups_that_have_the_new_values_stay_and_the_others_get_them(tracked: Repo) -> None:
     data, product = lora(8, "embed_weight", 160, 128)
     half, half_product = lora(9, "attn_weight", 200, 200)
@@ -514,9 +532,9 @@ def test_file_that_changes_meanwhile_is_not_overwritten(
     index = tracked.git("ls-files", "--stage").stdout
     rewrite = SideLoader._rewrite
 
-    def late(*arguments: Any) -> FileState | None:
+    def late(*arguments: Any, flush: bool) -> FileState | None:
         tracked.write(CHECKPOINT, safetensors_bytes(model(3)))
-        return rewrite(*arguments)
+        return rewrite(*arguments, flush=flush)
 
     monkeypatch.setattr(SideLoader, "_rewrite", late)
     done = tracked.verb("add", CHECKPOINT, "--update-data", "data.safetensors", check=False)
