@@ -226,6 +226,12 @@ def test_file_of_a_model_that_the_data_changes_nothing_in_stays(sharded: Repo) -
     assert sharded.read(SHARDS[1]) == before
 
 
+def test_file_of_a_model_whose_other_files_the_data_is_for_is_told_so(sharded: Repo) -> None:
+    sharded.write(DATA, safetensors_bytes(lora()))
+    said = sharded.verb("add", SHARDS[1], "--update-data", DATA, check=False).stderr
+    assert "'embed_weight~1C', 'embed_weight~1R'; if the model is in several files, name all of them" in said
+
+
 def test_two_files_with_one_group_are_refused(sharded: Repo) -> None:
     sharded.write("copy.safetensors", sharded.read(SHARDS[0]))
     sharded.commit("copy")

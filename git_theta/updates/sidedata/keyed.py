@@ -71,7 +71,10 @@ def _sorted_out(groups: Mapping[str, Values], targets: Targets, kind: str) -> di
             found[places[0][0]][places[0][1]] = name
     if unknown:
         expected = "a group" if kind == "dense" else "a group and a key such as R"
-        raise UsageError(f"the update data has names that are not {expected} of this checkpoint: {listed(unknown)}")
+        raise UsageError(
+            f"the update data has names that are not {expected} of this checkpoint: {listed(unknown)}; if the model "
+            "is in several files, name all of them"
+        )
     return found
 
 

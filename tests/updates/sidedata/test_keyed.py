@@ -168,7 +168,7 @@ def test_wrong_data_are_refused_in_one_line(groups: Mapping[str, Values], kind: 
 
 
 def test_all_unknown_names_are_listed_up_to_ten() -> None:
-    with pytest.raises(UsageError, match=r"'x0/R', .*, 'x9/R' and 2 more$"):
+    with pytest.raises(UsageError, match=r"'x0/R', .*, 'x9/R' and 2 more;"):
         read_keyed({f"x{number}/R": values([1.0], "float32") for number in range(12)}, TARGETS, "auto")
 
 
