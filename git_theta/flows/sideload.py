@@ -78,7 +78,7 @@ class SideLoader(Struct, frozen=True):
         """
         entries = base.by_name()
         with self._taking(path) as (intake, state):
-            meant, new = self._new_values(intake, base, changes)
+            meant, new = self._new_values(path, intake, base, changes)
             told = {name: found for name, parts in meant.items() if (found := hint(parts, entries[name])) is not None}
             wish = Wish(kind, told, anew=True)
             if not new:
@@ -119,7 +119,7 @@ class SideLoader(Struct, frozen=True):
             yield intake, state if is_settled else None
 
     def _new_values(
-        self, intake: Intake, base: Metadata, changes: Changes
+        self, path: str, intake: Intake, base: Metadata, changes: Changes
     ) -> tuple[dict[str, Sequence[Change]], dict[str, Bytes]]:
         """The values that the worktree file is to get, in groups that do not have them, or what is as good, already.
 
@@ -139,7 +139,7 @@ class SideLoader(Struct, frozen=True):
             span, digest = spans.get(name, (None, ""))
             entry = entries[name]
             if span is None or (span.dtype, span.shape) != (entry.dtype, entry.shape):
-                raise UsageError(f"the worktree file has another group {name!r} than the version that the data is for")
+                raise UsageError(f"{path} has another group {name!r} than the version that the data is for")
             if name in told:
                 raise UsageError(
                     f"group {name!r} is {told[name]}, and no update data can be applied to that: "
@@ -150,10 +150,10 @@ class SideLoader(Struct, frozen=True):
                 meant[name] = _undoubted(parts)
                 new[name] = _applied(meant[name], found, entry)
             else:
-                meant[name] = self._merged(found, parts, entry)
+                meant[name] = self._merged(path, found, parts, entry)
         return meant, new
 
-    def _merged(self, found: Bytes, parts: Sequence[Told], entry: Entry) -> Sequence[Change]:
+    def _merged(self, path: str, found: Bytes, parts: Sequence[Told], entry: Entry) -> Sequence[Change]:
         """The changes that make of the base's values those that were found, which are not the base's, but for rounding.
 
         Raises:
@@ -167,7 +167,7 @@ class SideLoader(Struct, frozen=True):
             if is_result(changes, old, found, entry.dtype, entry.shape):
                 return changes
         raise UsageError(
-            f"the worktree file holds neither the old nor the new values of group {entry.name!r}: check out the "
+            f"{path} holds neither the old nor the new values of group {entry.name!r}: check out the "
             "version that the update data is for, and try again"
         )
 

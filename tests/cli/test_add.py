@@ -226,6 +226,18 @@ def test_file_of_a_model_that_the_data_changes_nothing_in_stays(sharded: Repo) -
     assert sharded.read(SHARDS[1]) == before
 
 
+def test_file_with_other_values_is_named_and_the_same_command_goes_on_when_they_are_back(sharded: Repo) -> None:
+    ia3 = np.full((1, 160), 3, np.float32)
+    sharded.write(DATA, safetensors_bytes({**lora(), "head_weight/ia3": ia3}))
+    before = sharded.read(SHARDS[1])
+    sharded.write(SHARDS[1], safetensors_bytes(shards(model(0, head_weight=model(1)["head_weight"]))[1]))
+    done = sharded.verb("add", *SHARDS, "--update-data", DATA, check=False)
+    assert f"{SHARDS[1]} holds neither the old nor the new values of group 'head_weight'" in done.stderr
+    sharded.write(SHARDS[1], before)
+    sharded.verb("add", *SHARDS, "--update-data", DATA)
+    assert sharded.git("diff", "--cached", "--name-only").stdout.split() == list(SHARDS)
+
+
 def test_file_of_a_model_whose_other_files_the_data_is_for_is_told_so(sharded: Repo) -> None:
     sharded.write(DATA, safetensors_bytes(lora()))
     said = sharded.verb("add", SHARDS[1], "--update-data", DATA, check=False).stderr
